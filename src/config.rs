@@ -1,0 +1,391 @@
+//! What the user wishes, parsed once into types.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::model::bound::DriftLimit;
+use crate::units::{Nanos, Ppb};
+
+/// The port of NTP (RFC 5905).
+const NTP_PORT: u16 = 123;
+
+/// The longest host name DNS allows (RFC 1035), and so the longest we take.
+const HOST_MAX: usize = 253;
+
+/// The longest server list: far above need, and a limit on what a mistake can cost.
+const LIST_MAX: usize = 16_384;
+
+/// The most sources one clock polls.
+pub(crate) const SOURCES_MAX: usize = 64;
+
+/// Sources taken from one `pool:` name, as by convention of the field (RFC 5905 leaves it open).
+pub(crate) const POOL_MEMBERS: usize = 4;
+
+/// Longest and shortest poll exponents that can be configured (RFC 5905 allows up to 17).
+const POLL_EXPONENTS: std::ops::RangeInclusive<i8> = 0..=17;
+
+/// How a clock behaves: its servers, and what is assumed of them and of the oscillator.
+///
+/// Values in, checked at once: a `Config` that exists can be started.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) servers: Vec<ServerSpec>,
+    pub(crate) settings: Settings,
+}
+
+/// Everything the core must know besides its sources.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Shortest and longest poll interval, as exponents of 2 in seconds.
+    pub(crate) poll_min: i8,
+    pub(crate) poll_max: i8,
+    /// Sources that may lie; `None`: a third of them.
+    pub(crate) fault_limit: Option<usize>,
+    /// Fewest sources that must agree.
+    pub(crate) min_agreeing: usize,
+    /// Corrections above this step instead of slewing.
+    pub(crate) step_threshold: Nanos,
+    /// An error bound above this is no synchronisation.
+    pub(crate) bound_cap: Nanos,
+    /// Worst change of the oscillator's frequency over time.
+    pub(crate) drift: DriftLimit,
+    /// Largest frequency error of the raw counter against UTC.
+    pub(crate) frequency_limit: Ppb,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            poll_min: 4,
+            poll_max: 10,
+            fault_limit: None,
+            min_agreeing: 1,
+            step_threshold: Nanos::from_millis(100),
+            bound_cap: Nanos::from_seconds(1),
+            drift: DriftLimit::default(),
+            // Twice the worst of ordinary crystals (±100 ppm with ageing and temperature), and well
+            // above what a kernel's calibration of the counter is off by.
+            frequency_limit: Ppb::from_ppm(200.0),
+        }
+    }
+}
+
+impl Settings {
+    /// How many of `configured` sources are assumed to lie at most (design: ⌊(n-1)/3⌋ unless set).
+    pub(crate) fn faults(&self, configured: usize) -> usize {
+        let most = configured.saturating_sub(1);
+        self.fault_limit.unwrap_or(most / 3).min(most / 2)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Config {
+    /// No servers yet, and the defaults of the documentation.
+    pub fn new() -> Self {
+        Self { servers: Vec::new(), settings: Settings::default() }
+    }
+
+    /// The defaults, with the servers of `list` (see [`Config::add_servers`]).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidServer`] or [`Error::NoServers`].
+    pub fn with_servers(list: &str) -> Result<Self, Error> {
+        let mut config = Self::new();
+        config.add_servers(list)?;
+        if config.servers.is_empty() { Err(Error::NoServers) } else { Ok(config) }
+    }
+
+    /// Adds the servers of a comma-separated list: `host`, `host:port`, `[v6]:port`, `pool:host`, each
+    /// optionally followed by ` nts`.
+    ///
+    /// Either all entries are added or none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidServer`] names the first entry that does not follow the grammar.
+    pub fn add_servers(&mut self, list: &str) -> Result<&mut Self, Error> {
+        let added = parse_servers(list)?;
+        if self.servers.len() + added.len() > SOURCES_MAX {
+            return Err(Error::argument("servers", format!("names more than {SOURCES_MAX} servers")));
+        }
+        self.servers.extend(added);
+        Ok(self)
+    }
+
+    /// Sets the shortest and longest poll interval as exponents of 2, in seconds. Default 4 and 10 (16 s, 17 min).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] unless 0 ≤ `min` ≤ `max` ≤ 17.
+    pub fn set_poll_exponents(&mut self, min: i32, max: i32) -> Result<&mut Self, Error> {
+        let exponent = |name, value| match i8::try_from(value) {
+            Ok(small) if POLL_EXPONENTS.contains(&small) => Ok(small),
+            _ => Err(Error::argument(name, format!("is {value}; poll exponents go from 0 to 17"))),
+        };
+        let (min, max) = (exponent("min", min)?, exponent("max", max)?);
+        if min > max {
+            return Err(Error::argument("min", format!("is {min}, above the longest, {max}")));
+        }
+        (self.settings.poll_min, self.settings.poll_max) = (min, max);
+        Ok(self)
+    }
+
+    /// Sets how many sources may lie about the time. Default: ⌊(n-1)/3⌋ of n.
+    ///
+    /// Never more than ⌊(n-1)/2⌋ is assumed, whatever is set.
+    pub fn set_fault_limit(&mut self, sources: usize) -> &mut Self {
+        self.settings.fault_limit = Some(sources);
+        self
+    }
+
+    /// Sets the fewest sources that must agree before the clock counts as synchronised. Default 1.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if `sources` is 0 or more than a clock can have (64).
+    pub fn set_min_agreeing(&mut self, sources: usize) -> Result<&mut Self, Error> {
+        if !(1..=SOURCES_MAX).contains(&sources) {
+            return Err(Error::argument("sources", format!("is {sources}; 1 to {SOURCES_MAX} can be asked for")));
+        }
+        self.settings.min_agreeing = sources;
+        Ok(self)
+    }
+
+    /// Sets the largest correction that is slewed; larger ones step and start a new epoch. Default 100 ms.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] above one hour: at 500 ppm that already takes 83 days.
+    pub fn set_step_threshold(&mut self, threshold: Duration) -> Result<&mut Self, Error> {
+        if threshold > Duration::from_secs(3600) {
+            return Err(Error::argument("threshold", format!("is {threshold:?}, above one hour")));
+        }
+        self.settings.step_threshold = Nanos::from_duration(threshold);
+        Ok(self)
+    }
+
+    /// Sets the error bound above which the clock counts as unsynchronised. Default 1 s.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if `cap` is zero or above one day.
+    pub fn set_bound_cap(&mut self, cap: Duration) -> Result<&mut Self, Error> {
+        if cap.is_zero() || cap > Duration::from_secs(86_400) {
+            return Err(Error::argument("cap", format!("is {cap:?}; above zero and up to one day is possible")));
+        }
+        self.settings.bound_cap = Nanos::from_duration(cap);
+        Ok(self)
+    }
+
+    /// Sets the largest frequency error of the raw counter against UTC, in parts per million. Default 200.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] unless 0 < `ppm` ≤ 1000.
+    pub fn set_frequency_limit_ppm(&mut self, ppm: f64) -> Result<&mut Self, Error> {
+        if !(ppm > 0.0 && ppm <= 1000.0) {
+            return Err(Error::argument("ppm", format!("is {ppm}; above 0 and up to 1000 is possible")));
+        }
+        self.settings.frequency_limit = Ppb::from_ppm(ppm);
+        Ok(self)
+    }
+
+    /// The list the servers were parsed from, in canonical form.
+    pub fn servers(&self) -> String {
+        self.servers.iter().map(ServerSpec::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// One entry of a server list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServerSpec {
+    /// Name or literal address, without brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Up to [`POOL_MEMBERS`] sources may come from this name.
+    pub(crate) pool: bool,
+}
+
+impl fmt::Display for ServerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pool {
+            f.write_str("pool:")?;
+        }
+        match (self.host.contains(':'), self.port) {
+            (true, NTP_PORT) => write!(f, "[{}]", self.host),
+            (true, port) => write!(f, "[{}]:{port}", self.host),
+            (false, NTP_PORT) => f.write_str(&self.host),
+            (false, port) => write!(f, "{}:{port}", self.host),
+        }
+    }
+}
+
+/// Parses a whole list; blanks around entries are allowed, empty entries are not.
+fn parse_servers(list: &str) -> Result<Vec<ServerSpec>, Error> {
+    if list.len() > LIST_MAX {
+        return Err(Error::argument("servers", format!("is {} bytes long; the limit is {LIST_MAX}", list.len())));
+    }
+    if list.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    list.split(',').map(|entry| parse_server(entry.trim())).collect()
+}
+
+/// Parses one entry.
+pub(crate) fn parse_server(entry: &str) -> Result<ServerSpec, Error> {
+    let wrong = |why| Error::InvalidServer { entry: entry.chars().take(300).collect(), why };
+    let mut words = entry.split_whitespace();
+    let address = words.next().ok_or(wrong("is empty"))?;
+    match (words.next(), words.next()) {
+        (None, _) => {}
+        (Some("nts"), None) => return Err(Error::Unsupported("Network Time Security (` nts`)")),
+        _ => return Err(wrong("only ` nts` may follow the name")),
+    }
+    let (pool, address) = match address.strip_prefix("pool:") {
+        Some(rest) => (true, rest),
+        None => (false, address),
+    };
+    let (host, port) = split_port(address).map_err(wrong)?;
+    let port = match port {
+        None => NTP_PORT,
+        Some(digits) => match digits.parse() {
+            Ok(port) if port != 0 && digits.bytes().all(|byte| byte.is_ascii_digit()) => port,
+            _ => return Err(wrong("the port is not a number from 1 to 65535")),
+        },
+    };
+    if host.is_empty() {
+        return Err(wrong("the host name is empty"));
+    }
+    if host.len() > HOST_MAX {
+        return Err(wrong("the host name is longer than 253 bytes"));
+    }
+    let in_a_name = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+    if !host.chars().all(in_a_name) {
+        return Err(wrong("the host name has a character that no name has"));
+    }
+    Ok(ServerSpec { host: host.to_owned(), port, pool })
+}
+
+/// Splits `host`, `host:port`, `[v6]`, `[v6]:port`, or a bare IPv6 address.
+fn split_port(address: &str) -> Result<(&str, Option<&str>), &'static str> {
+    if let Some(rest) = address.strip_prefix('[') {
+        let (host, after) = rest.split_once(']').ok_or("`[` without `]`")?;
+        // The zone of a link-local address (`%eth0`) is for the resolver to judge.
+        let bare = host.split('%').next().unwrap_or(host);
+        if bare.parse::<std::net::Ipv6Addr>().is_err() {
+            return Err("between `[` and `]` goes an IPv6 address");
+        }
+        return match after.strip_prefix(':') {
+            Some(port) => Ok((host, Some(port))),
+            None if after.is_empty() => Ok((host, None)),
+            None => Err("after `]` only `:port` may follow"),
+        };
+    }
+    match address.split_once(':') {
+        None => Ok((address, None)),
+        Some(_) if address.parse::<std::net::Ipv6Addr>().is_ok() => Ok((address, None)),
+        Some((_, port)) if port.contains(':') => Err("an IPv6 address with a port is written `[address]:port`"),
+        Some((host, port)) => Ok((host, Some(port))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(host: &str, port: u16, pool: bool) -> ServerSpec {
+        ServerSpec { host: host.into(), port, pool }
+    }
+
+    #[test]
+    fn the_grammar_of_the_server_list() {
+        let list = "ntp.example.org, 192.0.2.1:1123,[2001:db8::1]:321,2001:db8::2,[::1],pool:pool.example.org";
+        assert_eq!(
+            parse_servers(list).unwrap(),
+            [
+                spec("ntp.example.org", 123, false),
+                spec("192.0.2.1", 1123, false),
+                spec("2001:db8::1", 321, false),
+                spec("2001:db8::2", 123, false),
+                spec("::1", 123, false),
+                spec("pool.example.org", 123, true),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_canonical_list_parses_to_itself() {
+        let list = "a,b:1,[::1],[::1]:2,pool:c,pool:d:9";
+        assert_eq!(Config::with_servers(list).unwrap().servers(), list);
+    }
+
+    #[test]
+    fn a_wrong_entry_is_named() {
+        for (entry, why) in [
+            ("a,,b", "empty"),
+            ("a,", "empty"),
+            ("a:0", "port"),
+            ("a:65536", "port"),
+            ("a:+1", "port"),
+            ("a:", "port"),
+            (":1", "host name is empty"),
+            ("pool:", "host name is empty"),
+            ("[::1", "without"),
+            ("[::1]x", "after"),
+            ("[name]:1", "IPv6"),
+            ("::1:2:3:4:5:6:7:8:9", "written"),
+            ("a b", "nts"),
+            ("a nts nts", "nts"),
+            ("a\u{7}", "character"),
+            ("http://a", "port"),
+        ] {
+            let message = parse_servers(entry).unwrap_err().to_string();
+            assert!(message.contains(why), "{entry:?}: {message}");
+        }
+        assert!(parse_servers(&"x".repeat(254)).unwrap_err().to_string().contains("253"));
+        assert!(parse_servers(&"x,".repeat(LIST_MAX)).unwrap_err().to_string().contains("limit"));
+    }
+
+    #[test]
+    fn nts_is_refused_rather_than_ignored() {
+        assert!(matches!(parse_server("a nts"), Err(Error::Unsupported(_))));
+    }
+
+    #[test]
+    fn a_list_is_added_whole_or_not_at_all() {
+        let mut config = Config::with_servers("a").unwrap();
+        assert!(config.add_servers("b,,c").is_err());
+        assert_eq!(config.servers(), "a");
+    }
+
+    #[test]
+    fn no_server_is_an_error_of_its_own() {
+        assert!(matches!(Config::with_servers("  "), Err(Error::NoServers)));
+    }
+
+    #[test]
+    fn a_third_of_the_sources_may_lie_and_never_half() {
+        let mut settings = Settings::default();
+        assert_eq!([1, 2, 3, 4, 6, 7].map(|n| settings.faults(n)), [0, 0, 0, 1, 1, 2]);
+        settings.fault_limit = Some(9);
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|n| settings.faults(n)), [0, 0, 0, 1, 1, 2]);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        let mut config = Config::new();
+        assert!(config.set_poll_exponents(-1, 4).is_err());
+        assert!(config.set_poll_exponents(4, 18).is_err());
+        assert!(config.set_poll_exponents(5, 4).is_err());
+        assert!(config.set_min_agreeing(0).is_err());
+        assert!(config.set_bound_cap(Duration::ZERO).is_err());
+        assert!(config.set_frequency_limit_ppm(f64::NAN).is_err());
+    }
+}

@@ -1,0 +1,102 @@
+//! Everything that can go wrong, one variant a cause; each sentence names the thing and the numbers.
+
+use std::{fmt, io};
+
+/// Why a call failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The argument called `name` makes no sense; `why` completes "`name` …".
+    InvalidArgument {
+        /// The argument's name as the caller knows it.
+        name: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// `entry` of a server list does not follow the grammar.
+    InvalidServer {
+        /// The entry as written.
+        entry: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// No server was named, neither in the call nor in the environment.
+    NoServers,
+    /// The thing asked for is not part of this build.
+    Unsupported(&'static str),
+    /// The process-wide clock already runs with another server list.
+    AlreadyRunning {
+        /// The list it runs with.
+        servers: String,
+    },
+    /// The clock was never started, or is stopped already.
+    NotRunning,
+    /// The clock was stopped while the call waited.
+    Stopped,
+    /// The time ran out; `detail` says for each source what it last suffered.
+    Timeout {
+        /// One clause a source.
+        detail: String,
+    },
+    /// No synchronised time is to be had now; `state` says why.
+    NotSynchronized(crate::State),
+    /// A host name has no address, for now at least.
+    Resolve {
+        /// The name.
+        host: String,
+        /// The resolver's reason.
+        why: String,
+    },
+    /// The operating system refused `what`.
+    Io {
+        /// The operation and the thing it was done to.
+        what: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A server's reply could not be used.
+    BadReply {
+        /// The server.
+        server: String,
+        /// What was wrong with the reply.
+        why: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn argument(name: &'static str, why: impl Into<String>) -> Self {
+        Self::InvalidArgument { name, why: why.into() }
+    }
+
+    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { what: what.into(), source }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidArgument { name, why } => write!(f, "`{name}` {why}"),
+            Self::InvalidServer { entry, why } => write!(f, "server `{entry}`: {why}"),
+            Self::NoServers => f.write_str("no server is named, and $NTPCLOCK_SERVERS is not set"),
+            Self::Unsupported(what) => write!(f, "this build of ntpclock has no {what}"),
+            Self::AlreadyRunning { servers } => write!(f, "the clock already runs with the servers `{servers}`"),
+            Self::NotRunning => f.write_str("the clock is not running"),
+            Self::Stopped => f.write_str("the clock was stopped"),
+            Self::Timeout { detail } => write!(f, "not synchronised in time: {detail}"),
+            Self::NotSynchronized(state) => write!(f, "no synchronised time: the clock is {state}"),
+            Self::Resolve { host, why } => write!(f, "host `{host}` cannot be resolved: {why}"),
+            Self::Io { what, source } => write!(f, "{what}: {source}"),
+            Self::BadReply { server, why } => write!(f, "the reply of {server} is unusable: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

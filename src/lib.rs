@@ -1,0 +1,35 @@
+//! A clock you link into your program: synchronised UTC with an honest error bound.
+
+mod config;
+mod error;
+mod model;
+mod reading;
+mod status;
+mod units;
+
+#[cfg(feature = "capi")]
+#[allow(unsafe_code, non_camel_case_types, missing_docs)]
+pub mod capi;
+#[cfg(feature = "cli")]
+pub mod cli;
+mod clock;
+mod server;
+
+pub use clock::process::{is_running, now, offset, report, sources, start, stop, wait};
+pub use clock::{Clock, Offset};
+pub use config::Config;
+pub use error::Error;
+pub use reading::Reading;
+pub use server::{Server, ServerConfig};
+pub use status::{Flags, Leap, QueryResult, Report, Selection, SourceInfo, State};
+
+/// Asks one server once: no thread, no clock, nothing kept.
+///
+/// `server` follows the grammar of a server list's entry; a pool's first address is asked.
+///
+/// # Errors
+///
+/// [`Error::InvalidServer`], [`Error::Resolve`], [`Error::Timeout`], [`Error::BadReply`], [`Error::Io`].
+pub fn query(_server: &str, _timeout: std::time::Duration) -> Result<QueryResult, Error> {
+    todo!()
+}

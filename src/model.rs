@@ -1,0 +1,2 @@
+//! Counter → UTC, as a value.
+pub(crate) mod bound;

@@ -1,0 +1,51 @@
+//! What a reader gets: page × counter → [`Reading`].
+
+use std::time::Duration;
+
+use crate::status::{Flags, Leap, State};
+
+/// One reading of a clock: the time, and the interval that holds UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// UTC, nanoseconds since 1970-01-01T00:00:00Z, POSIX counting (no leap seconds).
+    pub unix_ns: i64,
+    /// UTC is not before this; `i64::MIN` when unknown. Never above `unix_ns`.
+    pub earliest_ns: i64,
+    /// UTC is not after this; `i64::MAX` when unknown. Never below `unix_ns`.
+    pub latest_ns: i64,
+    /// The raw counter at the reading, as nanoseconds at its nominal rate; one origin per boot.
+    pub raw_ns: i64,
+    /// Nanoseconds since the newest exchange that counted; `i64::MAX` before the first.
+    pub age_ns: i64,
+    /// The number of the stretch without a step; 0 before the first synchronisation.
+    pub epoch: u32,
+    /// How far the interval can be trusted.
+    pub state: State,
+    /// What else is to be known.
+    pub flags: Flags,
+    /// What the sources announce for the end of the month.
+    pub leap: Leap,
+    /// TAI minus UTC in seconds, where known.
+    pub tai_minus_utc: Option<i16>,
+}
+
+impl Reading {
+    /// The larger distance from the reading to either end of its interval, ns: UTC lies within ± this.
+    /// `i64::MAX` when unknown.
+    pub fn error_bound_ns(&self) -> i64 {
+        if self.earliest_ns == i64::MIN || self.latest_ns == i64::MAX {
+            return i64::MAX;
+        }
+        let before = self.unix_ns.saturating_sub(self.earliest_ns);
+        let after = self.latest_ns.saturating_sub(self.unix_ns);
+        before.max(after)
+    }
+
+    /// The error bound, or `None` when unknown.
+    pub fn error_bound(&self) -> Option<Duration> {
+        match self.error_bound_ns() {
+            i64::MAX => None,
+            bound => Some(Duration::from_nanos(bound.unsigned_abs())),
+        }
+    }
+}

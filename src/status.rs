@@ -1,0 +1,242 @@
+//! The words in which a clock speaks of itself: state, flags, report, source table.
+//!
+//! Plain data without behaviour; the core and the engine fill it, every face passes it on.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// How far a clock's interval can be trusted. The numbers are the C API's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum State {
+    /// Never synchronised (the reading is the system clock's), or the bound has passed its cap.
+    Unsynchronized = 0,
+    /// Exchanges are fresh and enough sources agree.
+    Synchronized = 1,
+    /// No fresh exchange, or no agreement, or a forked child: the interval is valid and growing.
+    Holdover = 2,
+    /// Suspend, migration or a counter fault: not to be trusted until judged anew.
+    Disrupted = 3,
+}
+
+impl State {
+    /// Whether the interval means anything.
+    pub fn is_usable(self) -> bool {
+        matches!(self, Self::Synchronized | Self::Holdover)
+    }
+
+    pub(crate) fn from_number(number: u64) -> Self {
+        match number {
+            1 => Self::Synchronized,
+            2 => Self::Holdover,
+            3 => Self::Disrupted,
+            _ => Self::Unsynchronized,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unsynchronized => "UNSYNCHRONIZED",
+            Self::Synchronized => "SYNCHRONIZED",
+            Self::Holdover => "HOLDOVER",
+            Self::Disrupted => "DISRUPTED",
+        })
+    }
+}
+
+/// Facts beside the state, one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Flags(pub u32);
+
+impl Flags {
+    /// A correction is being slewed in: the rate differs from the oscillator's by up to 500 ppm.
+    pub const SLEWING: Self = Self(1 << 2);
+    /// The sources announce a leap second.
+    pub const LEAP_PENDING: Self = Self(1 << 4);
+
+    /// Whether every bit of `other` is set.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub(crate) fn with(self, other: Self, set: bool) -> Self {
+        if set { Self(self.0 | other.0) } else { self }
+    }
+}
+
+/// The leap indicator of RFC 5905, as the sources agree on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Leap {
+    /// No leap second is announced.
+    #[default]
+    None = 0,
+    /// The last minute of the month has 61 seconds.
+    Insert = 1,
+    /// The last minute of the month has 59 seconds.
+    Delete = 2,
+    /// Not synchronised: nothing is known.
+    Unknown = 3,
+}
+
+impl Leap {
+    pub(crate) fn from_number(number: u64) -> Self {
+        match number {
+            0 => Self::None,
+            1 => Self::Insert,
+            2 => Self::Delete,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The state of a whole clock in numbers.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// As a reader would have seen it when the report was made.
+    pub state: State,
+    /// The epoch of the published model; 0 before the first synchronisation.
+    pub epoch: u32,
+    /// Steps since the start: epochs begun after the first.
+    pub steps: u32,
+    /// n: sources configured, usable pool members included, duplicates counted once.
+    pub configured: u32,
+    /// r: sources that answer (reach register not zero).
+    pub answering: u32,
+    /// Sources whose interval touches the agreed one.
+    pub agreeing: u32,
+    /// f: sources assumed to lie at most.
+    pub fault_limit: u32,
+    /// More than `fault_limit` sources lie: the interval rests on a strict majority only.
+    pub faults_exceeded: bool,
+    /// Frequency of UTC against the raw counter, parts per 10^9; positive: UTC gains.
+    pub frequency_ppb: f64,
+    /// The error bound when the report was made, ns; `i64::MAX` when unknown.
+    pub bound_ns: i64,
+    /// One below the stratum of the source that is followed most, or 16.
+    pub stratum: u8,
+    /// Round trip to the root of the source that is followed most, ns.
+    pub root_delay_ns: i64,
+    /// What a client of ours must allow for beside half the root delay, ns.
+    pub root_dispersion_ns: i64,
+    /// Reference id of that source as RFC 5905 defines it for the next stratum.
+    pub reference_id: u32,
+    /// UTC of the newest exchange that counted, ns since 1970; 0 before the first.
+    pub reference_time_ns: i64,
+    /// The announced leap second.
+    pub leap: Leap,
+    /// Exchanges that counted, since the start.
+    pub exchanges: u64,
+    /// Replies refused, since the start.
+    pub rejected: u64,
+}
+
+/// One source as the clock sees it.
+#[derive(Clone, Debug)]
+pub struct SourceInfo {
+    /// The entry of the server list it comes from.
+    pub name: String,
+    /// Its address, once resolved.
+    pub address: Option<SocketAddr>,
+    /// What selection thinks of it.
+    pub selection: Selection,
+    /// Of the last eight polls, which were answered; the newest is bit 0.
+    pub reach: u8,
+    /// The poll interval is 2^this seconds.
+    pub poll_exponent: i8,
+    /// Distance from a reference clock; 0 before the first reply.
+    pub stratum: u8,
+    /// Its leap indicator.
+    pub leap: Leap,
+    /// Its time minus ours, ns: add it to our reading to get the source's.
+    pub offset_ns: i64,
+    /// Round trip of the newest exchange, ns.
+    pub delay_ns: i64,
+    /// Spread of its recent offsets (RFC 5905's jitter), ns.
+    pub jitter_ns: i64,
+    /// Half the width of its correctness interval now, ns; `i64::MAX` when it has none.
+    pub bound_ns: i64,
+    /// The round trip to its own root that it claims, ns.
+    pub root_delay_ns: i64,
+    /// The root dispersion it claims, ns.
+    pub root_dispersion_ns: i64,
+    /// Its reference id.
+    pub reference_id: u32,
+    /// Nanoseconds since its newest exchange that counted; `i64::MAX` before the first.
+    pub age_ns: i64,
+    /// Exchanges that counted.
+    pub exchanges: u64,
+    /// Replies refused.
+    pub rejected: u64,
+    /// Times it contradicted itself and was begun anew.
+    pub restarts: u32,
+    /// Its last fault, if it has had one since it last answered well.
+    pub fault: Option<String>,
+}
+
+/// What selection thinks of a source. The numbers are the C API's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Selection {
+    /// It has not answered yet, or no longer answers.
+    #[default]
+    Unreachable = 0,
+    /// Its interval holds the agreed one: it tells the truth.
+    Truechimer = 1,
+    /// Its interval misses what the others agree on: it lies.
+    Falseticker = 2,
+    /// It answers, but says itself that its time is no good, or denies service.
+    Unusable = 3,
+    /// Another name for a source that is counted already.
+    Duplicate = 4,
+    /// It answers, but no agreement has been found.
+    Candidate = 5,
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreachable => "unreachable",
+            Self::Truechimer => "truechimer",
+            Self::Falseticker => "falseticker",
+            Self::Unusable => "unusable",
+            Self::Duplicate => "duplicate",
+            Self::Candidate => "candidate",
+        })
+    }
+}
+
+/// What one exchange with a server told ([`crate::query`]).
+#[derive(Clone, Debug)]
+pub struct QueryResult {
+    /// The address that answered.
+    pub address: SocketAddr,
+    /// UTC minus the system clock: add it to the system clock, ns.
+    pub offset_ns: i64,
+    /// The offset is within ± this if the server's own root distance is true, ns.
+    pub bound_ns: i64,
+    /// Round trip less the server's time in between, ns.
+    pub delay_ns: i64,
+    /// The server's UTC when the reply arrived, ns since 1970.
+    pub unix_ns: i64,
+    /// Distance from a reference clock.
+    pub stratum: u8,
+    /// NTP version of the reply.
+    pub version: u8,
+    /// The leap indicator.
+    pub leap: Leap,
+    /// The server's precision as an exponent of 2, in seconds.
+    pub precision: i8,
+    /// The server's round trip to its root, ns.
+    pub root_delay_ns: i64,
+    /// The server's root dispersion, ns.
+    pub root_dispersion_ns: i64,
+    /// The server's reference id.
+    pub reference_id: u32,
+    /// When the server's clock was last set, ns since 1970; 0 if it does not say.
+    pub reference_time_ns: i64,
+    /// Whether the kernel stamped the arrival.
+    pub kernel_timestamp: bool,
+}

@@ -1,0 +1,289 @@
+//! The quantities of timekeeping, each a type of its own; every conversion is here.
+//!
+//! Two time lines never mix: [`Counter`] is the free-running local oscillator, [`UnixTime`] is UTC. A
+//! difference on either line is a span of [`Nanos`]. All arithmetic saturates: hostile timestamps may
+//! be any 64 bits, and a saturated span is refused by every later check, where a wrapped one might pass.
+
+use std::ops::{Add, AddAssign, Neg, Sub};
+
+/// Nanoseconds in one second.
+pub(crate) const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+/// Seconds from the first NTP era (1900-01-01) to the Unix epoch (1970-01-01); RFC 5905, figure 4.
+const NTP_UNIX_OFFSET_S: i64 = 2_208_988_800;
+
+/// Seconds in one NTP era.
+const ERA_S: i64 = 1 << 32;
+
+/// A span of time in nanoseconds, of either sign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Nanos(pub(crate) i64);
+
+/// A value of the raw counter: nanoseconds at its nominal rate since an origin that is one per boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Counter(pub(crate) i64);
+
+/// A point of UTC: nanoseconds since 1970-01-01T00:00:00Z, POSIX counting (no leap seconds).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct UnixTime(pub(crate) i64);
+
+/// A relative frequency (or slew rate) in parts per 10^9; positive: UTC gains on the raw counter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+pub(crate) struct Ppb(pub(crate) f64);
+
+/// A point on the NTP time scale: 32.32 fixed-point seconds within one era.
+///
+/// Eras last 2^32 s and carry no number on the wire; the next begins on 2036-02-07.
+/// There is therefore no `Ord`: only differences have meaning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NtpTime(pub(crate) u64);
+
+/// A span on the wire: 16.16 fixed-point seconds, never negative (RFC 5905, "short format").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NtpShort(pub(crate) u32);
+
+impl Nanos {
+    pub(crate) const ZERO: Self = Self(0);
+    pub(crate) const MAX: Self = Self(i64::MAX);
+
+    pub(crate) const fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(NANOS_PER_SECOND))
+    }
+
+    pub(crate) const fn from_millis(millis: i64) -> Self {
+        Self(millis.saturating_mul(1_000_000))
+    }
+
+    /// 2^`exponent` seconds, rounded up to at least 1 ns: a poll interval or a clock's precision.
+    ///
+    /// Exponents come off the wire, so any value is answered; those beyond ±32 are held there.
+    pub(crate) fn from_log2_seconds(exponent: i8) -> Self {
+        match exponent.clamp(-32, 32) {
+            small @ ..0 => Self((NANOS_PER_SECOND >> -small) + 1),
+            large => Self(NANOS_PER_SECOND << large),
+        }
+    }
+
+    /// A span computed in floating point, rounded away from zero: a bound never shrinks by rounding.
+    pub(crate) fn from_f64_outward(nanos: f64) -> Self {
+        // `as` saturates, and turns a NaN into 0; no formula of ours yields one from finite input.
+        Self(if nanos < 0.0 { nanos.floor() as i64 } else { nanos.ceil() as i64 })
+    }
+
+    pub(crate) fn from_duration(duration: std::time::Duration) -> Self {
+        Self(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    /// The span as a `Duration`; a negative one is zero.
+    pub(crate) fn to_duration(self) -> std::time::Duration {
+        std::time::Duration::from_nanos(u64::try_from(self.0).unwrap_or(0))
+    }
+
+    pub(crate) fn as_f64(self) -> f64 {
+        self.0 as f64
+    }
+
+    pub(crate) fn abs(self) -> Self {
+        Self(self.0.saturating_abs())
+    }
+
+    /// Half of the span, rounded up.
+    pub(crate) fn half_up(self) -> Self {
+        Self(self.0 / 2 + self.0 % 2)
+    }
+
+    /// What `rate` gains over this span, rounded to the nearest nanosecond.
+    pub(crate) fn gain(self, rate: Ppb) -> Self {
+        Self((self.as_f64() * rate.0 * 1e-9).round() as i64)
+    }
+
+    /// What `rate` gains over this span at most, rounded away from zero.
+    pub(crate) fn gain_outward(self, rate: Ppb) -> Self {
+        Self::from_f64_outward(self.as_f64() * rate.0 * 1e-9)
+    }
+}
+
+impl Ppb {
+    pub(crate) const fn from_ppm(ppm: f64) -> Self {
+        Self(ppm * 1e3)
+    }
+}
+
+impl UnixTime {
+    /// Midpoint of two instants.
+    pub(crate) fn midpoint(self, other: Self) -> Self {
+        Self(self.0.midpoint(other.0))
+    }
+}
+
+impl Counter {
+    /// Midpoint of two counter values.
+    pub(crate) fn midpoint(self, other: Self) -> Self {
+        Self(self.0.midpoint(other.0))
+    }
+}
+
+impl NtpTime {
+    pub(crate) const ZERO: Self = Self(0);
+
+    /// The wire's timestamp for `time`, rounded down; the era is lost.
+    pub(crate) fn from_unix(time: UnixTime) -> Self {
+        let seconds = time.0.div_euclid(NANOS_PER_SECOND) + NTP_UNIX_OFFSET_S;
+        let nanos = time.0.rem_euclid(NANOS_PER_SECOND) as u64;
+        let fraction = (nanos << 32) / NANOS_PER_SECOND as u64;
+        // Truncation to 32 bits is what an era is.
+        Self(((seconds as u64) << 32) | fraction)
+    }
+
+    /// UTC within the era that begins at `pivot`: the answer lies in [pivot, pivot + 2^32 s).
+    ///
+    /// The fraction is rounded to the nearest nanosecond; the wire's grain is 0.23 ns.
+    pub(crate) fn resolve(self, pivot: UnixTime) -> UnixTime {
+        let pivot_s = pivot.0.div_euclid(NANOS_PER_SECOND);
+        let seconds_in_era = (self.0 >> 32) as i64 - NTP_UNIX_OFFSET_S;
+        let seconds = pivot_s + (seconds_in_era - pivot_s).rem_euclid(ERA_S);
+        let fraction = self.0 & 0xffff_ffff;
+        let nanos = (fraction * NANOS_PER_SECOND as u64 + (1 << 31)) >> 32;
+        UnixTime(seconds.saturating_mul(NANOS_PER_SECOND)) + Nanos(nanos as i64)
+    }
+}
+
+impl NtpShort {
+    /// The largest span the wire can carry, about 18 h.
+    pub(crate) const MAX: Self = Self(u32::MAX);
+
+    /// The span in nanoseconds, rounded up by the wire's grain of 15.3 µs: the sender may have truncated.
+    pub(crate) fn nanos_up(self) -> Nanos {
+        if self.0 == 0 {
+            // An exact zero is what a primary server says of its own reference.
+            return Nanos::ZERO;
+        }
+        Nanos(((i64::from(self.0) + 1) * NANOS_PER_SECOND) >> 16)
+    }
+
+    /// The span in nanoseconds as sent.
+    pub(crate) fn nanos(self) -> Nanos {
+        Nanos((i64::from(self.0) * NANOS_PER_SECOND) >> 16)
+    }
+
+    /// The smallest wire value that is not below `span`; negative spans are zero.
+    pub(crate) fn from_nanos_up(span: Nanos) -> Self {
+        let wide = i128::from(span.0.max(0)) << 16;
+        let up = (wide + i128::from(NANOS_PER_SECOND) - 1) / i128::from(NANOS_PER_SECOND);
+        u32::try_from(up).map_or(Self::MAX, Self)
+    }
+}
+
+macro_rules! spans {
+    ($point:ident) => {
+        impl Sub for $point {
+            type Output = Nanos;
+            fn sub(self, other: Self) -> Nanos {
+                Nanos(self.0.saturating_sub(other.0))
+            }
+        }
+        impl Add<Nanos> for $point {
+            type Output = Self;
+            fn add(self, span: Nanos) -> Self {
+                Self(self.0.saturating_add(span.0))
+            }
+        }
+        impl Sub<Nanos> for $point {
+            type Output = Self;
+            fn sub(self, span: Nanos) -> Self {
+                Self(self.0.saturating_sub(span.0))
+            }
+        }
+        impl AddAssign<Nanos> for $point {
+            fn add_assign(&mut self, span: Nanos) {
+                *self = *self + span;
+            }
+        }
+    };
+}
+
+spans!(Counter);
+spans!(UnixTime);
+
+impl Add for Nanos {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl Sub for Nanos {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl Neg for Nanos {
+    type Output = Self;
+    fn neg(self) -> Self {
+        Self(self.0.saturating_neg())
+    }
+}
+
+impl AddAssign for Nanos {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+/// Seconds between `from` and 1900 lie in era `from`; used by tests and by the build-date pivot.
+pub(crate) const fn unix_seconds(seconds: i64) -> UnixTime {
+    UnixTime(seconds.saturating_mul(NANOS_PER_SECOND))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2036-02-07T06:28:16Z, the first second of era 1.
+    const ERA_1: i64 = ERA_S - NTP_UNIX_OFFSET_S;
+
+    #[test]
+    fn a_timestamp_survives_the_wire_to_the_nanosecond() {
+        let pivot = unix_seconds(1_700_000_000);
+        for nanos in [0, 1, 2, 499_999_999, 999_999_998, 999_999_999] {
+            let time = UnixTime(1_795_000_000 * NANOS_PER_SECOND + nanos);
+            let back = NtpTime::from_unix(time).resolve(pivot);
+            assert!((back - time).abs() <= Nanos(1), "{time:?} became {back:?}");
+        }
+    }
+
+    #[test]
+    fn the_era_is_the_one_that_begins_at_the_pivot() {
+        let pivot = unix_seconds(ERA_1 - 10);
+        for seconds in [ERA_1 - 10, ERA_1 - 1, ERA_1, ERA_1 + 1, ERA_1 - 11 + ERA_S] {
+            assert_eq!(NtpTime::from_unix(unix_seconds(seconds)).resolve(pivot), unix_seconds(seconds));
+        }
+        // One second before the pivot cannot be told from the end of the era that follows.
+        assert_eq!(NtpTime::from_unix(unix_seconds(ERA_1 - 11)).resolve(pivot), unix_seconds(ERA_1 - 11 + ERA_S));
+    }
+
+    #[test]
+    fn short_spans_round_up_both_ways() {
+        for nanos in [1, 15_258, 15_259, 1_000_000, 999_999_999, 65_535 * NANOS_PER_SECOND] {
+            let wire = NtpShort::from_nanos_up(Nanos(nanos));
+            assert!(wire.nanos_up() >= Nanos(nanos), "{nanos}");
+        }
+        assert_eq!(NtpShort::from_nanos_up(Nanos::MAX), NtpShort::MAX);
+        assert_eq!(NtpShort::from_nanos_up(Nanos(-5)), NtpShort(0));
+    }
+
+    #[test]
+    fn powers_of_two_are_never_zero_and_never_overflow() {
+        assert_eq!(Nanos::from_log2_seconds(4), Nanos::from_seconds(16));
+        assert!(Nanos::from_log2_seconds(i8::MIN) > Nanos::ZERO);
+        assert!(Nanos::from_log2_seconds(i8::MAX) > Nanos::from_seconds(1));
+    }
+
+    #[test]
+    fn spans_saturate_instead_of_wrapping() {
+        assert_eq!(UnixTime(i64::MAX) - UnixTime(i64::MIN), Nanos::MAX);
+        assert_eq!(UnixTime(i64::MAX) + Nanos(1), UnixTime(i64::MAX));
+    }
+}
