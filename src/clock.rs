@@ -1,6 +1,6 @@
 //! The Rust face: a clock of one's own ([`Clock`]), and one for the whole process ([`process`]).
 
-pub mod process;
+pub(crate) mod process;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -204,4 +204,110 @@ fn sources(shared: &Shared) -> Vec<SourceInfo> {
         SourceInfo { age_ns: age, ..source.clone() }
     };
     account.sources.iter().map(older).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publication::stall;
+    use crate::server::{Server, ServerConfig};
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::thread;
+
+    /// A server of this machine's clock, and a clock that asks it every second.
+    fn pair() -> (Server, Clock) {
+        let mut config = ServerConfig::new();
+        config.add_listen("127.0.0.1:0").unwrap().set_local(1, Duration::from_micros(10)).unwrap();
+        let server = Server::start(None, &config).unwrap();
+        let mut config = Config::with_servers(&server.addresses()[0].to_string()).unwrap();
+        config.set_poll_exponents(0, 0).unwrap();
+        (server, Clock::start(config).unwrap())
+    }
+
+    /// Reads until `over`; within an epoch nothing may run backwards. Returns the number of readings.
+    fn read_on(clock: &Clock, over: &AtomicBool) -> u64 {
+        let mut last = clock.now();
+        let mut count = 0;
+        while !over.load(Relaxed) {
+            let next = clock.now();
+            assert!(next.earliest_ns <= next.unix_ns && next.unix_ns <= next.latest_ns, "{next:?}");
+            if next.epoch == last.epoch {
+                assert!(next.unix_ns >= last.unix_ns, "{next:?} after {last:?}");
+                assert!(next.raw_ns >= last.raw_ns);
+            }
+            last = next;
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn no_reading_runs_backwards_while_the_writer_stalls_in_mid_update() {
+        let (_server, clock) = pair();
+        clock.wait(None, Some(Duration::from_secs(10))).unwrap();
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let readers = [scope.spawn(|| read_on(&clock, &over)), scope.spawn(|| read_on(&clock, &over))];
+            for micros in [0, 700, 3_000, 20_000] {
+                stall::MICROS.store(micros, Relaxed);
+                thread::sleep(Duration::from_millis(1500));
+            }
+            stall::MICROS.store(0, Relaxed);
+            over.store(true, Relaxed);
+            let counts = readers.map(|reader| reader.join().unwrap());
+            assert!(counts.iter().all(|&count| count > 10_000), "readers were kept waiting: {counts:?}");
+        });
+        assert_eq!(clock.now().state, State::Synchronized, "{:?}", clock.sources());
+        assert!(clock.report().exchanges >= 4);
+    }
+
+    #[test]
+    fn before_the_first_answer_the_system_clock_is_read_and_nothing_is_claimed() {
+        let clock = Clock::start(Config::with_servers("127.0.0.1:9").unwrap()).unwrap();
+        let (before, reading, after) = (counter::system_time(), clock.now(), counter::system_time());
+        assert!((before.0..=after.0).contains(&reading.unix_ns));
+        assert_eq!((reading.state, reading.epoch), (State::Unsynchronized, 0));
+        assert_eq!((reading.earliest_ns, reading.latest_ns), (i64::MIN, i64::MAX));
+        assert_eq!(reading.error_bound(), None);
+        assert_eq!(clock.offset(), Offset { offset_ns: 0, bound_ns: i64::MAX });
+    }
+
+    #[test]
+    fn a_timeout_names_each_source_and_its_fault() {
+        let clock = Clock::start(Config::with_servers("127.0.0.1:9,[::1]:9").unwrap()).unwrap();
+        let error = clock.wait(None, Some(Duration::from_millis(300))).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, Error::Timeout { .. }), "{text}");
+        assert!(text.contains("127.0.0.1:9") && text.contains("[::1]:9") && text.contains("refused"), "{text}");
+    }
+
+    #[test]
+    fn a_stop_ends_waits_and_leaves_the_time_readable_in_holdover() {
+        let (_server, clock) = pair();
+        clock.wait(None, Some(Duration::from_secs(10))).unwrap();
+        let synchronized = clock.now();
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| clock.wait(Some(Duration::from_nanos(1)), None));
+            thread::sleep(Duration::from_millis(50));
+            let asked = Instant::now();
+            clock.stop();
+            assert!(asked.elapsed() < Duration::from_millis(100), "{:?}", asked.elapsed());
+            assert!(matches!(waiter.join().unwrap(), Err(Error::Stopped)));
+        });
+        assert!(matches!(clock.wait(None, None), Err(Error::NotRunning)));
+        thread::sleep(Duration::from_millis(5));
+        let after = clock.now();
+        assert_eq!((after.state, after.epoch), (State::Holdover, synchronized.epoch));
+        assert!(after.unix_ns > synchronized.unix_ns && after.error_bound_ns() < i64::MAX);
+        clock.stop();
+    }
+
+    #[test]
+    fn the_offset_is_what_brings_the_system_clock_to_utc() {
+        let (_server, clock) = pair();
+        clock.wait(None, Some(Duration::from_secs(10))).unwrap();
+        let offset = clock.offset();
+        assert!(offset.offset_ns.abs() <= offset.bound_ns, "{offset:?}");
+        assert!(offset.bound_ns < 20_000_000, "{offset:?}");
+    }
 }

@@ -267,7 +267,7 @@ impl Run {
                     self.core.handle_failure(source, error.to_string(), counter::now());
                     return;
                 }
-                Arrival::Datagram { length, t4, .. } => {
+                Arrival::Datagram { length, t4 } => {
                     if self.core.handle_datagram(source, &self.buffer[..length], t4) != Outcome::Ignored {
                         self.exchanger.close(source);
                         return;

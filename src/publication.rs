@@ -11,8 +11,8 @@ use page::{Page, WORDS};
 /// How far ahead a new model takes effect: long enough that a writer is rarely late, short enough not to matter.
 const LEAD: Nanos = Nanos::from_millis(1);
 
-/// The longest lead a writer that is always late is given.
-const LEAD_MAX: Nanos = Nanos::from_seconds(1);
+/// The longest lead a writer that is always late is given; a stop waits for it to pass.
+const LEAD_MAX: Nanos = Nanos::from_millis(64);
 
 /// Where readers find the page.
 #[derive(Debug)]

@@ -431,3 +431,222 @@ impl Synchronizer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{NANOS_PER_SECOND, unix_seconds};
+    use std::net::Ipv4Addr;
+
+    const PIVOT: UnixTime = unix_seconds(1_700_000_000);
+
+    /// A world of servers around one core; the true offset of UTC is a function of the counter.
+    struct World {
+        core: Synchronizer,
+        now: Counter,
+        /// Frequency of UTC against the counter, ppb.
+        frequency: i64,
+        /// What each server adds to the truth, ns; `None`: it is dead.
+        servers: Vec<Option<i64>>,
+        seed: u64,
+        backwards: Vec<(Counter, Nanos)>,
+    }
+
+    impl World {
+        fn new(settings: Settings, servers: &[Option<i64>]) -> Self {
+            let mut core = Synchronizer::new(settings, PIVOT, 0);
+            for index in 0..servers.len() {
+                let id = core.add_source(Counter(0));
+                core.assign(id, SocketAddr::from((Ipv4Addr::new(192, 0, 2, index as u8 + 1), 123)), Counter(0));
+            }
+            let servers = servers.to_vec();
+            Self { core, now: Counter(0), frequency: 20_000, servers, seed: 1, backwards: Vec::new() }
+        }
+
+        fn utc(&self, counter: Counter) -> UnixTime {
+            unix_seconds(1_795_000_000) + Nanos(counter.0) + Nanos(counter.0 / NANOS_PER_SECOND * self.frequency)
+        }
+
+        fn random(&mut self) -> u64 {
+            self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.seed >> 16
+        }
+
+        /// Answers a request after 100 µs and up to 50 µs more each way.
+        fn exchange(&mut self, request: &Request) {
+            let t1 = self.now;
+            self.core.handle_sent(request.source, t1);
+            let Some(error) = self.servers[request.source.0] else { return };
+            let there = Nanos(100_000 + (self.random() % 50_000) as i64);
+            let back = Nanos(100_000 + (self.random() % 50_000) as i64);
+            let t2 = self.utc(t1 + there) + Nanos(error);
+            let reply = Packet {
+                stratum: 1,
+                mode: packet::Mode::Server,
+                precision: -25,
+                origin: Packet::parse(&request.datagram).unwrap().transmit,
+                receive: NtpTime::from_unix(t2),
+                transmit: NtpTime::from_unix(t2 + Nanos(1)),
+                ..Packet::request(NtpTime::ZERO)
+            };
+            let t4 = t1 + there + back;
+            self.core.handle_datagram(request.source, &reply.bytes(), t4);
+            self.now = t4;
+        }
+
+        /// Runs until `seconds`, checking the published model every time it changes.
+        fn run_until(&mut self, seconds: i64) {
+            let end = Counter(0) + Nanos::from_seconds(seconds);
+            while self.now < end {
+                while self.core.expire(self.now).is_some() {}
+                while let Some(id) = self.core.take_address_wish(self.now) {
+                    // There is no other server to be had.
+                    let address = self.core.address(id).unwrap();
+                    self.core.assign(id, address, self.now);
+                }
+                loop {
+                    let (transmit, dither) = (self.random(), self.random());
+                    let Some(request) = self.core.poll_transmit(self.now, transmit, dither) else { break };
+                    self.exchange(&request);
+                }
+                if self.core.wants_plan(self.now) {
+                    let former = *self.core.model();
+                    let plan = self.core.plan(self.now);
+                    self.core.commit(plan, self.now);
+                    let model = *self.core.model();
+                    let shown = (model.line.utc_at(self.now), former.line.utc_at(self.now));
+                    if former.has_line() && former.epoch == model.epoch && shown.0 < shown.1 {
+                        self.backwards.push((self.now, shown.0 - shown.1));
+                    }
+                }
+                self.now = self.core.next_due().max(self.now + Nanos(1)).min(end.max(self.now + Nanos(1)));
+            }
+        }
+
+        fn state(&self) -> State {
+            self.core.model().state_at(self.now)
+        }
+
+        /// UTC as shown minus UTC, and whether the interval holds UTC.
+        fn error(&self) -> (Nanos, bool) {
+            let (earliest, utc, latest) = self.core.model().at(self.now);
+            let truth = self.utc(self.now);
+            (utc - truth, earliest <= truth && truth <= latest)
+        }
+
+        fn selections(&self) -> Vec<Selection> {
+            self.core.source_infos(self.now).iter().map(|info| info.selection).collect()
+        }
+    }
+
+    fn world(servers: &[Option<i64>]) -> World {
+        World::new(Settings::default(), servers)
+    }
+
+    #[test]
+    fn one_server_gives_time_and_frequency() {
+        let mut world = world(&[Some(0)]);
+        world.run_until(1);
+        assert_eq!(world.state(), State::Synchronized);
+        world.run_until(3000);
+        let (error, holds) = world.error();
+        assert!(error.abs() < Nanos(25_000) && holds, "{error:?}");
+        let frequency = world.core.report(world.now).frequency_ppb;
+        assert!((frequency - 20_000.0).abs() < 100.0, "{frequency}");
+        assert_eq!((world.core.report(world.now).steps, world.backwards.len()), (0, 0));
+    }
+
+    #[test]
+    fn of_three_servers_the_liar_is_named_and_the_time_stays_right() {
+        let mut world = world(&[Some(0), Some(5 * NANOS_PER_SECOND), Some(0)]);
+        world.run_until(300);
+        let (error, holds) = world.error();
+        assert!(error.abs() < Nanos(50_000) && holds, "{error:?}");
+        let (good, bad) = (Selection::Truechimer, Selection::Falseticker);
+        assert_eq!(world.selections(), [good, bad, good]);
+        let report = world.core.report(world.now);
+        assert!(report.faults_exceeded && report.agreeing == 2 && report.steps == 0, "{report:?}");
+    }
+
+    #[test]
+    fn when_the_servers_die_the_interval_grows_and_holds_until_they_return() {
+        let mut world = world(&[Some(0), Some(0)]);
+        world.run_until(600);
+        let bound = |world: &World| world.core.report(world.now).bound_ns;
+        let fresh = bound(&world);
+        world.servers = vec![None, None];
+        world.run_until(5_000);
+        assert_eq!(world.state(), State::Holdover);
+        assert!(bound(&world) > 10 * fresh && world.error().1, "{} {:?}", bound(&world), world.error());
+        world.servers = vec![Some(0), Some(0)];
+        world.run_until(9_000);
+        assert_eq!(world.state(), State::Synchronized);
+        assert!(world.error().1 && world.backwards.is_empty());
+        assert_eq!(world.core.report(world.now).epoch, 1);
+    }
+
+    #[test]
+    fn two_servers_that_disagree_are_no_time_at_all() {
+        let mut world = world(&[Some(0), Some(NANOS_PER_SECOND)]);
+        world.run_until(100);
+        assert_eq!(world.state(), State::Unsynchronized);
+        assert_eq!(world.selections(), [Selection::Candidate; 2]);
+    }
+
+    #[test]
+    fn one_dead_server_of_two_does_not_matter() {
+        let mut world = world(&[Some(0), None]);
+        world.run_until(60);
+        assert_eq!(world.state(), State::Synchronized);
+        assert_eq!(world.selections(), [Selection::Truechimer, Selection::Unreachable]);
+    }
+
+    #[test]
+    fn fewer_agreeing_sources_than_asked_for_are_not_enough() {
+        let settings = Settings { min_agreeing: 2, ..Settings::default() };
+        let mut world = World::new(settings, &[Some(0), None]);
+        world.run_until(60);
+        assert_eq!(world.state(), State::Unsynchronized);
+    }
+
+    #[test]
+    fn all_servers_stepping_starts_a_new_epoch_and_is_counted() {
+        let mut world = world(&[Some(0)]);
+        world.run_until(100);
+        world.servers = vec![Some(10 * NANOS_PER_SECOND)];
+        world.run_until(400);
+        let report = world.core.report(world.now);
+        assert_eq!((report.epoch, report.steps), (2, 1));
+        assert!(world.core.source_infos(world.now)[0].restarts >= 1);
+    }
+
+    #[test]
+    fn the_same_address_twice_counts_once() {
+        let mut world = world(&[Some(0), Some(0)]);
+        let address = world.core.address(SourceId(0)).unwrap();
+        world.core.assign(SourceId(1), address, world.now);
+        world.run_until(60);
+        assert_eq!(world.selections(), [Selection::Truechimer, Selection::Duplicate]);
+        assert_eq!(world.core.report(world.now).configured, 1);
+    }
+
+    #[test]
+    fn a_stranger_cannot_answer() {
+        let mut world = world(&[None]);
+        let request = world.core.poll_transmit(world.now, 77, 0).unwrap();
+        let forged =
+            Packet { mode: packet::Mode::Server, stratum: 1, origin: NtpTime(78), ..Packet::request(NtpTime(9)) };
+        let outcome = world.core.handle_datagram(request.source, &forged.bytes(), world.now + Nanos(5));
+        assert_eq!(outcome, Outcome::Ignored);
+        assert_eq!(world.core.report(world.now).exchanges, 0);
+    }
+
+    #[test]
+    fn a_reply_counts_once() {
+        let mut world = world(&[Some(0)]);
+        let request = world.core.poll_transmit(world.now, 77, 0).unwrap();
+        world.exchange(&request);
+        world.exchange(&request);
+        assert_eq!(world.core.report(world.now).exchanges, 1);
+    }
+}

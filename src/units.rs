@@ -131,21 +131,10 @@ impl Rate {
         Self(Self::from_ppb(ppb).0 - 1)
     }
 
-    pub(crate) fn to_ppb(self) -> Ppb {
-        Ppb(self.0 as f64 / (1_u64 << Self::FRACTION_BITS) as f64 * 1e9)
-    }
-
     /// What this rate gains over `span`, rounded down: hence never decreasing by more than `span` grows.
     pub(crate) fn gain(self, span: Nanos) -> Nanos {
         // 63 + 48 bits at most: the product fits, and so does its quotient, as the rate is below 1.
         Nanos(((i128::from(span.0) * i128::from(self.0)) >> Self::FRACTION_BITS) as i64)
-    }
-}
-
-impl UnixTime {
-    /// Midpoint of two instants.
-    pub(crate) fn midpoint(self, other: Self) -> Self {
-        Self(self.0.midpoint(other.0))
     }
 }
 
@@ -192,11 +181,6 @@ impl NtpShort {
             return Nanos::ZERO;
         }
         Nanos(((i64::from(self.0) + 1) * NANOS_PER_SECOND) >> 16)
-    }
-
-    /// The span in nanoseconds as sent.
-    pub(crate) fn nanos(self) -> Nanos {
-        Nanos((i64::from(self.0) * NANOS_PER_SECOND) >> 16)
     }
 
     /// The smallest wire value that is not below `span`; negative spans are zero.

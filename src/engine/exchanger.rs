@@ -9,9 +9,6 @@ use crate::sys::counter::{self, Bracket};
 use crate::sys::socket::{self, DATAGRAM_MAX};
 use crate::units::Counter;
 
-/// Datagrams taken from one socket at a time, so that a flood at one cannot starve the rest.
-const TURN: usize = 32;
-
 /// One exchange under way.
 #[derive(Debug)]
 struct Open {
@@ -34,7 +31,6 @@ pub(crate) enum Arrival {
     Datagram {
         length: usize,
         t4: Counter,
-        by_kernel: bool,
     },
     /// The network refused the request.
     Error(io::Error),
@@ -78,8 +74,7 @@ impl Exchanger {
             Ok(received) => {
                 let arrived = Bracket::read();
                 let stamped = received.stamp.and_then(|stamp| arrived.counter_of(stamp, &open.sent));
-                let t4 = stamped.unwrap_or(arrived.after);
-                Arrival::Datagram { length: received.length, t4, by_kernel: stamped.is_some() }
+                Arrival::Datagram { length: received.length, t4: stamped.unwrap_or(arrived.after) }
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 Arrival::Nothing
@@ -88,5 +83,6 @@ impl Exchanger {
         }
     }
 
-    pub(crate) const TURN: usize = TURN;
+    /// Datagrams taken from one socket at a time, so that a flood at one cannot starve the rest.
+    pub(crate) const TURN: usize = 32;
 }

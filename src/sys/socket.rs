@@ -98,8 +98,10 @@ fn stamp_of(message: &libc::msghdr) -> Option<UnixTime> {
         // SAFETY: not null, so it points to a whole header inside the control buffer.
         let found = unsafe { *header };
         if found.cmsg_level == libc::SOL_SOCKET && found.cmsg_type == libc::SCM_TIMESTAMPNS {
+            // SAFETY: the header is whole, so its payload follows it inside the buffer.
+            let payload = unsafe { libc::CMSG_DATA(header) };
             // SAFETY: the payload of this kind is a timespec, which may be unaligned.
-            let time = unsafe { libc::CMSG_DATA(header).cast::<libc::timespec>().read_unaligned() };
+            let time = unsafe { payload.cast::<libc::timespec>().read_unaligned() };
             return Some(UnixTime(time.tv_sec.saturating_mul(NANOS_PER_SECOND)) + Nanos(time.tv_nsec));
         }
         // SAFETY: as for the first header; the macro stays inside the buffer.
