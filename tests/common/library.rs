@@ -2,9 +2,10 @@
 //!
 //! Included by the tests of the C face: `#[path = "common/library.rs"] mod library;`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The compilers every C file and the header must please.
 pub const C_COMPILERS: [&str; 2] = ["gcc", "clang"];
@@ -50,8 +51,6 @@ pub fn both(output: &Output) -> String {
 
 /// The shared and the static library, made as users make them, once per test process.
 pub struct Library {
-    /// Where both are.
-    pub directory: PathBuf,
     pub shared: PathBuf,
     pub archive: PathBuf,
 }
@@ -63,7 +62,7 @@ pub fn library() -> &'static Library {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |d| root().join(d));
         let directory = target.join("release");
         let (shared, archive) = (directory.join("libntpclock.so"), directory.join("libntpclock.a"));
-        Library { directory, shared, archive }
+        Library { shared, archive }
     })
 }
 
@@ -74,12 +73,20 @@ pub enum Link {
     Static,
 }
 
-/// Compiles `source` with `compiler` and `flags`, and links it with the library.
+/// Compiles `source` with `compiler` and `flags` (the dialect first), and links it with the library.
+///
+/// Once per process: two tests may want the same program, and one of them may be running it already.
 pub fn build(compiler: &str, flags: &[&str], source: &str, link: Link) -> PathBuf {
+    static BUILT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+    let stem = Path::new(source).file_name().expect("a source has a name").to_string_lossy();
+    let program = scratch("programs").join(format!("{stem}-{compiler}{}-{link:?}", flags[0]));
+    // A test that failed to build something is no reason for others to fail.
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if built.contains(&program) {
+        return program;
+    }
     let library = library();
-    let stem = Path::new(source).file_name().expect("a source has a name").to_string_lossy().replace('.', "_");
-    let standard: String = flags.concat().chars().filter(char::is_ascii_alphanumeric).take(8).collect();
-    let program = scratch("programs").join(format!("{stem}-{compiler}-{standard}-{link:?}"));
     let mut command = command(compiler);
     command.args(flags).args(["-g", "-pthread", "-Iinclude", "-Ibindings/cpp", "-o"]).arg(&program).arg(source);
     match link {
@@ -88,8 +95,7 @@ pub fn build(compiler: &str, flags: &[&str], source: &str, link: Link) -> PathBu
             let links = scratch("lib");
             let soname = links.join("libntpclock.so.0");
             if !soname.exists() {
-                // Two tests may both come here; the loser's error is no error.
-                let _ = std::os::unix::fs::symlink(&library.shared, &soname);
+                std::os::unix::fs::symlink(&library.shared, &soname).expect("the target directory is writable");
             }
             command.arg(&library.shared).arg(format!("-Wl,-rpath,{}", links.display()));
         }
@@ -98,5 +104,6 @@ pub fn build(compiler: &str, flags: &[&str], source: &str, link: Link) -> PathBu
         }
     }
     run(&mut command);
+    built.insert(program.clone());
     program
 }
