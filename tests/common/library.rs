@@ -8,27 +8,28 @@ use std::process::{Command, Output};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The compilers every C file and the header must please.
-pub const C_COMPILERS: [&str; 2] = ["gcc", "clang"];
-pub const CPP_COMPILERS: [&str; 2] = ["g++", "clang++"];
+pub(crate) const C_COMPILERS: [&str; 2] = ["gcc", "clang"];
+pub(crate) const CPP_COMPILERS: [&str; 2] = ["g++", "clang++"];
 
 /// What the house asks of a C and of a C++ program.
-pub const C_FLAGS: [&str; 6] = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1"];
-pub const CPP_FLAGS: [&str; 7] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wshadow", "-Wconversion", "-O1"];
+pub(crate) const C_FLAGS: [&str; 6] = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1"];
+pub(crate) const CPP_FLAGS: [&str; 7] =
+    ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wshadow", "-Wconversion", "-O1"];
 
 /// The root of the repository.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A directory under the target directory that is this test's own.
-pub fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&directory).expect("the target directory is writable");
     directory
 }
 
 /// A command that starts at the root and inherits nothing of an outer `make`.
-pub fn command(program: &str) -> Command {
+pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root());
     for variable in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "NTPCLOCK_SERVERS"] {
@@ -38,24 +39,24 @@ pub fn command(program: &str) -> Command {
 }
 
 /// Runs `command` and demands success; its standard output.
-pub fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}\n{}", output.status, both(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Everything a program said.
-pub fn both(output: &Output) -> String {
+pub(crate) fn both(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// The shared and the static library, made as users make them, once per test process.
-pub struct Library {
-    pub shared: PathBuf,
-    pub archive: PathBuf,
+pub(crate) struct Library {
+    pub(crate) shared: PathBuf,
+    pub(crate) archive: PathBuf,
 }
 
-pub fn library() -> &'static Library {
+pub(crate) fn library() -> &'static Library {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         run(command("make").arg("lib"));
@@ -68,7 +69,7 @@ pub fn library() -> &'static Library {
 
 /// Whom a program is linked with.
 #[derive(Clone, Copy, Debug)]
-pub enum Link {
+pub(crate) enum Link {
     Shared,
     Static,
 }
@@ -76,7 +77,7 @@ pub enum Link {
 /// Compiles `source` with `compiler` and `flags` (the dialect first), and links it with the library.
 ///
 /// Once per process: two tests may want the same program, and one of them may be running it already.
-pub fn build(compiler: &str, flags: &[&str], source: &str, link: Link) -> PathBuf {
+pub(crate) fn build(compiler: &str, flags: &[&str], source: &str, link: Link) -> PathBuf {
     static BUILT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
     let stem = Path::new(source).file_name().expect("a source has a name").to_string_lossy();
