@@ -1,0 +1,652 @@
+//! The whole core as one value: events in, requests and clock models out.
+//!
+//! Nothing here knows a socket, a thread or the time of day. The engine, the simulator and a replay drive it
+//! alike: they ask [`Synchronizer::next_due`] when to come back, carry requests out and datagrams in, and
+//! publish what [`Synchronizer::plan`] answers. A plan changes nothing until it is [committed]
+//! (Synchronizer::commit), so that a publisher who was late can plan again.
+
+use std::net::SocketAddr;
+
+use crate::config::Settings;
+use crate::exchange::Interval;
+use crate::model::bound::{FrequencyRange, Witness};
+use crate::model::slew::{Course, steer};
+use crate::model::{ClockModel, UtcSpan};
+use crate::packet::{self, HEADER_LEN, Packet};
+use crate::selection::{self, Agreement, Disagreement};
+use crate::source::filter::Testimony;
+use crate::source::{Fault, Outcome, Source};
+use crate::status::{Leap, Report, Selection, SourceInfo, State};
+use crate::units::{Counter, Nanos, NtpTime, Ppb, Rate, UnixTime};
+
+/// How long the first answer waits for those of the other sources, so that the first time shown is already voted on.
+const SETTLE: Nanos = Nanos::from_seconds(1);
+
+/// A place in the list of sources; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SourceId(pub(crate) usize);
+
+/// A datagram to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) source: SourceId,
+    pub(crate) address: SocketAddr,
+    pub(crate) datagram: [u8; HEADER_LEN],
+}
+
+/// What would be published at one instant.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) model: ClockModel,
+    verdict: Verdict,
+    selections: Vec<Selection>,
+}
+
+/// The outcome of a selection, for reports.
+#[derive(Clone, Debug, Default)]
+struct Verdict {
+    configured: usize,
+    answering: usize,
+    agreeing: usize,
+    faults: usize,
+    faults_exceeded: bool,
+    frequency: Ppb,
+    /// The survivor that pins the time down best.
+    primary: Option<usize>,
+}
+
+/// The core.
+#[derive(Debug)]
+pub(crate) struct Synchronizer {
+    settings: Settings,
+    /// Begins the era in which timestamps of the wire are resolved.
+    pivot: UnixTime,
+    sources: Vec<Source>,
+    model: ClockModel,
+    verdict: Verdict,
+    last_epoch: u32,
+    steps: u32,
+    /// When the first answer stops waiting for the others'; `None` before it and after the first plan since.
+    settle_at: Option<Counter>,
+    settled: bool,
+    /// Something happened since the last plan was committed.
+    dirty: bool,
+    /// The source whose exchange that was.
+    fresh: Option<SourceId>,
+}
+
+impl Synchronizer {
+    /// A core that has heard nothing. Epochs are counted on from `last_epoch`.
+    pub(crate) fn new(settings: Settings, pivot: UnixTime, last_epoch: u32) -> Self {
+        let model = ClockModel { bound_cap: settings.bound_cap, ..ClockModel::UNSYNCHRONIZED };
+        Self {
+            settings,
+            pivot,
+            sources: Vec::new(),
+            model,
+            verdict: Verdict::default(),
+            last_epoch,
+            steps: 0,
+            settle_at: None,
+            settled: false,
+            dirty: false,
+            fresh: None,
+        }
+    }
+
+    /// One more source; it wants an address at once.
+    pub(crate) fn add_source(&mut self, now: Counter) -> SourceId {
+        self.sources.push(Source::new(&self.settings, now));
+        SourceId(self.sources.len() - 1)
+    }
+
+    pub(crate) fn source_count(&self) -> usize {
+        self.sources.len()
+    }
+
+    pub(crate) fn address(&self, id: SourceId) -> Option<SocketAddr> {
+        self.sources[id.0].address()
+    }
+
+    /// What was committed last.
+    pub(crate) fn model(&self) -> &ClockModel {
+        &self.model
+    }
+
+    /// When something is to be done next.
+    pub(crate) fn next_due(&self) -> Counter {
+        let sources = self.sources.iter().map(Source::due).min().unwrap_or(Counter(i64::MAX));
+        self.settle_at.unwrap_or(Counter(i64::MAX)).min(sources)
+    }
+
+    /// A source that wants an address (or another one); each wish is told once and must be answered with
+    /// [`Self::assign`] or [`Self::handle_no_address`].
+    pub(crate) fn take_address_wish(&mut self, now: Counter) -> Option<SourceId> {
+        self.sources.iter_mut().position(|source| source.take_address_wish(now)).map(SourceId)
+    }
+
+    pub(crate) fn assign(&mut self, id: SourceId, address: SocketAddr, now: Counter) {
+        self.sources[id.0].assign(address, now);
+        self.dirty = true;
+    }
+
+    pub(crate) fn handle_no_address(&mut self, id: SourceId, why: String, now: Counter) {
+        self.sources[id.0].handle_no_address(why, now);
+        self.dirty = true;
+    }
+
+    /// The next request that is due; call until `None`. `transmit` and `dither` are random, new at each call.
+    pub(crate) fn poll_transmit(&mut self, now: Counter, transmit: u64, dither: u64) -> Option<Request> {
+        // 64 random bits: who has not seen the request cannot answer it. Zero would mean "none".
+        let transmit = NtpTime(transmit.max(1));
+        let (index, address) =
+            self.sources.iter_mut().enumerate().find_map(|(index, source)| {
+                source.poll_transmit(now, transmit, dither).map(|address| (index, address))
+            })?;
+        Some(Request { source: SourceId(index), address, datagram: Packet::request(transmit).bytes() })
+    }
+
+    /// The request left not before `t1`.
+    pub(crate) fn handle_sent(&mut self, id: SourceId, t1: Counter) {
+        self.sources[id.0].handle_sent(t1);
+    }
+
+    /// A datagram arrived from the source's address not after `t4`.
+    pub(crate) fn handle_datagram(&mut self, id: SourceId, datagram: &[u8], t4: Counter) -> Outcome {
+        let outcome = self.sources[id.0].handle_datagram(datagram, t4, self.pivot, &self.settings);
+        if outcome == Outcome::Accepted {
+            self.fresh = Some(id);
+            if !self.settled && self.settle_at.is_none() {
+                self.settle_at = Some(t4 + SETTLE);
+            }
+        }
+        self.dirty |= outcome != Outcome::Ignored;
+        outcome
+    }
+
+    /// The request could not be sent, or the network refused it.
+    pub(crate) fn handle_failure(&mut self, id: SourceId, why: String, now: Counter) {
+        self.sources[id.0].handle_failure(Fault::World(why), now);
+        self.dirty = true;
+    }
+
+    /// Ends one request whose time is over; call until `None`.
+    pub(crate) fn expire(&mut self, now: Counter) -> Option<SourceId> {
+        let index = self.sources.iter_mut().position(|source| source.expire(now))?;
+        self.dirty = true;
+        Some(SourceId(index))
+    }
+
+    /// Whether a new plan may differ from what is published.
+    pub(crate) fn wants_plan(&self, now: Counter) -> bool {
+        self.dirty || self.settle_at.is_some_and(|settle| settle <= now)
+    }
+
+    /// What to publish so that it takes effect at `switch`, a little after now.
+    pub(crate) fn plan(&self, switch: Counter) -> Plan {
+        let duplicates = self.duplicates(switch);
+        let configured = self.sources.len() - duplicates.iter().filter(|&&duplicate| duplicate).count();
+        let testimonies: Vec<Option<Testimony>> = (self.sources.iter().zip(&duplicates))
+            .map(|(source, &duplicate)| if duplicate { None } else { source.testimony(switch, &self.settings) })
+            .collect();
+        let witnesses: Vec<Witness> = testimonies.iter().flatten().map(Testimony::witness).collect();
+        let faults = self.settings.faults(configured);
+        let agreement = selection::agree(&witnesses, configured, faults);
+        let selections = self.selections(&testimonies, &duplicates, &agreement);
+        let survivors: Vec<usize> =
+            (0..self.sources.len()).filter(|&index| selections[index] == Selection::Truechimer).collect();
+        let verdict = Verdict {
+            configured,
+            answering: witnesses.len(),
+            agreeing: survivors.len(),
+            faults,
+            faults_exceeded: agreement.as_ref().is_ok_and(|agreement| agreement.faults_exceeded),
+            ..Verdict::default()
+        };
+        match agreement {
+            Ok(agreement) if survivors.len() >= self.settings.min_agreeing && self.may_start(switch) => {
+                self.follow(switch, &agreement, &testimonies, &survivors, verdict, selections)
+            }
+            _ => self.hold(verdict, selections),
+        }
+    }
+
+    /// Makes `plan` the state of the core: readers see it, or are about to.
+    pub(crate) fn commit(&mut self, plan: Plan, now: Counter) {
+        if plan.model.epoch > self.model.epoch && self.model.has_line() {
+            self.steps += 1;
+        }
+        if plan.model.has_line() || self.settle_at.is_some_and(|settle| settle <= now) {
+            self.settled = true;
+        }
+        if self.settled {
+            self.settle_at = None;
+        }
+        for (index, (source, selection)) in self.sources.iter_mut().zip(&plan.selections).enumerate() {
+            source.handle_selection(*selection, self.fresh == Some(SourceId(index)), now);
+        }
+        self.last_epoch = self.last_epoch.max(plan.model.epoch);
+        self.model = plan.model;
+        self.verdict = plan.verdict;
+        (self.dirty, self.fresh) = (false, None);
+    }
+
+    /// Whether the first synchronisation may happen: all sources were tried, or waited for long enough.
+    fn may_start(&self, now: Counter) -> bool {
+        self.settled
+            || self.settle_at.is_some_and(|settle| settle <= now)
+            || !self.sources.iter().any(Source::is_untried)
+    }
+
+    /// Which sources are other names for one that stands before them in the list: the same address, or, above
+    /// stratum 1, the same reference at the same time. A stranger may *claim* another's reference; intervals
+    /// that do not meet prove that it is not the same server.
+    fn duplicates(&self, now: Counter) -> Vec<bool> {
+        let same = |a: &Source, b: &Source| {
+            if a.address().is_some() && a.address() == b.address() {
+                return true;
+            }
+            let (Some(one), Some(other)) = (&a.server, &b.server) else { return false };
+            let claim = one.stratum > 1
+                && one.stratum == other.stratum
+                && one.reference_id == other.reference_id
+                && one.reference_time.is_some()
+                && one.reference_time == other.reference_time;
+            claim
+                && match (a.testimony(now, &self.settings), b.testimony(now, &self.settings)) {
+                    (Some(a), Some(b)) => a.offset.overlaps(b.offset),
+                    _ => false,
+                }
+        };
+        (self.sources.iter().enumerate())
+            .map(|(index, source)| self.sources[..index].iter().any(|former| same(former, source)))
+            .collect()
+    }
+
+    fn selections(
+        &self,
+        testimonies: &[Option<Testimony>],
+        duplicates: &[bool],
+        agreement: &Result<Agreement, Disagreement>,
+    ) -> Vec<Selection> {
+        let judge = |source: &Source, testimony: &Option<Testimony>, duplicate: bool| match (testimony, agreement) {
+            _ if duplicate => Selection::Duplicate,
+            (Some(testimony), Ok(agreement)) if agreement.includes(&testimony.witness()) => Selection::Truechimer,
+            (Some(_), Ok(_)) => Selection::Falseticker,
+            (Some(_), Err(_)) => Selection::Candidate,
+            (None, _) if matches!(source.fault(), Some(Fault::Refused(_))) => Selection::Unusable,
+            (None, _) => Selection::Unreachable,
+        };
+        (self.sources.iter().zip(testimonies).zip(duplicates))
+            .map(|((source, testimony), &duplicate)| judge(source, testimony, duplicate))
+            .collect()
+    }
+
+    /// The model that follows the survivors: their weighted mean, held inside what was agreed on.
+    fn follow(
+        &self,
+        switch: Counter,
+        agreement: &Agreement,
+        testimonies: &[Option<Testimony>],
+        survivors: &[usize],
+        verdict: Verdict,
+        selections: Vec<Selection>,
+    ) -> Plan {
+        let voices = survivors.iter().filter_map(|&index| testimonies[index].as_ref().map(|voice| (index, voice)));
+        let width = |voice: &Testimony| voice.offset.half_width().as_f64().max(1.0);
+        let (mut weights, mut offsets, mut frequencies) = (0.0, 0.0, 0.0);
+        for (_, voice) in voices.clone() {
+            let weight = width(voice).powi(-2);
+            weights += weight;
+            // Relative to the agreement, so that doubles hold it exactly enough.
+            offsets += weight * (voice.estimate.offset_at(switch) - agreement.offset.low).as_f64();
+            frequencies += weight * voice.estimate.frequency.0;
+        }
+        let offset = agreement.offset.clamp(agreement.offset.low + Nanos((offsets / weights).round() as i64));
+        let frequency = agreement.frequency.clamp(Ppb(frequencies / weights));
+        let primary = voices.min_by(|a, b| width(a.1).total_cmp(&width(b.1))).map(|(index, _)| index);
+
+        let former = self.model.has_line().then_some(&self.model.line);
+        let utc = |offset: Nanos| UnixTime(switch.0) + offset;
+        let course = steer(former, switch, utc(offset), frequency, self.settings.step_threshold);
+        let (line, epoch) = match course {
+            Course::Slew(line) => (line, self.model.epoch),
+            Course::Step(line) => (line, self.last_epoch + 1),
+        };
+        let newest = |index: &usize| self.sources[*index].newest().map(|newest| newest.at);
+        let fresh_until = |index: &usize| self.sources[*index].fresh_until();
+        let model = ClockModel {
+            line,
+            span: self.utc_span(switch, agreement.offset, agreement.frequency),
+            state: State::Synchronized,
+            leap: self.leap(survivors),
+            epoch,
+            holdover_at: survivors.iter().filter_map(fresh_until).max().unwrap_or(switch),
+            bound_cap: self.settings.bound_cap,
+            newest_exchange: survivors.iter().filter_map(newest).max().unwrap_or(switch),
+        };
+        Plan { model, verdict: Verdict { frequency, primary, ..verdict }, selections }
+    }
+
+    /// The model when nothing new can be said: what was published goes on, its interval growing.
+    fn hold(&self, verdict: Verdict, selections: Vec<Selection>) -> Plan {
+        let state = if self.model.has_line() { State::Holdover } else { State::Unsynchronized };
+        let verdict = Verdict { frequency: self.verdict.frequency, primary: self.verdict.primary, ..verdict };
+        Plan { model: ClockModel { state, ..self.model }, verdict, selections }
+    }
+
+    fn utc_span(&self, at: Counter, offset: Interval, frequency: FrequencyRange) -> UtcSpan {
+        let drift = &self.settings.drift;
+        UtcSpan {
+            at,
+            earliest: UnixTime(at.0) + offset.low,
+            latest: UnixTime(at.0) + offset.high,
+            slowest: Rate::from_ppb_down(frequency.low),
+            fastest: Rate::from_ppb_up(frequency.high),
+            drift_short: Rate::from_ppb_up(drift.short),
+            knee: drift.knee,
+            drift_long: Rate::from_ppb_up(drift.long),
+        }
+    }
+
+    /// The leap second that more than half of the survivors announce.
+    fn leap(&self, survivors: &[usize]) -> Leap {
+        let announced = |leap| {
+            let votes = survivors.iter().filter(|&&index| self.sources[index].server.is_some_and(|s| s.leap == leap));
+            votes.count() * 2 > survivors.len()
+        };
+        [Leap::Insert, Leap::Delete].into_iter().find(|&leap| announced(leap)).unwrap_or(Leap::None)
+    }
+
+    /// The clock in numbers, as a reader at `now` would find it.
+    pub(crate) fn report(&self, now: Counter) -> Report {
+        let model = &self.model;
+        let bound = if model.state_at(now).is_usable() {
+            let (earliest, utc, latest) = model.at(now);
+            (utc - earliest).max(latest - utc)
+        } else {
+            Nanos::MAX
+        };
+        let primary = self.verdict.primary.map(|index| &self.sources[index]);
+        let server = primary.and_then(|source| source.server);
+        let delay = primary.and_then(Source::newest).map_or(Nanos::ZERO, |newest| newest.delay.max(Nanos::ZERO));
+        let root_delay = server.map_or(Nanos::ZERO, |server| server.root_delay) + delay;
+        // A client adds half the root delay: what is left of our bound is dispersion.
+        let root_dispersion = (bound - root_delay.half_up()).max(Nanos::ZERO);
+        Report {
+            state: model.state_at(now),
+            epoch: model.epoch,
+            steps: self.steps,
+            configured: self.verdict.configured as u32,
+            answering: self.verdict.answering as u32,
+            agreeing: self.verdict.agreeing as u32,
+            fault_limit: self.verdict.faults as u32,
+            faults_exceeded: self.verdict.faults_exceeded,
+            frequency_ppb: self.verdict.frequency.0,
+            bound_ns: bound.0,
+            stratum: server.map_or(16, |server| server.stratum.saturating_add(1).min(16)),
+            root_delay_ns: root_delay.0,
+            root_dispersion_ns: root_dispersion.0,
+            reference_id: primary.and_then(Source::address).map_or(0, |address| packet::reference_id(address.ip())),
+            reference_time_ns: if model.has_line() { model.line.utc_at(model.newest_exchange).0 } else { 0 },
+            leap: model.leap,
+            exchanges: self.sources.iter().map(|source| source.exchanges).sum(),
+            rejected: self.sources.iter().map(|source| source.rejected).sum(),
+        }
+    }
+
+    /// The sources in order; their names are the engine's to fill in.
+    pub(crate) fn source_infos(&self, now: Counter) -> Vec<SourceInfo> {
+        self.sources.iter().map(|source| self.source_info(source, now)).collect()
+    }
+
+    fn source_info(&self, source: &Source, now: Counter) -> SourceInfo {
+        let testimony = source.testimony(now, &self.settings);
+        let ours = self.model.has_line().then(|| self.model.line.utc_at(now) - UnixTime(now.0));
+        let newest = source.newest();
+        let server = source.server;
+        SourceInfo {
+            name: String::new(),
+            address: source.address(),
+            selection: source.selection,
+            reach: source.reach(),
+            poll_exponent: source.poll_exponent(),
+            stratum: server.map_or(0, |server| server.stratum),
+            leap: server.map_or(Leap::Unknown, |server| server.leap),
+            offset_ns: match (&testimony, ours) {
+                (Some(testimony), Some(ours)) => (testimony.estimate.offset_at(now) - ours).0,
+                _ => 0,
+            },
+            delay_ns: newest.map_or(0, |newest| newest.delay.0),
+            jitter_ns: testimony.as_ref().map_or(0, |testimony| testimony.estimate.jitter.0),
+            bound_ns: testimony.as_ref().map_or(i64::MAX, |testimony| testimony.offset.half_width().0),
+            root_delay_ns: server.map_or(0, |server| server.root_delay.0),
+            root_dispersion_ns: server.map_or(0, |server| server.root_dispersion.0),
+            reference_id: server.map_or(0, |server| server.reference_id),
+            age_ns: newest.map_or(i64::MAX, |newest| (now - newest.at).0),
+            exchanges: source.exchanges,
+            rejected: source.rejected,
+            restarts: source.restarts,
+            fault: source.fault().map(Fault::to_string),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{NANOS_PER_SECOND, unix_seconds};
+    use std::net::Ipv4Addr;
+
+    const PIVOT: UnixTime = unix_seconds(1_700_000_000);
+
+    /// A world of servers around one core; the true offset of UTC is a function of the counter.
+    struct World {
+        core: Synchronizer,
+        now: Counter,
+        /// Frequency of UTC against the counter, ppb.
+        frequency: i64,
+        /// What each server adds to the truth, ns; `None`: it is dead.
+        servers: Vec<Option<i64>>,
+        seed: u64,
+        backwards: Vec<(Counter, Nanos)>,
+    }
+
+    impl World {
+        fn new(settings: Settings, servers: &[Option<i64>]) -> Self {
+            let mut core = Synchronizer::new(settings, PIVOT, 0);
+            for index in 0..servers.len() {
+                let id = core.add_source(Counter(0));
+                core.assign(id, SocketAddr::from((Ipv4Addr::new(192, 0, 2, index as u8 + 1), 123)), Counter(0));
+            }
+            let servers = servers.to_vec();
+            Self { core, now: Counter(0), frequency: 20_000, servers, seed: 1, backwards: Vec::new() }
+        }
+
+        fn utc(&self, counter: Counter) -> UnixTime {
+            unix_seconds(1_795_000_000) + Nanos(counter.0) + Nanos(counter.0 / NANOS_PER_SECOND * self.frequency)
+        }
+
+        fn random(&mut self) -> u64 {
+            self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.seed >> 16
+        }
+
+        /// Answers a request after 100 µs and up to 50 µs more each way.
+        fn exchange(&mut self, request: &Request) {
+            let t1 = self.now;
+            self.core.handle_sent(request.source, t1);
+            let Some(error) = self.servers[request.source.0] else { return };
+            let there = Nanos(100_000 + (self.random() % 50_000) as i64);
+            let back = Nanos(100_000 + (self.random() % 50_000) as i64);
+            let t2 = self.utc(t1 + there) + Nanos(error);
+            let reply = Packet {
+                stratum: 1,
+                mode: packet::Mode::Server,
+                precision: -25,
+                origin: Packet::parse(&request.datagram).unwrap().transmit,
+                receive: NtpTime::from_unix(t2),
+                transmit: NtpTime::from_unix(t2 + Nanos(1)),
+                ..Packet::request(NtpTime::ZERO)
+            };
+            let t4 = t1 + there + back;
+            self.core.handle_datagram(request.source, &reply.bytes(), t4);
+            self.now = t4;
+        }
+
+        /// Runs until `seconds`, checking the published model every time it changes.
+        fn run_until(&mut self, seconds: i64) {
+            let end = Counter(0) + Nanos::from_seconds(seconds);
+            while self.now < end {
+                while self.core.expire(self.now).is_some() {}
+                while let Some(id) = self.core.take_address_wish(self.now) {
+                    // There is no other server to be had.
+                    let address = self.core.address(id).unwrap();
+                    self.core.assign(id, address, self.now);
+                }
+                loop {
+                    let (transmit, dither) = (self.random(), self.random());
+                    let Some(request) = self.core.poll_transmit(self.now, transmit, dither) else { break };
+                    self.exchange(&request);
+                }
+                if self.core.wants_plan(self.now) {
+                    let former = *self.core.model();
+                    let plan = self.core.plan(self.now);
+                    self.core.commit(plan, self.now);
+                    let model = *self.core.model();
+                    let shown = (model.line.utc_at(self.now), former.line.utc_at(self.now));
+                    if former.has_line() && former.epoch == model.epoch && shown.0 < shown.1 {
+                        self.backwards.push((self.now, shown.0 - shown.1));
+                    }
+                }
+                self.now = self.core.next_due().max(self.now + Nanos(1)).min(end.max(self.now + Nanos(1)));
+            }
+        }
+
+        fn state(&self) -> State {
+            self.core.model().state_at(self.now)
+        }
+
+        /// UTC as shown minus UTC, and whether the interval holds UTC.
+        fn error(&self) -> (Nanos, bool) {
+            let (earliest, utc, latest) = self.core.model().at(self.now);
+            let truth = self.utc(self.now);
+            (utc - truth, earliest <= truth && truth <= latest)
+        }
+
+        fn selections(&self) -> Vec<Selection> {
+            self.core.source_infos(self.now).iter().map(|info| info.selection).collect()
+        }
+    }
+
+    fn world(servers: &[Option<i64>]) -> World {
+        World::new(Settings::default(), servers)
+    }
+
+    #[test]
+    fn one_server_gives_time_and_frequency() {
+        let mut world = world(&[Some(0)]);
+        world.run_until(1);
+        assert_eq!(world.state(), State::Synchronized);
+        world.run_until(3000);
+        let (error, holds) = world.error();
+        assert!(error.abs() < Nanos(25_000) && holds, "{error:?}");
+        let frequency = world.core.report(world.now).frequency_ppb;
+        assert!((frequency - 20_000.0).abs() < 100.0, "{frequency}");
+        assert_eq!((world.core.report(world.now).steps, world.backwards.len()), (0, 0));
+    }
+
+    #[test]
+    fn of_three_servers_the_liar_is_named_and_the_time_stays_right() {
+        let mut world = world(&[Some(0), Some(5 * NANOS_PER_SECOND), Some(0)]);
+        world.run_until(300);
+        let (error, holds) = world.error();
+        assert!(error.abs() < Nanos(50_000) && holds, "{error:?}");
+        let (good, bad) = (Selection::Truechimer, Selection::Falseticker);
+        assert_eq!(world.selections(), [good, bad, good]);
+        let report = world.core.report(world.now);
+        assert!(report.faults_exceeded && report.agreeing == 2 && report.steps == 0, "{report:?}");
+    }
+
+    #[test]
+    fn when_the_servers_die_the_interval_grows_and_holds_until_they_return() {
+        let mut world = world(&[Some(0), Some(0)]);
+        world.run_until(600);
+        let bound = |world: &World| world.core.report(world.now).bound_ns;
+        let fresh = bound(&world);
+        world.servers = vec![None, None];
+        world.run_until(5_000);
+        assert_eq!(world.state(), State::Holdover);
+        assert!(bound(&world) > 10 * fresh && world.error().1, "{} {:?}", bound(&world), world.error());
+        world.servers = vec![Some(0), Some(0)];
+        world.run_until(9_000);
+        assert_eq!(world.state(), State::Synchronized);
+        assert!(world.error().1 && world.backwards.is_empty());
+        assert_eq!(world.core.report(world.now).epoch, 1);
+    }
+
+    #[test]
+    fn two_servers_that_disagree_are_no_time_at_all() {
+        let mut world = world(&[Some(0), Some(NANOS_PER_SECOND)]);
+        world.run_until(100);
+        assert_eq!(world.state(), State::Unsynchronized);
+        assert_eq!(world.selections(), [Selection::Candidate; 2]);
+    }
+
+    #[test]
+    fn one_dead_server_of_two_does_not_matter() {
+        let mut world = world(&[Some(0), None]);
+        world.run_until(60);
+        assert_eq!(world.state(), State::Synchronized);
+        assert_eq!(world.selections(), [Selection::Truechimer, Selection::Unreachable]);
+    }
+
+    #[test]
+    fn fewer_agreeing_sources_than_asked_for_are_not_enough() {
+        let settings = Settings { min_agreeing: 2, ..Settings::default() };
+        let mut world = World::new(settings, &[Some(0), None]);
+        world.run_until(60);
+        assert_eq!(world.state(), State::Unsynchronized);
+    }
+
+    #[test]
+    fn all_servers_stepping_starts_a_new_epoch_and_is_counted() {
+        let mut world = world(&[Some(0)]);
+        world.run_until(100);
+        world.servers = vec![Some(10 * NANOS_PER_SECOND)];
+        world.run_until(400);
+        let report = world.core.report(world.now);
+        assert_eq!((report.epoch, report.steps), (2, 1));
+        assert!(world.core.source_infos(world.now)[0].restarts >= 1);
+    }
+
+    #[test]
+    fn the_same_address_twice_counts_once() {
+        let mut world = world(&[Some(0), Some(0)]);
+        let address = world.core.address(SourceId(0)).unwrap();
+        world.core.assign(SourceId(1), address, world.now);
+        world.run_until(60);
+        assert_eq!(world.selections(), [Selection::Truechimer, Selection::Duplicate]);
+        assert_eq!(world.core.report(world.now).configured, 1);
+    }
+
+    #[test]
+    fn a_stranger_cannot_answer() {
+        let mut world = world(&[None]);
+        let request = world.core.poll_transmit(world.now, 77, 0).unwrap();
+        let forged =
+            Packet { mode: packet::Mode::Server, stratum: 1, origin: NtpTime(78), ..Packet::request(NtpTime(9)) };
+        let outcome = world.core.handle_datagram(request.source, &forged.bytes(), world.now + Nanos(5));
+        assert_eq!(outcome, Outcome::Ignored);
+        assert_eq!(world.core.report(world.now).exchanges, 0);
+    }
+
+    #[test]
+    fn a_reply_counts_once() {
+        let mut world = world(&[Some(0)]);
+        let request = world.core.poll_transmit(world.now, 77, 0).unwrap();
+        world.exchange(&request);
+        world.exchange(&request);
+        assert_eq!(world.core.report(world.now).exchanges, 1);
+    }
+}
