@@ -12,13 +12,13 @@ fn root() -> &'static Path {
 }
 
 /// Compiles a C program of the repository; the path of what can be run.
-pub(crate) fn c_program(source: &str) -> PathBuf {
-    compile("cc", &["-std=c11"], source)
+pub(crate) fn c_program(source: impl AsRef<Path>) -> PathBuf {
+    compile("cc", &["-std=c11"], source.as_ref())
 }
 
 /// Compiles a C++ program of the repository; the path of what can be run.
-pub(crate) fn cpp_program(source: &str) -> PathBuf {
-    compile("c++", &["-std=c++17", "-Ibindings/cpp"], source)
+pub(crate) fn cpp_program(source: impl AsRef<Path>) -> PathBuf {
+    compile("c++", &["-std=c++17", "-Ibindings/cpp"], source.as_ref())
 }
 
 /// The interpreter in which `import ntpclock` works.
@@ -28,14 +28,21 @@ pub(crate) fn python() -> PathBuf {
     root().join(".venv/bin/python")
 }
 
-fn compile(compiler: &str, options: &[&str], source: &str) -> PathBuf {
+fn compile(compiler: &str, options: &[&str], source: &Path) -> PathBuf {
     static LIBRARY: Once = Once::new();
     LIBRARY.call_once(|| make("lib"));
-    let name = source.replace(['/', '.'], "-");
+    let name = source.to_string_lossy().replace(['/', '.'], "-");
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
     let folder = root().join("target/release");
     let mut command = Command::new(compiler);
-    command.current_dir(root()).args(options).args(WARNINGS).args(["-O2", "-Iinclude", source, "-o"]).arg(&program);
+    command
+        .current_dir(root())
+        .args(options)
+        .args(WARNINGS)
+        .args(["-O2", "-Iinclude"])
+        .arg(source)
+        .arg("-o")
+        .arg(&program);
     command.arg("-L").arg(&folder).arg("-lntpclock").arg(format!("-Wl,-rpath,{}", folder.display()));
     run(&mut command);
     program
