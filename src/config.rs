@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::model::bound::DriftLimit;
 use crate::units::{Nanos, Ppb};
 
 /// The port of NTP (RFC 5905).
@@ -52,6 +51,34 @@ pub(crate) struct Settings {
     pub(crate) drift: DriftLimit,
     /// Largest frequency error of the raw counter against UTC.
     pub(crate) frequency_limit: Ppb,
+}
+
+/// D(τ): the worst change of the oscillator's frequency within a time τ.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct DriftLimit {
+    /// Worst change within `knee`.
+    pub(crate) short: Ppb,
+    /// Up to here `short` holds.
+    pub(crate) knee: Nanos,
+    /// Worst change over any longer time.
+    pub(crate) long: Ppb,
+}
+
+impl Default for DriftLimit {
+    fn default() -> Self {
+        // 15 ppm is RFC 5905's PHI, the field's figure for what an uncompensated crystal does over any
+        // time; within a quarter of an hour a machine room or a loaded host moves one by about 2 ppm.
+        Self { short: Ppb::from_ppm(2.0), knee: Nanos::from_seconds(1000), long: Ppb::from_ppm(15.0) }
+    }
+}
+
+impl DriftLimit {
+    /// G(τ), rounded up.
+    pub(crate) fn growth(&self, span: Nanos) -> Nanos {
+        let span = span.abs();
+        let early = span.min(self.knee);
+        early.gain_outward(self.short) + (span - early).gain_outward(self.long)
+    }
 }
 
 impl Default for Settings {
@@ -387,5 +414,13 @@ mod tests {
         assert!(config.set_min_agreeing(0).is_err());
         assert!(config.set_bound_cap(Duration::ZERO).is_err());
         assert!(config.set_frequency_limit_ppm(f64::NAN).is_err());
+    }
+
+    #[test]
+    fn growth_is_the_integral_of_the_drift_limit() {
+        let drift = DriftLimit::default();
+        assert_eq!(drift.growth(Nanos::from_seconds(10)), Nanos(20_000));
+        assert_eq!(drift.growth(Nanos::from_seconds(1100)), Nanos(2_000_000 + 1_500_000));
+        assert_eq!(drift.growth(Nanos::from_seconds(-10)), Nanos(20_000));
     }
 }

@@ -2,9 +2,14 @@
 
 mod config;
 mod error;
+mod exchange;
 mod model;
+mod packet;
 mod reading;
+mod selection;
+mod source;
 mod status;
+mod synchronizer;
 mod units;
 
 #[cfg(feature = "capi")]

@@ -31,6 +31,10 @@ pub(crate) struct UnixTime(pub(crate) i64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
 pub(crate) struct Ppb(pub(crate) f64);
 
+/// A relative frequency in fixed point, units of 2^-48 (3.6e-15): what a published page carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rate(pub(crate) i64);
+
 /// A point on the NTP time scale: 32.32 fixed-point seconds within one era.
 ///
 /// Eras last 2^32 s and carry no number on the wire; the next begins on 2036-02-07.
@@ -106,6 +110,35 @@ impl Nanos {
 impl Ppb {
     pub(crate) const fn from_ppm(ppm: f64) -> Self {
         Self(ppm * 1e3)
+    }
+}
+
+impl Rate {
+    const FRACTION_BITS: u32 = 48;
+
+    /// The nearest rate; held within ±1 %, far above any oscillator's error.
+    pub(crate) fn from_ppb(ppb: Ppb) -> Self {
+        Self((ppb.0.clamp(-1e7, 1e7) * 1e-9 * (1_u64 << Self::FRACTION_BITS) as f64).round() as i64)
+    }
+
+    /// Not below `ppb`: for the upper end of a bound.
+    pub(crate) fn from_ppb_up(ppb: Ppb) -> Self {
+        Self(Self::from_ppb(ppb).0 + 1)
+    }
+
+    /// Not above `ppb`: for the lower end of a bound.
+    pub(crate) fn from_ppb_down(ppb: Ppb) -> Self {
+        Self(Self::from_ppb(ppb).0 - 1)
+    }
+
+    pub(crate) fn to_ppb(self) -> Ppb {
+        Ppb(self.0 as f64 / (1_u64 << Self::FRACTION_BITS) as f64 * 1e9)
+    }
+
+    /// What this rate gains over `span`, rounded down: hence never decreasing by more than `span` grows.
+    pub(crate) fn gain(self, span: Nanos) -> Nanos {
+        // 63 + 48 bits at most: the product fits, and so does its quotient, as the rate is below 1.
+        Nanos(((i128::from(span.0) * i128::from(self.0)) >> Self::FRACTION_BITS) as i64)
     }
 }
 

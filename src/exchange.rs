@@ -1,0 +1,360 @@
+//! From four timestamps to one measurement, and the checks a reply must pass first.
+//!
+//! The request leaves us at `t1` and reaches the server at `t2`; the reply leaves the
+//! server at `t3` and reaches us at `t4`. With `o` the true offset (server minus local) and
+//! `d`, `e` the two travel times, `t2 = t1 + o + d` and `t4 = t3 - o + e`. Hence
+//!
+//! ```text
+//! offset = ((t2 - t1) + (t3 - t4)) / 2 = o + (d - e) / 2
+//! delay  =  (t4 - t1) - (t3 - t2)      = d + e
+//! ```
+//!
+//! (RFC 5905, section 8.) Travel times are not negative, so the computed offset is wrong by
+//! at most `delay / 2`, however lopsided the path. Nothing here assumes that `d = e`:
+//!
+//! ```text
+//! t3 - t4 <= o <= t2 - t1
+//! ```
+//!
+//! The server's clock is itself off UTC by up to its root distance (half its root delay plus its root
+//! dispersion) and its timestamps are no finer than its precision; the correctness interval of UTC minus
+//! counter is the one above, widened by both, and by what our counter can drift between `t1` and `t4`.
+
+use std::fmt;
+
+use crate::packet::{Mode, Packet};
+use crate::status::Leap;
+use crate::units::{Counter, Nanos, NtpTime, Ppb, UnixTime};
+
+/// Longest time a server may hold a request: longer is no NTP server but a replay or a broken queue.
+const HOLD_MAX: Nanos = Nanos::from_seconds(4);
+
+/// A root distance from here on means "not synchronised" (RFC 5905, MAXDISP).
+const ROOT_DISTANCE_MAX: Nanos = Nanos::from_seconds(16);
+
+/// Strata from here on mean "not synchronised" (RFC 5905, MAXSTRAT).
+const STRATUM_MAX: u8 = 16;
+
+/// Two ends of a span in which a quantity lies for certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interval {
+    pub(crate) low: Nanos,
+    pub(crate) high: Nanos,
+}
+
+impl Interval {
+    pub(crate) fn new(low: Nanos, high: Nanos) -> Self {
+        Self { low, high }
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.low > self.high
+    }
+
+    pub(crate) fn intersect(self, other: Self) -> Self {
+        Self { low: self.low.max(other.low), high: self.high.min(other.high) }
+    }
+
+    pub(crate) fn overlaps(self, other: Self) -> bool {
+        !self.intersect(other).is_empty()
+    }
+
+    pub(crate) fn clamp(self, value: Nanos) -> Nanos {
+        // Not `Ord::clamp`, which panics on an empty interval.
+        value.max(self.low).min(self.high)
+    }
+
+    pub(crate) fn half_width(self) -> Nanos {
+        (self.high - self.low).half_up()
+    }
+}
+
+/// The four timestamps of one exchange, the server's era resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamps {
+    /// Not later than the request left us.
+    pub(crate) t1: Counter,
+    pub(crate) t2: UnixTime,
+    pub(crate) t3: UnixTime,
+    /// Not earlier than the reply reached us.
+    pub(crate) t4: Counter,
+}
+
+impl Stamps {
+    /// UTC minus raw counter: add it to a counter value to get the server's time.
+    pub(crate) fn offset(&self) -> Nanos {
+        // The sum of two such differences would not fit in 64 bits: halve the second difference instead.
+        let outbound = self.t2.0.saturating_sub(self.t1.0);
+        let inbound = self.t3.0.saturating_sub(self.t4.0);
+        Nanos(outbound.midpoint(inbound))
+    }
+
+    /// Time on the path, both ways together.
+    pub(crate) fn delay(&self) -> Nanos {
+        (self.t4 - self.t1) - (self.t3 - self.t2)
+    }
+
+    /// Where UTC minus counter lies at `t4` if the server tells the truth and is off by at most `distance`,
+    /// with a counter whose frequency is off by at most `frequency`.
+    pub(crate) fn interval(&self, distance: Nanos, frequency: Ppb) -> Interval {
+        let drift = (self.t4 - self.t1).gain_outward(frequency);
+        let slack = distance + drift;
+        Interval::new(
+            self.t3 - UnixTime(0) - (self.t4 - Counter(0)) - slack,
+            self.t2 - UnixTime(0) - (self.t1 - Counter(0)) + slack,
+        )
+    }
+}
+
+/// What a server says of itself in a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServerState {
+    pub(crate) leap: Leap,
+    pub(crate) version: u8,
+    pub(crate) stratum: u8,
+    pub(crate) precision: i8,
+    pub(crate) root_delay: Nanos,
+    pub(crate) root_dispersion: Nanos,
+    pub(crate) reference_id: u32,
+    /// When its clock was last set; `None` if it does not say.
+    pub(crate) reference_time: Option<UnixTime>,
+}
+
+impl ServerState {
+    /// How far the server's timestamps may be from UTC, rounded up.
+    pub(crate) fn distance(&self) -> Nanos {
+        self.root_delay.half_up() + self.root_dispersion + Nanos::from_log2_seconds(self.precision)
+    }
+}
+
+/// One exchange that passed all checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exchange {
+    pub(crate) stamps: Stamps,
+    pub(crate) server: ServerState,
+}
+
+/// The server's word that it does not serve us now (RFC 5905, section 7.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kiss {
+    /// `RATE`: we ask too often.
+    Rate,
+    /// `DENY`, `RSTR`: it does not want us at all.
+    Deny,
+    /// Any other code.
+    Other([u8; 4]),
+}
+
+/// Why a datagram is no measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No NTP header.
+    Short,
+    Version(u8),
+    Mode,
+    /// Not the answer to our request: perhaps forged, perhaps old. The request stays open.
+    Origin,
+    Kiss(Kiss),
+    /// Leap indicator 3, or stratum 16 and above.
+    Unsynchronized,
+    /// A receive or transmit timestamp of zero.
+    NoTimestamp,
+    /// Root distance of 16 s or more.
+    RootDistance,
+    /// The reply left before the request came, or long after.
+    Hold(Nanos),
+    /// The server claims to have held the request for longer than the whole exchange took.
+    NegativeDelay(Nanos),
+}
+
+impl Refusal {
+    /// Whether the datagram may have come from anybody: it proves nothing about the server.
+    pub(crate) fn is_anonymous(self) -> bool {
+        matches!(self, Self::Short | Self::Version(_) | Self::Mode | Self::Origin)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short => f.write_str("the datagram is shorter than an NTP header"),
+            Self::Version(version) => write!(f, "the reply has NTP version {version}"),
+            Self::Mode => f.write_str("the packet is not a server's reply"),
+            Self::Origin => f.write_str("the reply does not answer our request"),
+            Self::Kiss(Kiss::Rate) => f.write_str("the server says we ask too often (RATE)"),
+            Self::Kiss(Kiss::Deny) => f.write_str("the server denies service (DENY)"),
+            Self::Kiss(Kiss::Other(code)) => write!(f, "the server sent the kiss code {}", code.escape_ascii()),
+            Self::Unsynchronized => f.write_str("the server is not synchronised"),
+            Self::NoTimestamp => f.write_str("the reply lacks a timestamp"),
+            Self::RootDistance => f.write_str("the server's root distance is 16 s or more"),
+            Self::Hold(hold) => write!(f, "the server held the request for {} ns", hold.0),
+            Self::NegativeDelay(delay) => write!(f, "the delay is negative, {} ns: the server lies", delay.0),
+        }
+    }
+}
+
+/// Judges `datagram`, received at `t4`, as the answer to the request sent at `t1` with `transmit`.
+///
+/// `pivot` begins the era in which the server's timestamps are resolved; `frequency` bounds our counter's.
+pub(crate) fn judge(
+    datagram: &[u8],
+    transmit: NtpTime,
+    t1: Counter,
+    t4: Counter,
+    pivot: UnixTime,
+    frequency: Ppb,
+) -> Result<Exchange, Refusal> {
+    let packet = Packet::parse(datagram).ok_or(Refusal::Short)?;
+    if !(3..=4).contains(&packet.version) {
+        return Err(Refusal::Version(packet.version));
+    }
+    if packet.mode != Mode::Server {
+        return Err(Refusal::Mode);
+    }
+    // Before everything that is believed: who did not see our request cannot know `transmit`.
+    if packet.origin != transmit {
+        return Err(Refusal::Origin);
+    }
+    if packet.stratum == 0 {
+        return Err(Refusal::Kiss(match &packet.reference_id.to_be_bytes() {
+            b"RATE" => Kiss::Rate,
+            b"DENY" | b"RSTR" => Kiss::Deny,
+            other => Kiss::Other(*other),
+        }));
+    }
+    if packet.leap == Leap::Unknown || packet.stratum >= STRATUM_MAX {
+        return Err(Refusal::Unsynchronized);
+    }
+    if packet.receive == NtpTime::ZERO || packet.transmit == NtpTime::ZERO {
+        return Err(Refusal::NoTimestamp);
+    }
+    let server = ServerState {
+        leap: packet.leap,
+        version: packet.version,
+        stratum: packet.stratum,
+        precision: packet.precision,
+        root_delay: packet.root_delay.nanos_up(),
+        root_dispersion: packet.root_dispersion.nanos_up(),
+        reference_id: packet.reference_id,
+        reference_time: (packet.reference != NtpTime::ZERO).then(|| packet.reference.resolve(pivot)),
+    };
+    if server.distance() >= ROOT_DISTANCE_MAX {
+        return Err(Refusal::RootDistance);
+    }
+    let (t2, t3) = (packet.receive.resolve(pivot), packet.transmit.resolve(pivot));
+    let stamps = Stamps { t1, t2, t3, t4 };
+    check_stamps(&stamps, &server, frequency)?;
+    Ok(Exchange { stamps, server })
+}
+
+/// Checks that the four timestamps can belong together; also for exchanges read from a trace.
+pub(crate) fn check_stamps(stamps: &Stamps, server: &ServerState, frequency: Ppb) -> Result<(), Refusal> {
+    let hold = stamps.t3 - stamps.t2;
+    // Two timestamps of a clock may be in disorder by its reading error.
+    let grain = Nanos::from_log2_seconds(server.precision);
+    if hold < -grain || hold > HOLD_MAX {
+        return Err(Refusal::Hold(hold));
+    }
+    let delay = stamps.delay();
+    let drift = (stamps.t4 - stamps.t1).gain_outward(frequency);
+    if delay < -(grain + drift) {
+        return Err(Refusal::NegativeDelay(delay));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{NtpShort, unix_seconds};
+
+    const PIVOT: UnixTime = unix_seconds(1_700_000_000);
+    const LIMIT: Ppb = Ppb::from_ppm(100.0);
+
+    fn stamps([t1, t2, t3, t4]: [i64; 4]) -> Stamps {
+        Stamps { t1: Counter(t1), t2: UnixTime(t2), t3: UnixTime(t3), t4: Counter(t4) }
+    }
+
+    #[test]
+    fn offset_errs_by_half_the_difference_of_the_travel_times() {
+        // Server 10 ns ahead; 3 ns there, 1 ns back.
+        let stamps = stamps([100, 113, 114, 105]);
+        assert_eq!(stamps.offset(), Nanos(10 + (3 - 1) / 2));
+        assert_eq!(stamps.delay(), Nanos(3 + 1));
+    }
+
+    #[test]
+    fn the_interval_holds_the_truth_however_lopsided_the_path() {
+        for (there, back) in [(0, 40_000), (40_000, 0), (7, 9)] {
+            let truth = 1_795_000_000_000_000_000;
+            let t1 = 5_000_000;
+            let t4 = t1 + there + 1_000 + back;
+            let s = stamps([t1, truth + t1 + there, truth + t1 + there + 1_000, t4]);
+            let interval = s.interval(Nanos::ZERO, Ppb(0.0));
+            assert!(interval.low <= Nanos(truth) && Nanos(truth) <= interval.high);
+            assert_eq!(interval.high - interval.low, Nanos(there + back));
+        }
+    }
+
+    fn reply() -> Packet {
+        Packet {
+            mode: Mode::Server,
+            stratum: 2,
+            precision: -20,
+            root_delay: NtpShort(10),
+            root_dispersion: NtpShort(20),
+            origin: NtpTime(42),
+            receive: NtpTime::from_unix(unix_seconds(1_795_000_000)),
+            transmit: NtpTime::from_unix(unix_seconds(1_795_000_000) + Nanos(5_000)),
+            ..Packet::request(NtpTime::ZERO)
+        }
+    }
+
+    fn judged(packet: Packet) -> Result<Exchange, Refusal> {
+        judge(&packet.bytes(), NtpTime(42), Counter(1_000), Counter(101_000), PIVOT, LIMIT)
+    }
+
+    #[test]
+    fn a_good_reply_of_version_3_or_4_is_a_measurement() {
+        assert_eq!(judged(reply()).unwrap().stamps.delay(), Nanos(100_000 - 5_000));
+        assert!(judged(Packet { version: 3, ..reply() }).is_ok());
+    }
+
+    #[test]
+    fn each_check_refuses_what_it_is_there_for() {
+        let kiss = |code: &[u8; 4]| Packet { stratum: 0, reference_id: u32::from_be_bytes(*code), ..reply() };
+        let early = Packet { transmit: NtpTime::from_unix(unix_seconds(1_794_999_999)), ..reply() };
+        let late = Packet { transmit: NtpTime::from_unix(unix_seconds(1_795_000_005)), ..reply() };
+        let slow = Packet { transmit: NtpTime::from_unix(unix_seconds(1_795_000_000) + Nanos(200_000)), ..reply() };
+        for (packet, refusal) in [
+            (Packet { version: 2, ..reply() }, Refusal::Version(2)),
+            (Packet { version: 5, ..reply() }, Refusal::Version(5)),
+            (Packet { mode: Mode::Client, ..reply() }, Refusal::Mode),
+            (Packet { mode: Mode::Other(5), ..reply() }, Refusal::Mode),
+            (Packet { origin: NtpTime(41), ..reply() }, Refusal::Origin),
+            (Packet { origin: NtpTime::ZERO, ..reply() }, Refusal::Origin),
+            (kiss(b"RATE"), Refusal::Kiss(Kiss::Rate)),
+            (kiss(b"DENY"), Refusal::Kiss(Kiss::Deny)),
+            (kiss(b"RSTR"), Refusal::Kiss(Kiss::Deny)),
+            (kiss(b"INIT"), Refusal::Kiss(Kiss::Other(*b"INIT"))),
+            (Packet { leap: Leap::Unknown, ..reply() }, Refusal::Unsynchronized),
+            (Packet { stratum: 16, ..reply() }, Refusal::Unsynchronized),
+            (Packet { receive: NtpTime::ZERO, ..reply() }, Refusal::NoTimestamp),
+            (Packet { transmit: NtpTime::ZERO, ..reply() }, Refusal::NoTimestamp),
+            (Packet { root_delay: NtpShort::MAX, ..reply() }, Refusal::RootDistance),
+            (Packet { precision: 127, ..reply() }, Refusal::RootDistance),
+            (early, Refusal::Hold(Nanos::from_seconds(-1))),
+            (late, Refusal::Hold(Nanos::from_seconds(5))),
+            (slow, Refusal::NegativeDelay(Nanos(-100_000))),
+        ] {
+            assert_eq!(judged(packet).unwrap_err(), refusal);
+        }
+        assert_eq!(judge(&[0; 47], NtpTime(42), Counter(0), Counter(0), PIVOT, LIMIT), Err(Refusal::Short));
+    }
+
+    #[test]
+    fn only_what_anybody_could_have_sent_is_anonymous() {
+        assert!(Refusal::Origin.is_anonymous() && Refusal::Mode.is_anonymous());
+        assert!(!Refusal::Kiss(Kiss::Rate).is_anonymous() && !Refusal::Unsynchronized.is_anonymous());
+    }
+}

@@ -1,0 +1,125 @@
+//! Who tells the truth: from the sources' testimonies to one interval, and to the sources that agree with it.
+//!
+//! Of `n` configured sources at most `f` lie; `r` of them answer. The truth is covered by at least `r - f` of the
+//! answering ones, so the hull of what `r - f` cover holds it (Marzullo). Where nothing is covered by so many, more
+//! than `f` lie: the hull of what a strict majority of `n` covers is taken, and said to be so. Where `r <= f`, or
+//! there is no such majority, there is no agreement, and the clock is in holdover.
+
+pub(crate) mod marzullo;
+
+use crate::exchange::Interval;
+use crate::model::bound::{FrequencyRange, Witness};
+use crate::units::{Nanos, Ppb};
+
+/// What enough witnesses agree on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Agreement {
+    pub(crate) offset: Interval,
+    pub(crate) frequency: FrequencyRange,
+    /// More than `f` sources lie: this rests on a strict majority of all that are configured.
+    pub(crate) faults_exceeded: bool,
+}
+
+impl Agreement {
+    /// Whether `witness` covers a part of what was agreed on.
+    pub(crate) fn includes(&self, witness: &Witness) -> bool {
+        self.offset.overlaps(witness.offset)
+    }
+}
+
+/// Why there is no agreement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disagreement {
+    /// No more sources answer than may lie.
+    TooFew,
+    /// Neither n - f nor a majority of the sources have a point in common.
+    NoMajority,
+}
+
+/// What the answering `witnesses` agree on, of `configured` sources of which at most `faults` lie.
+pub(crate) fn agree(witnesses: &[Witness], configured: usize, faults: usize) -> Result<Agreement, Disagreement> {
+    let answering = witnesses.len();
+    if answering <= faults {
+        return Err(Disagreement::TooFew);
+    }
+    let quorum = answering - faults;
+    if let Some(offset) = offsets(witnesses, quorum) {
+        return Ok(Agreement { offset, frequency: frequencies(witnesses, quorum), faults_exceeded: false });
+    }
+    let majority = configured / 2 + 1;
+    match offsets(witnesses, majority) {
+        // Fewer than a majority may now tell the truth about the frequency as well.
+        Some(offset) => Ok(Agreement { offset, frequency: frequencies(witnesses, majority), faults_exceeded: true }),
+        None => Err(Disagreement::NoMajority),
+    }
+}
+
+/// The hull of the offsets that `quorum` witnesses cover.
+fn offsets(witnesses: &[Witness], quorum: usize) -> Option<Interval> {
+    let ends: Vec<(Nanos, Nanos)> = witnesses.iter().map(|w| (w.offset.low, w.offset.high)).collect();
+    marzullo::hull(&ends, quorum).map(|(low, high)| Interval::new(low, high))
+}
+
+/// The hull of the frequencies that `quorum` witnesses cover; if there is none, of all that any covers:
+/// the offsets agree, so this is a wide truth rather than none.
+fn frequencies(witnesses: &[Witness], quorum: usize) -> FrequencyRange {
+    let ends: Vec<(f64, f64)> = witnesses.iter().map(|w| (w.frequency.low.0, w.frequency.high.0)).collect();
+    let (low, high) = marzullo::hull(&ends, quorum)
+        .or_else(|| marzullo::hull(&ends, 1))
+        .unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+    FrequencyRange { low: Ppb(low), high: Ppb(high) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn witness(low: i64, high: i64) -> Witness {
+        Witness { offset: Interval::new(Nanos(low), Nanos(high)), frequency: FrequencyRange::unknown(Ppb(1000.0)) }
+    }
+
+    fn agreed(witnesses: &[Witness], configured: usize, faults: usize) -> Option<(i64, i64, bool)> {
+        let agreement = agree(witnesses, configured, faults).ok()?;
+        Some((agreement.offset.low.0, agreement.offset.high.0, agreement.faults_exceeded))
+    }
+
+    #[test]
+    fn one_source_alone_is_believed() {
+        assert_eq!(agreed(&[witness(1, 5)], 1, 0), Some((1, 5, false)));
+    }
+
+    #[test]
+    fn of_two_servers_one_may_be_dead() {
+        assert_eq!(agreed(&[witness(1, 5)], 2, 0), Some((1, 5, false)));
+    }
+
+    #[test]
+    fn one_liar_of_three_is_outvoted_and_the_report_says_so() {
+        let witnesses = [witness(0, 10), witness(5_000, 5_010), witness(5, 15)];
+        assert_eq!(agreed(&witnesses, 3, 0), Some((5, 10, true)));
+        let agreement = agree(&witnesses, 3, 0).unwrap();
+        assert_eq!(witnesses.map(|w| agreement.includes(&w)), [true, false, true]);
+    }
+
+    #[test]
+    fn one_liar_of_four_was_to_be_expected() {
+        let witnesses = [witness(0, 10), witness(5_000, 5_010), witness(5, 15), witness(2, 9)];
+        assert_eq!(agreed(&witnesses, 4, 1), Some((5, 9, false)));
+    }
+
+    #[test]
+    fn no_more_answers_than_possible_liars_are_no_agreement() {
+        assert_eq!(agree(&[witness(0, 1)], 4, 1), Err(Disagreement::TooFew));
+        assert_eq!(agree(&[], 1, 0), Err(Disagreement::TooFew));
+    }
+
+    #[test]
+    fn two_that_contradict_each_other_are_no_majority() {
+        assert_eq!(agree(&[witness(0, 1), witness(5, 6)], 2, 0), Err(Disagreement::NoMajority));
+        // Two of four are no majority of the configured either.
+        assert_eq!(
+            agree(&[witness(0, 1), witness(0, 1), witness(5, 6), witness(8, 9)], 4, 1),
+            Err(Disagreement::NoMajority)
+        );
+    }
+}

@@ -1,0 +1,314 @@
+//! One server over time: when to ask it, what it said, what is wrong with it.
+
+pub(crate) mod filter;
+pub(crate) mod poll;
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::config::Settings;
+use crate::exchange::{self, Exchange, Kiss, Refusal, ServerState};
+use crate::model::estimator::Sample;
+use crate::status::Selection;
+use crate::units::{Counter, Nanos, NtpTime, UnixTime};
+use filter::{Filter, Testimony};
+use poll::Poll;
+
+/// Exchanges in a row that selection may call false before another server is wanted.
+const PATIENCE: u8 = 8;
+
+/// Longest distance between attempts to find an address, as an exponent of 2 in seconds.
+const RESOLVE_RETRY_MAX: i8 = 6;
+
+/// One source: a place in the list of sources, and the server that fills it at present.
+#[derive(Debug)]
+pub(crate) struct Source {
+    address: Option<SocketAddr>,
+    /// When an address should next be looked for.
+    resolve_due: Option<Counter>,
+    resolve_failures: i8,
+    poll: Poll,
+    pending: Option<Pending>,
+    filter: Filter,
+    pub(crate) server: Option<ServerState>,
+    pub(crate) selection: Selection,
+    /// Exchanges in a row at which selection called this source false.
+    false_streak: u8,
+    denied: bool,
+    fault: Option<Fault>,
+    pub(crate) exchanges: u64,
+    pub(crate) rejected: u64,
+    pub(crate) restarts: u32,
+}
+
+/// A request that awaits its answer.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    transmit: NtpTime,
+    t1: Counter,
+    deadline: Counter,
+}
+
+/// The last thing that went wrong with a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Refused(Refusal),
+    /// No answer came in time.
+    Silence,
+    /// The operating system's or the resolver's word.
+    World(String),
+    /// Its own exchanges contradicted each other.
+    Contradiction,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Silence => f.write_str("no answer"),
+            Self::World(text) => f.write_str(text),
+            Self::Contradiction => f.write_str("its exchanges contradict each other; begun anew"),
+        }
+    }
+}
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It counted; the request is answered.
+    Accepted,
+    /// It may be anybody's; the request stays open.
+    Ignored,
+    /// It was the server's, and no good; the request is over.
+    Refused,
+}
+
+impl Source {
+    /// A source without an address: one is wanted at once.
+    pub(crate) fn new(settings: &Settings, now: Counter) -> Self {
+        Self {
+            address: None,
+            resolve_due: Some(now),
+            resolve_failures: 0,
+            poll: Poll::new(settings, now),
+            pending: None,
+            filter: Filter::default(),
+            server: None,
+            selection: Selection::Unreachable,
+            false_streak: 0,
+            denied: false,
+            fault: None,
+            exchanges: 0,
+            rejected: 0,
+            restarts: 0,
+        }
+    }
+
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    pub(crate) fn reach(&self) -> u8 {
+        self.poll.reach()
+    }
+
+    pub(crate) fn poll_exponent(&self) -> i8 {
+        self.poll.exponent()
+    }
+
+    pub(crate) fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref()
+    }
+
+    /// Whether selection may still expect something of the very first request.
+    pub(crate) fn is_untried(&self) -> bool {
+        match self.address {
+            Some(_) => self.poll.is_untried(),
+            None => self.resolve_failures == 0,
+        }
+    }
+
+    pub(crate) fn newest(&self) -> Option<Sample> {
+        self.filter.newest()
+    }
+
+    /// Until when the newest exchange counts as fresh.
+    pub(crate) fn fresh_until(&self) -> Option<Counter> {
+        let interval = self.poll.interval();
+        self.newest().map(|newest| newest.at + Nanos(interval.0.saturating_mul(3)))
+    }
+
+    /// When something is to be done next.
+    pub(crate) fn due(&self) -> Counter {
+        let address = self.resolve_due.unwrap_or(Counter(i64::MAX));
+        let request = match (self.address, self.pending) {
+            (None, _) => Counter(i64::MAX),
+            (Some(_), Some(pending)) => pending.deadline,
+            (Some(_), None) => self.poll.due(),
+        };
+        address.min(request)
+    }
+
+    /// Whether an address should be looked for now; the question is asked once per attempt.
+    pub(crate) fn take_address_wish(&mut self, now: Counter) -> bool {
+        let wished = self.resolve_due.is_some_and(|due| due <= now);
+        if wished {
+            self.resolve_due = None;
+        }
+        wished
+    }
+
+    /// The server to ask from now on. The same one again changes nothing but the wait.
+    pub(crate) fn assign(&mut self, address: SocketAddr, now: Counter) {
+        self.resolve_failures = 0;
+        self.resolve_due = None;
+        if self.address == Some(address) {
+            // Nothing better was found: go on, and look again when patience ends anew.
+            self.false_streak = 0;
+            return;
+        }
+        self.address = Some(address);
+        self.poll.restart(now);
+        self.filter.clear();
+        self.pending = None;
+        self.server = None;
+        self.selection = Selection::Unreachable;
+        (self.false_streak, self.denied, self.fault) = (0, false, None);
+    }
+
+    /// No address was found; another attempt follows.
+    pub(crate) fn handle_no_address(&mut self, why: String, now: Counter) {
+        if self.address.is_none() {
+            self.fault = Some(Fault::World(why));
+        }
+        self.resolve_failures = (self.resolve_failures + 1).min(RESOLVE_RETRY_MAX + 1);
+        self.resolve_due = Some(now + Nanos::from_log2_seconds(self.resolve_failures - 1));
+    }
+
+    /// A request, if one is due: `transmit` and `dither` are random.
+    pub(crate) fn poll_transmit(&mut self, now: Counter, transmit: NtpTime, dither: u64) -> Option<SocketAddr> {
+        let address = self.address?;
+        if self.pending.is_some() || self.poll.due() > now {
+            return None;
+        }
+        self.poll.handle_sent(now, dither);
+        self.pending = Some(Pending { transmit, t1: now, deadline: now + self.poll.timeout() });
+        Some(address)
+    }
+
+    /// The request really left at `t1` (or just after).
+    pub(crate) fn handle_sent(&mut self, t1: Counter) {
+        if let Some(pending) = &mut self.pending {
+            pending.t1 = t1;
+        }
+    }
+
+    /// A datagram came from the source's address at `t4`.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        datagram: &[u8],
+        t4: Counter,
+        pivot: UnixTime,
+        settings: &Settings,
+    ) -> Outcome {
+        let Some(pending) = self.pending else { return Outcome::Ignored };
+        let judged = exchange::judge(datagram, pending.transmit, pending.t1, t4, pivot, settings.frequency_limit);
+        match judged {
+            Ok(exchange) => {
+                self.handle_exchange(&exchange, settings);
+                Outcome::Accepted
+            }
+            Err(refusal) => {
+                self.rejected += 1;
+                if refusal.is_anonymous() {
+                    return Outcome::Ignored;
+                }
+                self.pending = None;
+                match refusal {
+                    Refusal::Kiss(Kiss::Rate) => self.poll.handle_rate_kiss(t4),
+                    Refusal::Kiss(Kiss::Deny) => {
+                        self.denied = true;
+                        self.poll.handle_deny_kiss(t4);
+                    }
+                    _ => {}
+                }
+                self.handle_miss(Fault::Refused(refusal), t4);
+                Outcome::Refused
+            }
+        }
+    }
+
+    /// An exchange that passed all checks; also the way in for recorded ones.
+    pub(crate) fn handle_exchange(&mut self, exchange: &Exchange, settings: &Settings) {
+        let stamps = &exchange.stamps;
+        let fits = self.filter.fits(stamps.t4, stamps.offset(), stamps.delay());
+        self.pending = None;
+        self.denied = false;
+        self.server = Some(exchange.server);
+        self.filter.add(exchange, settings);
+        self.poll.handle_answer(fits);
+        self.exchanges += 1;
+        self.fault = None;
+        if self.filter.testimony(stamps.t4, settings).is_err() {
+            self.filter.restart();
+            self.restarts = self.restarts.saturating_add(1);
+            self.fault = Some(Fault::Contradiction);
+        }
+    }
+
+    /// Ends a request whose time is over; says whether there was one.
+    pub(crate) fn expire(&mut self, now: Counter) -> bool {
+        let over = self.pending.is_some_and(|pending| pending.deadline <= now);
+        if over {
+            self.handle_failure(Fault::Silence, now);
+        }
+        over
+    }
+
+    /// The request came to nothing: `fault` says why.
+    pub(crate) fn handle_failure(&mut self, fault: Fault, now: Counter) {
+        if self.pending.take().is_some() {
+            self.handle_miss(fault, now);
+        }
+    }
+
+    fn handle_miss(&mut self, fault: Fault, now: Counter) {
+        self.fault = Some(fault);
+        self.poll.handle_miss(now);
+        if self.poll.is_unreachable() || self.denied {
+            self.wish_for_another(now);
+        }
+    }
+
+    /// Selection's verdict after a new exchange of any source.
+    pub(crate) fn handle_selection(&mut self, selection: Selection, is_newest: bool, now: Counter) {
+        self.selection = selection;
+        if !is_newest {
+            return;
+        }
+        if selection != Selection::Falseticker {
+            self.false_streak = 0;
+            return;
+        }
+        self.false_streak = self.false_streak.saturating_add(1);
+        if self.false_streak >= PATIENCE {
+            self.false_streak = 0;
+            self.wish_for_another(now);
+        }
+    }
+
+    /// Asks for a (perhaps different) address, no more often than retries allow.
+    fn wish_for_another(&mut self, now: Counter) {
+        if self.resolve_due.is_none() {
+            self.resolve_due = Some(now);
+        }
+    }
+
+    /// What the source says about `now`, if it answers and does not contradict itself.
+    pub(crate) fn testimony(&self, now: Counter, settings: &Settings) -> Option<Testimony> {
+        if self.reach() == 0 {
+            return None;
+        }
+        self.filter.testimony(now, settings).ok().flatten()
+    }
+}

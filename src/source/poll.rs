@@ -1,0 +1,267 @@
+//! When to ask: burst at the start, poll interval, reach register, back-off.
+//!
+//! A source is first asked a few times in quick succession (burst), then every 2^exponent seconds; the
+//! exponent grows while its answers fit the clock and falls when they do not. Unanswered requests shift
+//! zeros into the reach register (RFC 5905, section 9.1); when it is empty the source counts as not
+//! answering and is asked less and less often. Before the first answer ever, retries start quickly, so
+//! that a clock started without a network recovers soon after the network appears.
+
+use crate::config::Settings;
+use crate::units::{Counter, Nanos};
+
+/// Requests in the burst at the start (RFC 5905 allows 8).
+const BURST: u8 = 6;
+
+/// Distance of requests within a burst (RFC 5905, BTIME).
+const BURST_INTERVAL: Nanos = Nanos::from_seconds(2);
+
+/// Answers in a row that must fit the clock before the poll interval doubles.
+const STEADY: u8 = 8;
+
+/// Longest wait between tries before the first answer, as an exponent of 2 in seconds.
+const FIRST_RETRY_MAX: i8 = 6;
+
+/// Longest wait for an answer.
+const TIMEOUT_MAX: Nanos = Nanos::from_seconds(5);
+
+/// The schedule of one source.
+#[derive(Clone, Debug)]
+pub(crate) struct Poll {
+    min: i8,
+    max: i8,
+    /// Raised by the server's RATE above the configured minimum; never above `max`.
+    floor: i8,
+    exponent: i8,
+    burst: u8,
+    steady: u8,
+    reach: u8,
+    /// Unanswered requests in a row, saturating.
+    missed: u8,
+    ever_answered: bool,
+    due: Counter,
+}
+
+impl Poll {
+    /// Due at once.
+    pub(crate) fn new(settings: &Settings, now: Counter) -> Self {
+        Self {
+            min: settings.poll_min,
+            max: settings.poll_max,
+            floor: settings.poll_min,
+            exponent: settings.poll_min,
+            burst: BURST,
+            steady: 0,
+            reach: 0,
+            missed: 0,
+            ever_answered: false,
+            due: now,
+        }
+    }
+
+    pub(crate) fn due(&self) -> Counter {
+        self.due
+    }
+
+    pub(crate) fn reach(&self) -> u8 {
+        self.reach
+    }
+
+    pub(crate) fn exponent(&self) -> i8 {
+        self.exponent
+    }
+
+    /// The present distance of requests, burst aside.
+    pub(crate) fn interval(&self) -> Nanos {
+        Nanos::from_log2_seconds(self.exponent)
+    }
+
+    /// How long an answer is waited for.
+    pub(crate) fn timeout(&self) -> Nanos {
+        self.spacing().min(TIMEOUT_MAX)
+    }
+
+    /// Eight requests in a row went unanswered.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.reach == 0 && self.missed >= 8
+    }
+
+    /// Whether the first request still awaits its fate.
+    pub(crate) fn is_untried(&self) -> bool {
+        !self.ever_answered && self.missed == 0
+    }
+
+    fn spacing(&self) -> Nanos {
+        if self.burst > 0 { BURST_INTERVAL.min(Nanos::from_log2_seconds(self.floor)) } else { self.interval() }
+    }
+
+    /// A request goes out now; `dither` is random and spreads the next one by up to 3 %.
+    pub(crate) fn handle_sent(&mut self, now: Counter, dither: u64) {
+        self.reach <<= 1;
+        self.burst = self.burst.saturating_sub(u8::from(self.ever_answered));
+        let spacing = self.spacing();
+        let spread = (i128::from(spacing.0) * 3 / 100 * i128::from(dither as u32)) >> 32;
+        // Late rather than early: servers judge us by our shortest interval.
+        self.due = now + spacing + Nanos(spread as i64);
+    }
+
+    /// An answer counted; `fits`: it agreed with the clock as well as the noise allows.
+    pub(crate) fn handle_answer(&mut self, fits: bool) {
+        if self.reach == 0 && self.missed >= 8 {
+            // Back after a silence: learn quickly again.
+            (self.burst, self.exponent, self.steady) = (BURST, self.floor, 0);
+        }
+        self.reach |= 1;
+        self.missed = 0;
+        self.ever_answered = true;
+        if self.burst > 0 {
+            return;
+        }
+        if !fits {
+            self.steady = 0;
+            self.exponent = (self.exponent - 1).max(self.floor);
+            return;
+        }
+        self.steady += 1;
+        if self.steady >= STEADY {
+            self.steady = 0;
+            self.exponent = (self.exponent + 1).min(self.max);
+        }
+    }
+
+    /// No answer counted for the last request: it was lost, refused or useless.
+    pub(crate) fn handle_miss(&mut self, now: Counter) {
+        self.missed = self.missed.saturating_add(1);
+        self.steady = 0;
+        if !self.ever_answered {
+            // 1, 2, 4 … s, never closer together than the configured polls allow.
+            let doubled = (self.missed.cast_signed() - 1).clamp(0, FIRST_RETRY_MAX).min(self.max);
+            self.due = now + Nanos::from_log2_seconds(doubled);
+        } else if self.is_unreachable() {
+            self.burst = 0;
+            self.exponent = (self.exponent + 1).min(self.max);
+            self.due = self.due.max(now + self.interval());
+        }
+    }
+
+    /// The server says we ask too often. Its own poll field is not believed: a forged one would silence us.
+    pub(crate) fn handle_rate_kiss(&mut self, now: Counter) {
+        self.burst = 0;
+        self.floor = (self.floor + 1).min(self.max);
+        self.exponent = (self.exponent + 1).max(self.floor).min(self.max);
+        self.due = self.due.max(now + self.interval());
+    }
+
+    /// The server denies service: ask as seldom as we ever do.
+    pub(crate) fn handle_deny_kiss(&mut self, now: Counter) {
+        self.burst = 0;
+        self.exponent = self.max;
+        self.due = self.due.max(now + self.interval());
+    }
+
+    /// The address changed: everything learnt about the old server is void.
+    pub(crate) fn restart(&mut self, now: Counter) {
+        *self = Self {
+            floor: self.min,
+            exponent: self.min,
+            burst: BURST,
+            steady: 0,
+            reach: 0,
+            missed: 0,
+            ever_answered: false,
+            due: now,
+            ..*self
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(s: i64) -> Counter {
+        Counter(0) + Nanos::from_seconds(s)
+    }
+
+    fn answered(poll: &mut Poll, times: u32, fits: bool) {
+        for _ in 0..times {
+            poll.handle_sent(poll.due(), 0);
+            poll.handle_answer(fits);
+        }
+    }
+
+    #[test]
+    fn a_source_is_asked_in_a_burst_and_then_at_the_shortest_interval() {
+        let mut poll = Poll::new(&Settings::default(), seconds(0));
+        let mut times = Vec::new();
+        for _ in 0..9 {
+            times.push(poll.due().0 / 1_000_000_000);
+            poll.handle_sent(poll.due(), 0);
+            poll.handle_answer(true);
+        }
+        assert_eq!(times, [0, 2, 4, 6, 8, 10, 12, 28, 44]);
+    }
+
+    #[test]
+    fn the_interval_grows_while_answers_fit_and_shrinks_when_they_do_not() {
+        let mut poll = Poll::new(&Settings::default(), seconds(0));
+        answered(&mut poll, 200, true);
+        assert_eq!(poll.exponent(), 10);
+        answered(&mut poll, 3, false);
+        assert_eq!(poll.exponent(), 7);
+        answered(&mut poll, 20, false);
+        assert_eq!(poll.exponent(), 4);
+    }
+
+    #[test]
+    fn without_a_first_answer_tries_go_on_at_growing_distance() {
+        let mut poll = Poll::new(&Settings::default(), seconds(0));
+        let mut gaps = Vec::new();
+        for _ in 0..10 {
+            let sent = poll.due();
+            poll.handle_sent(sent, 0);
+            poll.handle_miss(sent);
+            gaps.push((poll.due() - sent).0 / 1_000_000_000);
+        }
+        assert_eq!(gaps, [1, 2, 4, 8, 16, 32, 64, 64, 64, 64]);
+    }
+
+    #[test]
+    fn a_silent_source_becomes_unreachable_after_eight_misses_and_learns_quickly_when_it_returns() {
+        let mut poll = Poll::new(&Settings::default(), seconds(0));
+        answered(&mut poll, 40, true);
+        for misses in 1..=8 {
+            poll.handle_sent(poll.due(), 0);
+            poll.handle_miss(poll.due());
+            assert_eq!(poll.is_unreachable(), misses == 8);
+        }
+        poll.handle_sent(poll.due(), 0);
+        poll.handle_answer(true);
+        assert_eq!((poll.exponent(), poll.reach()), (4, 1));
+        let sent = poll.due();
+        poll.handle_sent(sent, 0);
+        assert_eq!(poll.due() - sent, Nanos::from_seconds(2));
+    }
+
+    #[test]
+    fn rate_raises_the_interval_for_good_and_never_above_the_longest() {
+        let mut poll = Poll::new(&Settings::default(), seconds(0));
+        answered(&mut poll, 1, true);
+        for _ in 0..100 {
+            poll.handle_rate_kiss(seconds(0));
+        }
+        assert_eq!(poll.exponent(), 10);
+        assert!(poll.due() <= seconds(0) + Nanos::from_seconds(1024));
+        answered(&mut poll, 50, false);
+        assert_eq!(poll.exponent(), 10);
+    }
+
+    #[test]
+    fn dither_only_delays() {
+        let mut poll = Poll::new(&Settings::default(), seconds(0));
+        answered(&mut poll, 10, true);
+        let sent = poll.due();
+        poll.handle_sent(sent, u64::MAX);
+        let gap = poll.due() - sent;
+        assert!(gap > Nanos::from_seconds(16) && gap <= Nanos::from_millis(16_480), "{gap:?}");
+    }
+}

@@ -1,0 +1,432 @@
+//! The whole core as one value: events in, requests and clock models out.
+//!
+//! Nothing here knows a socket, a thread or the time of day. The engine, the simulator and a replay drive it
+//! alike: they ask [`Synchronizer::next_due`] when to come back, carry requests out and datagrams in, and
+//! publish what [`Synchronizer::plan`] answers. A plan changes nothing until it is [committed]
+//! (Synchronizer::commit), so that a publisher who was late can plan again.
+
+use std::net::SocketAddr;
+
+use crate::config::Settings;
+use crate::exchange::Interval;
+use crate::model::bound::{FrequencyRange, Witness};
+use crate::model::slew::{Course, steer};
+use crate::model::{ClockModel, UtcSpan};
+use crate::packet::{self, HEADER_LEN, Packet};
+use crate::selection::{self, Agreement, Disagreement};
+use crate::source::filter::Testimony;
+use crate::source::{Fault, Outcome, Source};
+use crate::status::{Leap, Report, Selection, SourceInfo, State};
+use crate::units::{Counter, Nanos, NtpTime, Ppb, Rate, UnixTime};
+
+/// How long the first answer waits for those of the other sources, so that the first time shown is already voted on.
+const SETTLE: Nanos = Nanos::from_seconds(1);
+
+/// A place in the list of sources; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SourceId(pub(crate) usize);
+
+/// A datagram to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) source: SourceId,
+    pub(crate) address: SocketAddr,
+    pub(crate) datagram: [u8; HEADER_LEN],
+}
+
+/// What would be published at one instant.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) model: ClockModel,
+    verdict: Verdict,
+    selections: Vec<Selection>,
+}
+
+/// The outcome of a selection, for reports.
+#[derive(Clone, Debug, Default)]
+struct Verdict {
+    configured: usize,
+    answering: usize,
+    agreeing: usize,
+    faults: usize,
+    faults_exceeded: bool,
+    frequency: Ppb,
+    /// The survivor that pins the time down best.
+    primary: Option<usize>,
+}
+
+/// The core.
+#[derive(Debug)]
+pub(crate) struct Synchronizer {
+    settings: Settings,
+    /// Begins the era in which timestamps of the wire are resolved.
+    pivot: UnixTime,
+    sources: Vec<Source>,
+    model: ClockModel,
+    verdict: Verdict,
+    steps: u32,
+    /// When the first answer stops waiting for the others'; `None` before it and after the first plan since.
+    settle_at: Option<Counter>,
+    settled: bool,
+    /// Something happened since the last plan was committed.
+    dirty: bool,
+    /// The source whose exchange that was.
+    fresh: Option<SourceId>,
+}
+
+impl Synchronizer {
+    /// A core that has heard nothing. `former` is what readers saw last, whose epochs go on being counted.
+    pub(crate) fn new(settings: Settings, pivot: UnixTime) -> Self {
+        let model = ClockModel { bound_cap: settings.bound_cap, ..ClockModel::UNSYNCHRONIZED };
+        Self {
+            settings,
+            pivot,
+            sources: Vec::new(),
+            model,
+            verdict: Verdict::default(),
+            steps: 0,
+            settle_at: None,
+            settled: false,
+            dirty: false,
+            fresh: None,
+        }
+    }
+
+    /// One more source; it wants an address at once.
+    pub(crate) fn add_source(&mut self, now: Counter) -> SourceId {
+        self.sources.push(Source::new(&self.settings, now));
+        SourceId(self.sources.len() - 1)
+    }
+
+    pub(crate) fn source_count(&self) -> usize {
+        self.sources.len()
+    }
+
+    pub(crate) fn address(&self, id: SourceId) -> Option<SocketAddr> {
+        self.sources[id.0].address()
+    }
+
+    /// What was committed last.
+    pub(crate) fn model(&self) -> &ClockModel {
+        &self.model
+    }
+
+    /// When something is to be done next.
+    pub(crate) fn next_due(&self) -> Counter {
+        let sources = self.sources.iter().map(Source::due).min().unwrap_or(Counter(i64::MAX));
+        self.settle_at.unwrap_or(Counter(i64::MAX)).min(sources)
+    }
+
+    /// A source that wants an address (or another one); each wish is told once and must be answered with
+    /// [`Self::assign`] or [`Self::handle_no_address`].
+    pub(crate) fn take_address_wish(&mut self, now: Counter) -> Option<SourceId> {
+        self.sources.iter_mut().position(|source| source.take_address_wish(now)).map(SourceId)
+    }
+
+    pub(crate) fn assign(&mut self, id: SourceId, address: SocketAddr, now: Counter) {
+        self.sources[id.0].assign(address, now);
+        self.dirty = true;
+    }
+
+    pub(crate) fn handle_no_address(&mut self, id: SourceId, why: String, now: Counter) {
+        self.sources[id.0].handle_no_address(why, now);
+        self.dirty = true;
+    }
+
+    /// The next request that is due; call until `None`. `random` yields random bits.
+    pub(crate) fn poll_transmit(&mut self, now: Counter, mut random: impl FnMut() -> u64) -> Option<Request> {
+        let (index, address, transmit) = self.sources.iter_mut().enumerate().find_map(|(index, source)| {
+            if source.due() > now {
+                return None;
+            }
+            // 64 random bits: who has not seen the request cannot answer it. Never zero, which means "none".
+            let transmit = NtpTime(random() | 1);
+            source.poll_transmit(now, transmit, random()).map(|address| (index, address, transmit))
+        })?;
+        Some(Request { source: SourceId(index), address, datagram: Packet::request(transmit).bytes() })
+    }
+
+    /// The request left not before `t1`.
+    pub(crate) fn handle_sent(&mut self, id: SourceId, t1: Counter) {
+        self.sources[id.0].handle_sent(t1);
+    }
+
+    /// A datagram arrived from the source's address not after `t4`.
+    pub(crate) fn handle_datagram(&mut self, id: SourceId, datagram: &[u8], t4: Counter) -> Outcome {
+        let outcome = self.sources[id.0].handle_datagram(datagram, t4, self.pivot, &self.settings);
+        if outcome == Outcome::Accepted {
+            self.fresh = Some(id);
+            if !self.settled && self.settle_at.is_none() {
+                self.settle_at = Some(t4 + SETTLE);
+            }
+        }
+        self.dirty |= outcome != Outcome::Ignored;
+        outcome
+    }
+
+    /// The request could not be sent, or the network refused it.
+    pub(crate) fn handle_failure(&mut self, id: SourceId, why: String, now: Counter) {
+        self.sources[id.0].handle_failure(Fault::World(why), now);
+        self.dirty = true;
+    }
+
+    /// Ends one request whose time is over; call until `None`.
+    pub(crate) fn expire(&mut self, now: Counter) -> Option<SourceId> {
+        let index = self.sources.iter_mut().position(|source| source.expire(now))?;
+        self.dirty = true;
+        Some(SourceId(index))
+    }
+
+    /// Whether a new plan may differ from what is published.
+    pub(crate) fn wants_plan(&self, now: Counter) -> bool {
+        self.dirty || self.settle_at.is_some_and(|settle| settle <= now)
+    }
+
+    /// What to publish so that it takes effect at `switch`, a little after now.
+    pub(crate) fn plan(&self, switch: Counter) -> Plan {
+        let duplicates = self.duplicates(switch);
+        let configured = self.sources.len() - duplicates.iter().filter(|&&duplicate| duplicate).count();
+        let testimonies: Vec<Option<Testimony>> = (self.sources.iter().zip(&duplicates))
+            .map(|(source, &duplicate)| if duplicate { None } else { source.testimony(switch, &self.settings) })
+            .collect();
+        let witnesses: Vec<Witness> = testimonies.iter().flatten().map(Testimony::witness).collect();
+        let faults = self.settings.faults(configured);
+        let agreement = selection::agree(&witnesses, configured, faults);
+        let selections = self.selections(&testimonies, &duplicates, &agreement);
+        let survivors: Vec<usize> =
+            (0..self.sources.len()).filter(|&index| selections[index] == Selection::Truechimer).collect();
+        let verdict = Verdict {
+            configured,
+            answering: witnesses.len(),
+            agreeing: survivors.len(),
+            faults,
+            faults_exceeded: agreement.as_ref().is_ok_and(|agreement| agreement.faults_exceeded),
+            ..Verdict::default()
+        };
+        match agreement {
+            Ok(agreement) if survivors.len() >= self.settings.min_agreeing && self.may_start(switch) => {
+                self.follow(switch, &agreement, &testimonies, &survivors, verdict, selections)
+            }
+            _ => self.hold(verdict, selections),
+        }
+    }
+
+    /// Makes `plan` the state of the core: readers see it, or are about to.
+    pub(crate) fn commit(&mut self, plan: Plan, now: Counter) {
+        if plan.model.epoch > self.model.epoch && self.model.has_line() {
+            self.steps += 1;
+        }
+        if plan.model.has_line() || self.settle_at.is_some_and(|settle| settle <= now) {
+            self.settled = true;
+        }
+        if self.settled {
+            self.settle_at = None;
+        }
+        for (index, (source, selection)) in self.sources.iter_mut().zip(&plan.selections).enumerate() {
+            source.handle_selection(*selection, self.fresh == Some(SourceId(index)), now);
+        }
+        self.model = plan.model;
+        self.verdict = plan.verdict;
+        (self.dirty, self.fresh) = (false, None);
+    }
+
+    /// Whether the first synchronisation may happen: all sources were tried, or waited for long enough.
+    fn may_start(&self, now: Counter) -> bool {
+        self.settled
+            || self.settle_at.is_some_and(|settle| settle <= now)
+            || !self.sources.iter().any(Source::is_untried)
+    }
+
+    /// Which sources are other names for one that stands before them in the list: the same address, or, above
+    /// stratum 1, the same reference at the same time. A stranger may *claim* another's reference; intervals
+    /// that do not meet prove that it is not the same server.
+    fn duplicates(&self, now: Counter) -> Vec<bool> {
+        let same = |a: &Source, b: &Source| {
+            if a.address().is_some() && a.address() == b.address() {
+                return true;
+            }
+            let (Some(one), Some(other)) = (&a.server, &b.server) else { return false };
+            let claim = one.stratum > 1
+                && one.stratum == other.stratum
+                && one.reference_id == other.reference_id
+                && one.reference_time.is_some()
+                && one.reference_time == other.reference_time;
+            claim
+                && match (a.testimony(now, &self.settings), b.testimony(now, &self.settings)) {
+                    (Some(a), Some(b)) => a.offset.overlaps(b.offset),
+                    _ => false,
+                }
+        };
+        (self.sources.iter().enumerate())
+            .map(|(index, source)| self.sources[..index].iter().any(|former| same(former, source)))
+            .collect()
+    }
+
+    fn selections(
+        &self,
+        testimonies: &[Option<Testimony>],
+        duplicates: &[bool],
+        agreement: &Result<Agreement, Disagreement>,
+    ) -> Vec<Selection> {
+        let judge = |source: &Source, testimony: &Option<Testimony>, duplicate: bool| match (testimony, agreement) {
+            _ if duplicate => Selection::Duplicate,
+            (Some(testimony), Ok(agreement)) if agreement.includes(&testimony.witness()) => Selection::Truechimer,
+            (Some(_), Ok(_)) => Selection::Falseticker,
+            (Some(_), Err(_)) => Selection::Candidate,
+            (None, _) if matches!(source.fault(), Some(Fault::Refused(_))) => Selection::Unusable,
+            (None, _) => Selection::Unreachable,
+        };
+        (self.sources.iter().zip(testimonies).zip(duplicates))
+            .map(|((source, testimony), &duplicate)| judge(source, testimony, duplicate))
+            .collect()
+    }
+
+    /// The model that follows the survivors: their weighted mean, held inside what was agreed on.
+    fn follow(
+        &self,
+        switch: Counter,
+        agreement: &Agreement,
+        testimonies: &[Option<Testimony>],
+        survivors: &[usize],
+        verdict: Verdict,
+        selections: Vec<Selection>,
+    ) -> Plan {
+        let voices = survivors.iter().filter_map(|&index| testimonies[index].as_ref().map(|voice| (index, voice)));
+        let width = |voice: &Testimony| voice.offset.half_width().as_f64().max(1.0);
+        let (mut weights, mut offsets, mut frequencies) = (0.0, 0.0, 0.0);
+        for (_, voice) in voices.clone() {
+            let weight = width(voice).powi(-2);
+            weights += weight;
+            // Relative to the agreement, so that doubles hold it exactly enough.
+            offsets += weight * (voice.estimate.offset_at(switch) - agreement.offset.low).as_f64();
+            frequencies += weight * voice.estimate.frequency.0;
+        }
+        let offset = agreement.offset.clamp(agreement.offset.low + Nanos((offsets / weights).round() as i64));
+        let frequency = agreement.frequency.clamp(Ppb(frequencies / weights));
+        let primary = voices.min_by(|a, b| width(a.1).total_cmp(&width(b.1))).map(|(index, _)| index);
+
+        let former = self.model.has_line().then_some(&self.model.line);
+        let utc = |offset: Nanos| UnixTime(switch.0) + offset;
+        let course = steer(former, switch, utc(offset), frequency, self.settings.step_threshold);
+        let (line, epoch) = match course {
+            Course::Slew(line) => (line, self.model.epoch),
+            Course::Step(line) => (line, self.model.epoch + 1),
+        };
+        let newest = |index: &usize| self.sources[*index].newest().map(|newest| newest.at);
+        let fresh_until = |index: &usize| self.sources[*index].fresh_until();
+        let model = ClockModel {
+            line,
+            span: self.utc_span(switch, agreement.offset, agreement.frequency),
+            state: State::Synchronized,
+            leap: self.leap(survivors),
+            epoch,
+            holdover_at: survivors.iter().filter_map(fresh_until).max().unwrap_or(switch),
+            bound_cap: self.settings.bound_cap,
+            newest_exchange: survivors.iter().filter_map(newest).max().unwrap_or(switch),
+        };
+        Plan { model, verdict: Verdict { frequency, primary, ..verdict }, selections }
+    }
+
+    /// The model when nothing new can be said: what was published goes on, its interval growing.
+    fn hold(&self, verdict: Verdict, selections: Vec<Selection>) -> Plan {
+        let state = if self.model.has_line() { State::Holdover } else { State::Unsynchronized };
+        let verdict = Verdict { frequency: self.verdict.frequency, primary: self.verdict.primary, ..verdict };
+        Plan { model: ClockModel { state, ..self.model }, verdict, selections }
+    }
+
+    fn utc_span(&self, at: Counter, offset: Interval, frequency: FrequencyRange) -> UtcSpan {
+        let drift = &self.settings.drift;
+        UtcSpan {
+            at,
+            earliest: UnixTime(at.0) + offset.low,
+            latest: UnixTime(at.0) + offset.high,
+            slowest: Rate::from_ppb_down(frequency.low),
+            fastest: Rate::from_ppb_up(frequency.high),
+            drift_short: Rate::from_ppb_up(drift.short),
+            knee: drift.knee,
+            drift_long: Rate::from_ppb_up(drift.long),
+        }
+    }
+
+    /// The leap second that more than half of the survivors announce.
+    fn leap(&self, survivors: &[usize]) -> Leap {
+        let announced = |leap| {
+            let votes = survivors.iter().filter(|&&index| self.sources[index].server.is_some_and(|s| s.leap == leap));
+            votes.count() * 2 > survivors.len()
+        };
+        [Leap::Insert, Leap::Delete].into_iter().find(|&leap| announced(leap)).unwrap_or(Leap::None)
+    }
+
+    /// The clock in numbers, as a reader at `now` would find it.
+    pub(crate) fn report(&self, now: Counter) -> Report {
+        let model = &self.model;
+        let bound = if model.state_at(now).is_usable() {
+            let (earliest, utc, latest) = model.at(now);
+            (utc - earliest).max(latest - utc)
+        } else {
+            Nanos::MAX
+        };
+        let primary = self.verdict.primary.map(|index| &self.sources[index]);
+        let server = primary.and_then(|source| source.server);
+        let delay = primary.and_then(Source::newest).map_or(Nanos::ZERO, |newest| newest.delay.max(Nanos::ZERO));
+        let root_delay = server.map_or(Nanos::ZERO, |server| server.root_delay) + delay;
+        // A client adds half the root delay: what is left of our bound is dispersion.
+        let root_dispersion = (bound - root_delay.half_up()).max(Nanos::ZERO);
+        Report {
+            state: model.state_at(now),
+            epoch: model.epoch,
+            steps: self.steps,
+            configured: self.verdict.configured as u32,
+            answering: self.verdict.answering as u32,
+            agreeing: self.verdict.agreeing as u32,
+            fault_limit: self.verdict.faults as u32,
+            faults_exceeded: self.verdict.faults_exceeded,
+            frequency_ppb: self.verdict.frequency.0,
+            bound_ns: bound.0,
+            stratum: server.map_or(16, |server| server.stratum.saturating_add(1).min(16)),
+            root_delay_ns: root_delay.0,
+            root_dispersion_ns: root_dispersion.0,
+            reference_id: primary.and_then(Source::address).map_or(0, |address| packet::reference_id(address.ip())),
+            reference_time_ns: if model.has_line() { model.line.utc_at(model.newest_exchange).0 } else { 0 },
+            leap: model.leap,
+            exchanges: self.sources.iter().map(|source| source.exchanges).sum(),
+            rejected: self.sources.iter().map(|source| source.rejected).sum(),
+        }
+    }
+
+    /// The sources in order; their names are the engine's to fill in.
+    pub(crate) fn source_infos(&self, now: Counter) -> Vec<SourceInfo> {
+        self.sources.iter().map(|source| self.source_info(source, now)).collect()
+    }
+
+    fn source_info(&self, source: &Source, now: Counter) -> SourceInfo {
+        let testimony = source.testimony(now, &self.settings);
+        let ours = self.model.has_line().then(|| self.model.line.utc_at(now) - UnixTime(now.0));
+        let newest = source.newest();
+        let server = source.server;
+        SourceInfo {
+            name: String::new(),
+            address: source.address(),
+            selection: source.selection,
+            reach: source.reach(),
+            poll_exponent: source.poll_exponent(),
+            stratum: server.map_or(0, |server| server.stratum),
+            leap: server.map_or(Leap::Unknown, |server| server.leap),
+            offset_ns: match (&testimony, ours) {
+                (Some(testimony), Some(ours)) => (testimony.estimate.offset_at(now) - ours).0,
+                _ => 0,
+            },
+            delay_ns: newest.map_or(0, |newest| newest.delay.0),
+            jitter_ns: testimony.as_ref().map_or(0, |testimony| testimony.estimate.jitter.0),
+            bound_ns: testimony.as_ref().map_or(i64::MAX, |testimony| testimony.offset.half_width().0),
+            root_delay_ns: server.map_or(0, |server| server.root_delay.0),
+            root_dispersion_ns: server.map_or(0, |server| server.root_dispersion.0),
+            reference_id: server.map_or(0, |server| server.reference_id),
+            age_ns: newest.map_or(i64::MAX, |newest| (now - newest.at).0),
+            exchanges: source.exchanges,
+            rejected: source.rejected,
+            restarts: source.restarts,
+            fault: source.fault().map(Fault::to_string),
+        }
+    }
+}
