@@ -16,9 +16,9 @@ const ROOMS: [&str; 19] = [
     "config",
     "packet",
     "exchange",
+    "model",
     "source",
     "selection",
-    "model",
     "synchronizer",
     "sys",
     "publication",
@@ -32,12 +32,6 @@ const ROOMS: [&str; 19] = [
 ];
 
 const LAST_OF_THE_CORE: &str = "synchronizer";
-
-/// Looks ahead that are wanted, each with its reason: who, and what exactly.
-const LOOKS_AHEAD: [(&str, &str); 1] = [
-    // The drift limit is a wish of the user's and a formula of the bound; it is defined where the formula is.
-    ("config", "model::bound"),
-];
 
 /// What only the world's side may name: time, threads, the network, files, the environment, the platform, locks.
 const WORLD: [&str; 13] = [
@@ -244,8 +238,7 @@ fn looks_ahead(sources: &[Source]) -> Vec<String> {
                 for path in paths(&code[at + start.len()..]) {
                     let name = path.split("::").next().unwrap_or_default();
                     let room = place(name).or_else(|| place(shown.get(name)?));
-                    let wanted = LOOKS_AHEAD.iter().any(|(who, what)| *who == source.room() && path.starts_with(what));
-                    if room.is_some_and(|room| room > own) && !wanted {
+                    if room.is_some_and(|room| room > own) {
                         found.push(format!(
                             "src/{}:{}: uses {path}, which comes after it",
                             source.path,
@@ -331,7 +324,7 @@ fn a_room_uses_only_the_rooms_before_it() {
         ("exchange.rs", "fn f() { crate::now() }"),
         ("exchange.rs", "use super::engine::Engine;"),
         ("source/filter.rs", "use super::super::engine;"),
-        ("config.rs", "use crate::model::estimator::Line;"),
+        ("source.rs", "use crate::synchronizer;"),
         ("strange.rs", ""),
     ] {
         assert_eq!(looks_ahead(&planted(path, text)).len(), 1, "{path}: {text}");
@@ -342,18 +335,9 @@ fn a_room_uses_only_the_rooms_before_it() {
         ("exchange.rs", "#[cfg(test)]\nmod tests {\n use crate::engine;\n}"),
         ("source/filter.rs", "use super::Source;"),
         ("error.rs", "fn f(state: crate::State) {}"),
-        ("config.rs", "use crate::model::bound::DriftLimit;"),
+        ("selection.rs", "use crate::model::bound::Witness;"),
     ] {
         assert_none(path, &looks_ahead(&planted(path, text)));
-    }
-}
-
-#[test]
-fn every_look_ahead_that_is_allowed_is_needed() {
-    let sources = library();
-    for (who, what) in LOOKS_AHEAD {
-        let needed = sources.iter().any(|source| source.room() == who && source.shipped().contains(what));
-        assert!(needed, "{who} no longer uses {what}: take it out of LOOKS_AHEAD");
     }
 }
 
