@@ -1,1 +1,309 @@
+//! The command line: what the Rust face knows, said in words or in JSON.
+//!
+//! The binary and Python's `ntpclock` script both call [`run`]. Nothing here prints, exits or installs
+//! anything by itself: bytes go to the writers that came in, the exit code goes back to the caller.
 
+mod demo;
+mod json;
+mod serve;
+mod table;
+mod text;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::thread;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::Error;
+
+/// What was asked for could not be done.
+const FAILED: i32 = 1;
+
+/// Where the server list comes from when no option names one.
+const SERVERS_VARIABLE: &str = "NTPCLOCK_SERVERS";
+
+/// Runs the command line `args` (the program's name first) and returns the exit code: 0 done, 1 failed, 2 misused.
+///
+/// Results go to `out`, complaints to `err`. A reader that closes `out` early is no failure.
+pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write) -> i32 {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(usage) => return explain(&usage, out, err),
+    };
+    match arguments.command.run(out).and_then(|()| Ok(out.flush()?)) {
+        Ok(()) => 0,
+        // `ntpclock … | head -1` has got what it wanted.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+        Err(failure) => {
+            for line in failure.to_string().lines() {
+                // When even the complaint cannot be written, the exit code still tells.
+                let _ = writeln!(err, "ntpclock: {line}");
+            }
+            FAILED
+        }
+    }
+}
+
+/// Prints what clap has to say: help and version to `out`, misuse to `err`.
+fn explain(usage: &clap::Error, out: &mut dyn Write, err: &mut dyn Write) -> i32 {
+    let to: &mut dyn Write = if usage.use_stderr() { err } else { out };
+    // As above: the exit code tells.
+    let _ = write!(to, "{}", usage.render()).and_then(|()| to.flush());
+    usage.exit_code()
+}
+
+/// Synchronised UTC with an honest error bound, from NTP.
+#[derive(Parser)]
+#[command(name = "ntpclock", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Synchronise, then print the time and its error bound
+    Now(Session),
+    /// Ask each server once and print what it answers
+    Query(Query),
+    /// Synchronise, then print the clock's state in numbers
+    Status(Session),
+    /// Synchronise, then print one line a source
+    Sources(Session),
+    /// Answer NTP clients
+    Serve(serve::Serve),
+    /// Show what the clock does, on a server of its own unless servers are given
+    Demo(demo::Demo),
+}
+
+impl Command {
+    fn run(self, out: &mut dyn Write) -> Result<(), Failure> {
+        match self {
+            Self::Now(session) => session.now(out),
+            Self::Query(query) => query.run(out),
+            Self::Status(session) => session.status(out),
+            Self::Sources(session) => session.sources(out),
+            Self::Serve(serve) => serve.run(out),
+            Self::Demo(demo) => demo.run(out),
+        }
+    }
+}
+
+/// Which servers a command follows.
+#[derive(Args)]
+struct Upstream {
+    /// Comma-separated list: host, host:port, [v6]:port, pool:host (may be repeated) [default: $NTPCLOCK_SERVERS]
+    #[arg(short, long, value_name = "LIST")]
+    servers: Vec<String>,
+}
+
+impl Upstream {
+    /// The servers of the options, else of the environment.
+    fn config(&self) -> Result<Config, Error> {
+        if !self.servers.is_empty() {
+            return Config::with_servers(&self.servers.join(","));
+        }
+        match std::env::var(SERVERS_VARIABLE) {
+            Ok(list) => Config::with_servers(&list),
+            Err(std::env::VarError::NotPresent) => Err(Error::NoServers),
+            Err(std::env::VarError::NotUnicode(_)) => Err(Error::argument(SERVERS_VARIABLE, "is not valid UTF-8")),
+        }
+    }
+}
+
+/// A clock that lives as long as one command.
+#[derive(Args)]
+struct Session {
+    #[command(flatten)]
+    upstream: Upstream,
+    /// How long to wait for synchronisation
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    timeout: Duration,
+    /// Print JSON: nanoseconds as integers, null for what is unknown
+    #[arg(long)]
+    json: bool,
+}
+
+impl Session {
+    fn now(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let clock = Clock::start(self.upstream.config()?)?;
+        clock.wait(None, Some(self.timeout))?;
+        let reading = clock.now();
+        if self.json {
+            return json::write(out, &json::Reading::from(&reading));
+        }
+        Ok(writeln!(out, "{}", text::time(&reading))?)
+    }
+
+    /// The state is printed even if synchronisation fails: that is when it is wanted most.
+    fn status(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let clock = Clock::start(self.upstream.config()?)?;
+        let waited = clock.wait(None, Some(self.timeout));
+        let (reading, offset, report) = (clock.now(), clock.offset(), clock.report());
+        if self.json {
+            json::write(out, &json::Status::new(&reading, offset, &report))?;
+        } else {
+            write!(out, "{}", table::status(&reading, offset, &report))?;
+        }
+        Ok(waited?)
+    }
+
+    /// As for the state: a silent source is what one looks for here.
+    fn sources(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let clock = Clock::start(self.upstream.config()?)?;
+        let waited = clock.wait(None, Some(self.timeout));
+        let sources = clock.sources();
+        if self.json {
+            json::write(out, &sources.iter().map(json::SourceInfo::from).collect::<Vec<_>>())?;
+        } else {
+            write!(out, "{}", table::sources(&sources))?;
+        }
+        Ok(waited?)
+    }
+}
+
+/// One exchange with each server, without a clock.
+#[derive(Args)]
+struct Query {
+    /// host, host:port or [v6]:port
+    #[arg(required = true, value_name = "HOST")]
+    hosts: Vec<String>,
+    /// How long to wait for each answer
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    timeout: Duration,
+    /// Print JSON: nanoseconds as integers, null for what is unknown
+    #[arg(long)]
+    json: bool,
+}
+
+impl Query {
+    fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let answers: Vec<_> = self.hosts.iter().map(String::as_str).zip(self.ask()).collect();
+        if self.json {
+            let answers = answers.iter().map(|(host, answer)| json::Answer::new(host, answer.as_ref()));
+            json::write(out, &answers.collect::<Vec<_>>())?;
+        } else {
+            write!(out, "{}", table::answers(&answers))?;
+        }
+        let failed = answers.iter().filter_map(|(host, answer)| answer.as_ref().err().map(|e| format!("{host}: {e}")));
+        let failed = failed.collect::<Vec<_>>();
+        if failed.is_empty() { Ok(()) } else { Err(Failure::Hosts(failed)) }
+    }
+
+    /// Asks all at once: a dead server costs its timeout once, however many there are.
+    fn ask(&self) -> Vec<Result<crate::QueryResult, Error>> {
+        thread::scope(|scope| {
+            let asked: Vec<_> =
+                self.hosts.iter().map(|host| scope.spawn(|| crate::query(host, self.timeout))).collect();
+            let panicked = |panic| std::panic::resume_unwind(panic);
+            asked.into_iter().map(|answer| answer.join().unwrap_or_else(panicked)).collect()
+        })
+    }
+}
+
+/// Why a command did not do what it says.
+enum Failure {
+    /// The library says so.
+    Clock(Error),
+    /// The results could not be written.
+    Output(io::Error),
+    /// Some of the hosts could not be asked; one sentence each.
+    Hosts(Vec<String>),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Clock(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clock(error) => error.fmt(f),
+            Self::Output(error) => write!(f, "the output cannot be written: {error}"),
+            Self::Hosts(sentences) => f.write_str(&sentences.join("\n")),
+        }
+    }
+}
+
+/// Reads a number of seconds, fractions allowed.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "is not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Exit code, output and complaints of a command line.
+    fn said(line: &str) -> (i32, String, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = run(line.split_whitespace().map(OsString::from), &mut out, &mut err);
+        (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn the_definition_of_the_commands_is_sound() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn help_and_version_are_results_and_misuse_is_a_complaint() {
+        let (code, out, err) = said("ntpclock --version");
+        assert_eq!((code, out.trim(), err.as_str()), (0, concat!("ntpclock ", env!("CARGO_PKG_VERSION")), ""));
+        let (code, out, err) = said("ntpclock --help");
+        assert_eq!((code, out.contains("query"), err.as_str()), (0, true, ""));
+        for misuse in ["ntpclock", "ntpclock nonsense", "ntpclock query", "ntpclock now --timeout -1"] {
+            let (code, out, err) = said(misuse);
+            assert_eq!((code, out.as_str()), (2, ""), "{misuse}");
+            assert!(err.contains("Usage") || err.contains("--help"), "{err}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_server_list_is_a_complaint_that_names_the_entry() {
+        let (code, out, err) = said("ntpclock now -s [::1");
+        assert_eq!((code, out.as_str()), (1, ""));
+        assert!(err.starts_with("ntpclock: ") && err.contains("[::1"), "{err}");
+    }
+
+    #[test]
+    fn seconds_may_have_fractions_but_no_sign() {
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for wrong in ["", "x", "-1", "nan", "inf", "1e30"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure_and_a_full_disk_is() {
+        struct Broken(io::ErrorKind);
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for (kind, expected) in [(io::ErrorKind::BrokenPipe, 0), (io::ErrorKind::StorageFull, FAILED)] {
+            let line = ["ntpclock", "serve", "--listen", "127.0.0.1:0", "--local", "3", "--duration", "0"];
+            let code = run(line.map(OsString::from), &mut Broken(kind), &mut Vec::new());
+            assert_eq!(code, expected);
+        }
+    }
+}

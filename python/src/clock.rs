@@ -1,0 +1,161 @@
+//! A clock of one's own.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use ntpclock::Config;
+use pyo3::prelude::*;
+
+use crate::errors::raise;
+use crate::records::{self, Reading, Report, SourceInfo};
+use crate::{arguments, waiting, words};
+
+/// A running clock with servers and settings of its own.
+#[pyclass(frozen, module = "ntpclock")]
+pub(crate) struct Clock {
+    pub(crate) clock: ntpclock::Clock,
+    servers: String,
+    /// Only for `__repr__`: what stopping means is the Rust clock's business.
+    stopped: AtomicBool,
+}
+
+#[pymethods]
+impl Clock {
+    #[new]
+    #[pyo3(signature = (
+        servers = None, *, poll = None, fault_limit = None, min_agreeing = None,
+        step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python, one a setting")]
+    fn new(
+        py: Python<'_>,
+        servers: Option<&Bound<'_, PyAny>>,
+        poll: Option<(i32, i32)>,
+        fault_limit: Option<i64>,
+        min_agreeing: Option<i64>,
+        step_threshold_ns: Option<i64>,
+        bound_cap_ns: Option<i64>,
+        frequency_limit_ppm: Option<f64>,
+    ) -> PyResult<Self> {
+        let mut config = Config::with_servers(&arguments::server_list_or_environment(servers)?).map_err(raise)?;
+        if let Some((min, max)) = poll {
+            config.set_poll_exponents(min, max).map_err(raise)?;
+        }
+        if let Some(sources) = fault_limit {
+            config.set_fault_limit(arguments::count("fault_limit", sources)?);
+        }
+        if let Some(sources) = min_agreeing {
+            config.set_min_agreeing(arguments::count("min_agreeing", sources)?).map_err(raise)?;
+        }
+        if let Some(threshold) = step_threshold_ns {
+            config.set_step_threshold(arguments::nanoseconds("step_threshold_ns", threshold)?).map_err(raise)?;
+        }
+        if let Some(cap) = bound_cap_ns {
+            config.set_bound_cap(arguments::nanoseconds("bound_cap_ns", cap)?).map_err(raise)?;
+        }
+        if let Some(ppm) = frequency_limit_ppm {
+            config.set_frequency_limit_ppm(ppm).map_err(raise)?;
+        }
+        let servers = config.servers();
+        let clock = py.detach(|| ntpclock::Clock::start(config)).map_err(raise)?;
+        Ok(Self { clock, servers, stopped: AtomicBool::new(false) })
+    }
+
+    /// The servers it was started with, in canonical form.
+    #[getter]
+    fn servers(&self) -> &str {
+        &self.servers
+    }
+
+    /// Waits until the clock is synchronised.
+    #[pyo3(signature = (timeout = None, max_bound_ns = None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>, max_bound_ns: Option<i64>) -> PyResult<()> {
+        let timeout = timeout.map(|timeout| arguments::seconds("timeout", timeout)).transpose()?;
+        let max_bound = max_bound_ns.map(|bound| arguments::nanoseconds("max_bound_ns", bound)).transpose()?;
+        waiting::wait(py, timeout, |slice| self.clock.wait(max_bound, Some(slice)))
+    }
+
+    /// UTC in nanoseconds since 1970-01-01T00:00:00Z.
+    fn ntp_now(&self) -> i64 {
+        self.clock.now().unix_ns
+    }
+
+    /// UTC in nanoseconds since 1970-01-01T00:00:00Z, under the name of the standard library's time.time_ns().
+    fn time_ns(&self) -> i64 {
+        self.clock.now().unix_ns
+    }
+
+    /// UTC in seconds since 1970-01-01T00:00:00Z, under the name of the standard library's time.time().
+    fn time(&self) -> f64 {
+        records::float_seconds(self.clock.now().unix_ns)
+    }
+
+    /// UTC as an aware datetime; nanoseconds are cut off.
+    fn now<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        records::datetime(py, self.clock.now().unix_ns)
+    }
+
+    /// The time together with the interval that holds UTC.
+    fn read(&self) -> Reading {
+        Reading(self.clock.now())
+    }
+
+    /// UTC minus the system clock, in nanoseconds.
+    fn offset(&self) -> i64 {
+        self.clock.offset().offset_ns
+    }
+
+    /// The true offset lies within ± this many nanoseconds; None when unknown.
+    fn offset_bound(&self) -> Option<i64> {
+        records::known(self.clock.offset().bound_ns)
+    }
+
+    /// UTC lies within ± this many nanoseconds of the reading; None when unknown.
+    fn error_bound(&self) -> Option<i64> {
+        records::known(self.clock.now().error_bound_ns())
+    }
+
+    /// How far the clock can be trusted.
+    fn status(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        words::state(py, self.clock.now().state)
+    }
+
+    /// The clock's state in numbers.
+    fn report(&self, py: Python<'_>) -> PyResult<Report> {
+        Report::new(py, &py.detach(|| self.clock.report()))
+    }
+
+    /// One entry a source.
+    fn sources(&self, py: Python<'_>) -> PyResult<Vec<SourceInfo>> {
+        py.detach(|| self.clock.sources()).into_iter().map(|source| SourceInfo::new(py, source)).collect()
+    }
+
+    /// Stops the clock's thread; reading goes on, in holdover. Stopping twice is harmless.
+    fn stop(&self, py: Python<'_>) {
+        self.stopped.store(true, Relaxed);
+        py.detach(|| self.clock.stop());
+    }
+
+    /// The same as stop(), for contextlib.closing().
+    fn close(&self, py: Python<'_>) {
+        self.stop(py);
+    }
+
+    fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        _value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) {
+        self.stop(py);
+    }
+
+    fn __repr__(&self) -> String {
+        let stopped = if self.stopped.load(Relaxed) { ", stopped" } else { "" };
+        format!("<ntpclock.Clock '{}' {}{stopped}>", self.servers, self.clock.now().state)
+    }
+}

@@ -1,0 +1,385 @@
+//! What calls return: frozen records whose unknown figures are `None`.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDateTime, PyDelta, PyDict, PyTzInfo};
+
+use crate::words;
+
+const NANOS_PER_MICRO: i64 = 1_000;
+const MICROS_PER_SECOND: i64 = 1_000_000;
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// Adds the classes to the module.
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Reading>()?;
+    module.add_class::<Report>()?;
+    module.add_class::<SourceInfo>()?;
+    module.add_class::<QueryResult>()
+}
+
+/// The Rust face marks the unknown by the ends of the range, Python by `None`.
+pub(crate) fn known(ns: i64) -> Option<i64> {
+    (ns != i64::MIN && ns != i64::MAX).then_some(ns)
+}
+
+/// The Rust face marks a time that never was by zero.
+fn happened(unix_ns: i64) -> Option<i64> {
+    (unix_ns != 0).then_some(unix_ns)
+}
+
+/// Seconds as Python's `time.time()` gives them: a float is good to some 240 ns in these decades.
+pub(crate) fn float_seconds(unix_ns: i64) -> f64 {
+    unix_ns as f64 / 1e9
+}
+
+/// An aware datetime in UTC. Nanoseconds are cut off, towards the past.
+pub(crate) fn datetime(py: Python<'_>, unix_ns: i64) -> PyResult<Bound<'_, PyAny>> {
+    static EPOCH: PyOnceLock<Py<PyDateTime>> = PyOnceLock::new();
+    let epoch = EPOCH.get_or_try_init(py, || {
+        let utc = PyTzInfo::utc(py)?;
+        PyDateTime::new(py, 1970, 1, 1, 0, 0, 0, 0, Some(&*utc)).map(Bound::unbind)
+    })?;
+    let micros = unix_ns.div_euclid(NANOS_PER_MICRO);
+    let (seconds, micros) = (micros.div_euclid(MICROS_PER_SECOND), micros.rem_euclid(MICROS_PER_SECOND));
+    let (days, seconds) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
+    // All three fit: 2^63 ns are 106 752 days.
+    let since = PyDelta::new(py, days as i32, seconds as i32, micros as i32, false)?;
+    epoch.bind(py).add(since)
+}
+
+/// `ntpclock.Name(field=value, …)`.
+fn represent(name: &str, fields: &Bound<'_, PyDict>) -> PyResult<String> {
+    let fields = fields.iter().map(|(field, value)| Ok(format!("{field}={}", value.repr()?)));
+    Ok(format!("ntpclock.{name}({})", fields.collect::<PyResult<Vec<_>>>()?.join(", ")))
+}
+
+/// One reading of a clock: the time, and the interval that holds UTC.
+///
+/// Its attributes are made when asked for: most callers want one or two.
+#[pyclass(frozen, eq, module = "ntpclock")]
+#[derive(PartialEq, Eq)]
+pub(crate) struct Reading(pub(crate) ntpclock::Reading);
+
+#[pymethods]
+impl Reading {
+    /// UTC, nanoseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
+    #[getter]
+    fn unix_ns(&self) -> i64 {
+        self.0.unix_ns
+    }
+
+    /// UTC is not before this; None when unknown.
+    #[getter]
+    fn earliest_ns(&self) -> Option<i64> {
+        known(self.0.earliest_ns)
+    }
+
+    /// UTC is not after this; None when unknown.
+    #[getter]
+    fn latest_ns(&self) -> Option<i64> {
+        known(self.0.latest_ns)
+    }
+
+    /// The larger distance from `unix_ns` to either end of the interval, in nanoseconds: UTC lies within ± this.
+    #[getter]
+    fn error_ns(&self) -> Option<i64> {
+        known(self.0.error_bound_ns())
+    }
+
+    /// The raw counter at the reading, as nanoseconds at its nominal rate; one origin per boot.
+    #[getter]
+    fn raw_ns(&self) -> i64 {
+        self.0.raw_ns
+    }
+
+    /// Nanoseconds since the newest exchange that counted; None before the first.
+    #[getter]
+    fn age_ns(&self) -> Option<i64> {
+        known(self.0.age_ns)
+    }
+
+    /// The number of the stretch without a step; 0 before the first synchronisation.
+    #[getter]
+    fn epoch(&self) -> u32 {
+        self.0.epoch
+    }
+
+    /// How far the interval can be trusted.
+    #[getter]
+    fn state(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        words::state(py, self.0.state)
+    }
+
+    /// What else is to be known.
+    #[getter]
+    fn flags(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        words::flags(py, self.0.flags)
+    }
+
+    /// What the sources announce for the end of the month.
+    #[getter]
+    fn leap(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        words::leap(py, self.0.leap)
+    }
+
+    /// TAI minus UTC in seconds; None when unknown.
+    #[getter]
+    fn tai_minus_utc(&self) -> Option<i16> {
+        self.0.tai_minus_utc
+    }
+
+    /// The time as an aware datetime in UTC; nanoseconds are cut off.
+    fn datetime<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        datetime(py, self.0.unix_ns)
+    }
+
+    /// The attributes by name, for tables and logs.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let fields = PyDict::new(py);
+        fields.set_item("unix_ns", self.unix_ns())?;
+        fields.set_item("earliest_ns", self.earliest_ns())?;
+        fields.set_item("latest_ns", self.latest_ns())?;
+        fields.set_item("error_ns", self.error_ns())?;
+        fields.set_item("raw_ns", self.raw_ns())?;
+        fields.set_item("age_ns", self.age_ns())?;
+        fields.set_item("epoch", self.epoch())?;
+        fields.set_item("state", self.state(py)?)?;
+        fields.set_item("flags", self.flags(py)?)?;
+        fields.set_item("leap", self.leap(py)?)?;
+        fields.set_item("tai_minus_utc", self.tai_minus_utc())?;
+        Ok(fields)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        represent("Reading", &self.to_dict(py)?)
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        // Equal readings agree in these; two different ones hardly ever do.
+        (self.0.unix_ns, self.0.raw_ns).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// A frozen class with one attribute a field, a `to_dict` and a representation that shows them all.
+macro_rules! record {
+    ($(#[$about:meta])* $name:ident { $($(#[$what:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$about])*
+        #[pyclass(frozen, get_all, module = "ntpclock")]
+        pub(crate) struct $name {
+            $($(#[$what])* $field: $type,)*
+        }
+
+        #[pymethods]
+        impl $name {
+            /// The attributes by name, for tables and logs.
+            fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+                let fields = PyDict::new(py);
+                $(fields.set_item(stringify!($field), &self.$field)?;)*
+                Ok(fields)
+            }
+
+            fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+                represent(stringify!($name), &self.to_dict(py)?)
+            }
+        }
+    };
+}
+
+record! {
+    /// The state of a whole clock in numbers.
+    Report {
+        /// As a reader would have seen it when the report was made.
+        state: Py<PyAny>,
+        /// The epoch of the published model; 0 before the first synchronisation.
+        epoch: u32,
+        /// Steps since the start: epochs begun after the first.
+        steps: u32,
+        /// Sources configured, usable pool members included, duplicates counted once.
+        configured: u32,
+        /// Sources that answer.
+        answering: u32,
+        /// Sources whose interval touches the agreed one.
+        agreeing: u32,
+        /// Sources assumed to lie at most.
+        fault_limit: u32,
+        /// More than `fault_limit` sources lie: the interval rests on a strict majority only.
+        faults_exceeded: bool,
+        /// Frequency of UTC against the raw counter, parts per 10^9; positive: UTC gains.
+        frequency_ppb: f64,
+        /// The error bound when the report was made; None when unknown.
+        bound_ns: Option<i64>,
+        /// One below the source that is followed most, or 16.
+        stratum: u8,
+        /// Round trip to the root of the source that is followed most.
+        root_delay_ns: Option<i64>,
+        /// What a client of ours must allow for beside half the root delay; None when unknown.
+        root_dispersion_ns: Option<i64>,
+        /// Reference id of that source as RFC 5905 defines it for the next stratum.
+        reference_id: u32,
+        /// UTC of the newest exchange that counted; None before the first.
+        reference_time_ns: Option<i64>,
+        /// The announced leap second.
+        leap: Py<PyAny>,
+        /// Exchanges that counted, since the start.
+        exchanges: u64,
+        /// Replies refused, since the start.
+        rejected: u64,
+    }
+}
+
+impl Report {
+    pub(crate) fn new(py: Python<'_>, report: &ntpclock::Report) -> PyResult<Self> {
+        Ok(Self {
+            state: words::state(py, report.state)?,
+            epoch: report.epoch,
+            steps: report.steps,
+            configured: report.configured,
+            answering: report.answering,
+            agreeing: report.agreeing,
+            fault_limit: report.fault_limit,
+            faults_exceeded: report.faults_exceeded,
+            frequency_ppb: report.frequency_ppb,
+            bound_ns: known(report.bound_ns),
+            stratum: report.stratum,
+            root_delay_ns: known(report.root_delay_ns),
+            root_dispersion_ns: known(report.root_dispersion_ns),
+            reference_id: report.reference_id,
+            reference_time_ns: happened(report.reference_time_ns),
+            leap: words::leap(py, report.leap)?,
+            exchanges: report.exchanges,
+            rejected: report.rejected,
+        })
+    }
+}
+
+record! {
+    /// One source as the clock sees it.
+    SourceInfo {
+        /// The entry of the server list it comes from.
+        name: String,
+        /// Its address and port, once resolved.
+        address: Option<String>,
+        /// What selection thinks of it.
+        selection: Py<PyAny>,
+        /// Of the last eight polls, which were answered; the newest is bit 0.
+        reach: u8,
+        /// The poll interval is 2^this seconds.
+        poll_exponent: i8,
+        /// Distance from a reference clock; None before the first reply.
+        stratum: Option<u8>,
+        /// Its leap indicator.
+        leap: Py<PyAny>,
+        /// Its time minus ours; None before the first exchange.
+        offset_ns: Option<i64>,
+        /// Round trip of the newest exchange.
+        delay_ns: Option<i64>,
+        /// Spread of its recent offsets.
+        jitter_ns: Option<i64>,
+        /// Half the width of its correctness interval now; None when it has none.
+        bound_ns: Option<i64>,
+        /// The round trip to its own root that it claims.
+        root_delay_ns: Option<i64>,
+        /// The root dispersion it claims.
+        root_dispersion_ns: Option<i64>,
+        /// Its reference id.
+        reference_id: Option<u32>,
+        /// Nanoseconds since its newest exchange that counted.
+        age_ns: Option<i64>,
+        /// Exchanges that counted.
+        exchanges: u64,
+        /// Replies refused.
+        rejected: u64,
+        /// Times it contradicted itself and was begun anew.
+        restarts: u32,
+        /// Its last fault, if it has had one since it last answered well.
+        fault: Option<String>,
+    }
+}
+
+impl SourceInfo {
+    pub(crate) fn new(py: Python<'_>, source: ntpclock::SourceInfo) -> PyResult<Self> {
+        // Before the first exchange the figures are zeros that mean nothing.
+        let measured = |ns| if source.exchanges == 0 { None } else { known(ns) };
+        Ok(Self {
+            address: source.address.map(|address| address.to_string()),
+            selection: words::selection(py, source.selection)?,
+            reach: source.reach,
+            poll_exponent: source.poll_exponent,
+            stratum: (source.stratum != 0).then_some(source.stratum),
+            leap: words::leap(py, source.leap)?,
+            offset_ns: measured(source.offset_ns),
+            delay_ns: measured(source.delay_ns),
+            jitter_ns: measured(source.jitter_ns),
+            bound_ns: measured(source.bound_ns),
+            root_delay_ns: measured(source.root_delay_ns),
+            root_dispersion_ns: measured(source.root_dispersion_ns),
+            reference_id: (source.exchanges != 0).then_some(source.reference_id),
+            age_ns: measured(source.age_ns),
+            exchanges: source.exchanges,
+            rejected: source.rejected,
+            restarts: source.restarts,
+            name: source.name,
+            fault: source.fault,
+        })
+    }
+}
+
+record! {
+    /// What one exchange with a server told.
+    QueryResult {
+        /// The address and port that answered.
+        address: String,
+        /// UTC minus the system clock: add it to the system clock.
+        offset_ns: i64,
+        /// The offset is within ± this if the server's own root distance is true; None when unknown.
+        bound_ns: Option<i64>,
+        /// Round trip less the server's time in between.
+        delay_ns: i64,
+        /// The server's UTC when the reply arrived.
+        unix_ns: i64,
+        /// Distance from a reference clock.
+        stratum: u8,
+        /// NTP version of the reply.
+        version: u8,
+        /// The leap indicator.
+        leap: Py<PyAny>,
+        /// The server's precision as an exponent of 2, in seconds.
+        precision: i8,
+        /// The server's round trip to its root.
+        root_delay_ns: i64,
+        /// The server's root dispersion.
+        root_dispersion_ns: i64,
+        /// The server's reference id.
+        reference_id: u32,
+        /// When the server's clock was last set; None if it does not say.
+        reference_time_ns: Option<i64>,
+        /// Whether the kernel stamped the arrival.
+        kernel_timestamp: bool,
+    }
+}
+
+impl QueryResult {
+    pub(crate) fn new(py: Python<'_>, result: &ntpclock::QueryResult) -> PyResult<Self> {
+        Ok(Self {
+            address: result.address.to_string(),
+            offset_ns: result.offset_ns,
+            bound_ns: known(result.bound_ns),
+            delay_ns: result.delay_ns,
+            unix_ns: result.unix_ns,
+            stratum: result.stratum,
+            version: result.version,
+            leap: words::leap(py, result.leap)?,
+            precision: result.precision,
+            root_delay_ns: result.root_delay_ns,
+            root_dispersion_ns: result.root_dispersion_ns,
+            reference_id: result.reference_id,
+            reference_time_ns: happened(result.reference_time_ns),
+            kernel_timestamp: result.kernel_timestamp,
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! State, flags, leap indicator and selection as Python's enumerations.
+//!
+//! They are made from the Rust ones when the module is imported, so that no number stands in two places;
+//! the stub repeats them for readers and type checkers, and a test compares it.
+
+use ntpclock::{Flags, Leap, Selection, State};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyModule};
+
+/// One enumeration of the module.
+struct Word {
+    name: &'static str,
+    class: PyOnceLock<Py<PyAny>>,
+}
+
+static STATE: Word = Word::new("State");
+static FLAGS: Word = Word::new("Flags");
+static LEAP: Word = Word::new("Leap");
+static SELECTION: Word = Word::new("Selection");
+
+impl Word {
+    const fn new(name: &'static str) -> Self {
+        Self { name, class: PyOnceLock::new() }
+    }
+
+    /// Makes the class, derived from `base` of Python's `enum`, and adds it to the module.
+    fn add_to(
+        &self,
+        module: &Bound<'_, PyModule>,
+        base: &str,
+        members: impl IntoIterator<Item = (String, i64)>,
+        doc: &str,
+    ) -> PyResult<()> {
+        let py = module.py();
+        let options = PyDict::new(py);
+        options.set_item("module", "ntpclock")?;
+        let members: Vec<_> = members.into_iter().collect();
+        let class = PyModule::import(py, "enum")?.getattr(base)?.call((self.name, members), Some(&options))?;
+        class.setattr("__doc__", doc)?;
+        module.add(self.name, &class)?;
+        // As with the exceptions: after a second import the first one's classes stay in use.
+        let _ = self.class.set(py, class.unbind());
+        Ok(())
+    }
+
+    /// The member with this number.
+    fn member(&self, py: Python<'_>, number: i64) -> PyResult<Py<PyAny>> {
+        let class = self.class.get(py).ok_or_else(|| PyTypeError::new_err("ntpclock was not imported as a module"))?;
+        class.call1(py, (number,))
+    }
+}
+
+/// Makes the enumerations and adds them to the module.
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let states = [State::Unsynchronized, State::Synchronized, State::Holdover, State::Disrupted];
+    let states = states.map(|state| (state.to_string(), state as i64));
+    STATE.add_to(module, "IntEnum", states, "How far a clock's interval can be trusted.")?;
+
+    let flags = [("SLEWING", Flags::SLEWING), ("LEAP_PENDING", Flags::LEAP_PENDING)];
+    let flags = flags.map(|(name, flag)| (name.to_owned(), flag.0.into()));
+    FLAGS.add_to(module, "IntFlag", flags, "Facts beside the state, one bit each.")?;
+
+    let leaps = [("NONE", Leap::None), ("INSERT", Leap::Insert), ("DELETE", Leap::Delete), ("UNKNOWN", Leap::Unknown)];
+    let leaps = leaps.map(|(name, leap)| (name.to_owned(), leap as i64));
+    LEAP.add_to(module, "IntEnum", leaps, "The leap indicator of RFC 5905, as the sources agree on it.")?;
+
+    let selections = [
+        Selection::Unreachable,
+        Selection::Truechimer,
+        Selection::Falseticker,
+        Selection::Unusable,
+        Selection::Duplicate,
+        Selection::Candidate,
+    ];
+    let selections = selections.map(|selection| (selection.to_string().to_ascii_uppercase(), selection as i64));
+    SELECTION.add_to(module, "IntEnum", selections, "What selection thinks of a source.")
+}
+
+pub(crate) fn state(py: Python<'_>, state: State) -> PyResult<Py<PyAny>> {
+    STATE.member(py, state as i64)
+}
+
+pub(crate) fn flags(py: Python<'_>, flags: Flags) -> PyResult<Py<PyAny>> {
+    FLAGS.member(py, flags.0.into())
+}
+
+pub(crate) fn leap(py: Python<'_>, leap: Leap) -> PyResult<Py<PyAny>> {
+    LEAP.member(py, leap as i64)
+}
+
+pub(crate) fn selection(py: Python<'_>, selection: Selection) -> PyResult<Py<PyAny>> {
+    SELECTION.member(py, selection as i64)
+}

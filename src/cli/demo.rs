@@ -1,0 +1,62 @@
+//! `ntpclock demo`: the whole way of the data in one process, without the network if need be.
+
+use std::io::Write;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Failure, Upstream, seconds, table};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::Error;
+use crate::server::{Server, ServerConfig};
+
+/// What the server inside the demonstration claims to be.
+const STRATUM: i32 = 1;
+/// Its claimed distance to UTC. Nothing is claimed: all is relative to this machine's clock, and says so.
+const ROOT_DISPERSION: Duration = Duration::ZERO;
+
+/// Whom to follow, if not ourselves.
+#[derive(Args)]
+pub(super) struct Demo {
+    #[command(flatten)]
+    upstream: Upstream,
+    /// How long to wait for synchronisation
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    timeout: Duration,
+}
+
+impl Demo {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        match self.upstream.config() {
+            Ok(config) => {
+                writeln!(out, "Following {}.", config.servers())?;
+                self.show(config, out)
+            }
+            Err(Error::NoServers) => self.show_loopback(out),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Follows an NTP server in this very process.
+    fn show_loopback(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let mut config = ServerConfig::new();
+        config.add_listen("127.0.0.1:0")?.set_local(STRATUM, ROOT_DISPERSION)?;
+        let server = Server::start(None, &config)?;
+        let addresses = server.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        writeln!(out, "No server is named, so this process is its own: an NTP server on {addresses} that serves the")?;
+        writeln!(out, "system clock. Time and bounds below are relative to this machine's clock, not to true UTC.")?;
+        self.show(Config::with_servers(&addresses)?, out)
+    }
+
+    /// Starts a clock, waits, and shows what it knows.
+    fn show(&self, config: Config, out: &mut dyn Write) -> Result<(), Failure> {
+        // Whoever watches sees at once what is being waited for.
+        out.flush()?;
+        let clock = Clock::start(config)?;
+        let waited = clock.wait(None, Some(self.timeout));
+        write!(out, "\n{}", table::status(&clock.now(), clock.offset(), &clock.report()))?;
+        write!(out, "\n{}", table::sources(&clock.sources()))?;
+        Ok(waited?)
+    }
+}

@@ -1,0 +1,354 @@
+//! The same facts for programs: nanoseconds as integers, null for what is unknown, names that stay.
+//!
+//! Each conversion takes its source apart field by field, so that a new fact cannot be forgotten here.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use super::{Failure, table, text};
+use crate::clock::Offset;
+use crate::error::Error;
+use crate::{reading, status};
+
+/// Writes `value` with indentation and a newline.
+pub(super) fn write(out: &mut dyn Write, value: &impl Serialize) -> Result<(), Failure> {
+    // Writing is all that can fail; serde_json's error turns back into the writer's, with its kind.
+    serde_json::to_writer_pretty(&mut *out, value).map_err(std::io::Error::from)?;
+    Ok(writeln!(out)?)
+}
+
+/// The Rust face marks the unknown by the ends of the range.
+fn known(ns: i64) -> Option<i64> {
+    (ns != i64::MIN && ns != i64::MAX).then_some(ns)
+}
+
+/// The Rust face marks a time that never was by zero.
+fn happened(unix_ns: i64) -> Option<i64> {
+    (unix_ns != 0).then_some(unix_ns)
+}
+
+fn state(state: status::State) -> String {
+    state.to_string().to_ascii_lowercase()
+}
+
+fn leap(leap: status::Leap) -> &'static str {
+    match leap {
+        status::Leap::None => "none",
+        status::Leap::Insert => "insert",
+        status::Leap::Delete => "delete",
+        status::Leap::Unknown => "unknown",
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Reading {
+    utc: String,
+    unix_ns: i64,
+    earliest_ns: Option<i64>,
+    latest_ns: Option<i64>,
+    error_ns: Option<i64>,
+    raw_ns: i64,
+    age_ns: Option<i64>,
+    epoch: u32,
+    state: String,
+    flags: Vec<&'static str>,
+    leap: &'static str,
+    tai_minus_utc: Option<i16>,
+}
+
+impl From<&reading::Reading> for Reading {
+    fn from(reading: &reading::Reading) -> Self {
+        let &reading::Reading {
+            unix_ns,
+            earliest_ns,
+            latest_ns,
+            raw_ns,
+            age_ns,
+            epoch,
+            state: judged,
+            flags,
+            leap: announced,
+            tai_minus_utc,
+        } = reading;
+        Self {
+            utc: text::utc(unix_ns),
+            unix_ns,
+            earliest_ns: known(earliest_ns),
+            latest_ns: known(latest_ns),
+            error_ns: known(reading.error_bound_ns()),
+            raw_ns,
+            age_ns: known(age_ns),
+            epoch,
+            state: state(judged),
+            flags: table::flag_names(flags),
+            leap: leap(announced),
+            tai_minus_utc,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Status {
+    reading: Reading,
+    offset_ns: i64,
+    offset_bound_ns: Option<i64>,
+    report: Report,
+}
+
+impl Status {
+    pub(super) fn new(reading: &reading::Reading, offset: Offset, report: &status::Report) -> Self {
+        Self {
+            reading: reading.into(),
+            offset_ns: offset.offset_ns,
+            offset_bound_ns: known(offset.bound_ns),
+            report: report.into(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    state: String,
+    epoch: u32,
+    steps: u32,
+    configured: u32,
+    answering: u32,
+    agreeing: u32,
+    fault_limit: u32,
+    faults_exceeded: bool,
+    frequency_ppb: f64,
+    bound_ns: Option<i64>,
+    stratum: u8,
+    root_delay_ns: Option<i64>,
+    root_dispersion_ns: Option<i64>,
+    reference_id: u32,
+    reference_time_ns: Option<i64>,
+    leap: &'static str,
+    exchanges: u64,
+    rejected: u64,
+}
+
+impl From<&status::Report> for Report {
+    fn from(report: &status::Report) -> Self {
+        let &status::Report {
+            state: judged,
+            epoch,
+            steps,
+            configured,
+            answering,
+            agreeing,
+            fault_limit,
+            faults_exceeded,
+            frequency_ppb,
+            bound_ns,
+            stratum,
+            root_delay_ns,
+            root_dispersion_ns,
+            reference_id,
+            reference_time_ns,
+            leap: announced,
+            exchanges,
+            rejected,
+        } = report;
+        Self {
+            state: state(judged),
+            epoch,
+            steps,
+            configured,
+            answering,
+            agreeing,
+            fault_limit,
+            faults_exceeded,
+            frequency_ppb,
+            bound_ns: known(bound_ns),
+            stratum,
+            root_delay_ns: known(root_delay_ns),
+            root_dispersion_ns: known(root_dispersion_ns),
+            reference_id,
+            reference_time_ns: happened(reference_time_ns),
+            leap: leap(announced),
+            exchanges,
+            rejected,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct SourceInfo {
+    name: String,
+    address: Option<SocketAddr>,
+    selection: String,
+    reach: u8,
+    poll_exponent: i8,
+    stratum: Option<u8>,
+    leap: &'static str,
+    offset_ns: Option<i64>,
+    delay_ns: Option<i64>,
+    jitter_ns: Option<i64>,
+    bound_ns: Option<i64>,
+    root_delay_ns: Option<i64>,
+    root_dispersion_ns: Option<i64>,
+    reference_id: Option<u32>,
+    age_ns: Option<i64>,
+    exchanges: u64,
+    rejected: u64,
+    restarts: u32,
+    fault: Option<String>,
+}
+
+impl From<&status::SourceInfo> for SourceInfo {
+    fn from(source: &status::SourceInfo) -> Self {
+        let &status::SourceInfo {
+            ref name,
+            address,
+            selection,
+            reach,
+            poll_exponent,
+            stratum,
+            leap: announced,
+            offset_ns,
+            delay_ns,
+            jitter_ns,
+            bound_ns,
+            root_delay_ns,
+            root_dispersion_ns,
+            reference_id,
+            age_ns,
+            exchanges,
+            rejected,
+            restarts,
+            ref fault,
+        } = source;
+        // Before the first exchange the figures are zeros that mean nothing.
+        let measured = |ns| if exchanges == 0 { None } else { known(ns) };
+        Self {
+            name: name.clone(),
+            address,
+            selection: selection.to_string(),
+            reach,
+            poll_exponent,
+            stratum: (stratum != 0).then_some(stratum),
+            leap: leap(announced),
+            offset_ns: measured(offset_ns),
+            delay_ns: measured(delay_ns),
+            jitter_ns: measured(jitter_ns),
+            bound_ns: measured(bound_ns),
+            root_delay_ns: measured(root_delay_ns),
+            root_dispersion_ns: measured(root_dispersion_ns),
+            reference_id: (exchanges != 0).then_some(reference_id),
+            age_ns: measured(age_ns),
+            exchanges,
+            rejected,
+            restarts,
+            fault: fault.clone(),
+        }
+    }
+}
+
+/// What one host answered, or why it did not.
+#[derive(Serialize)]
+pub(super) struct Answer<'a> {
+    server: &'a str,
+    error: Option<String>,
+    #[serde(flatten)]
+    result: Option<QueryResult>,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn new(server: &'a str, answer: Result<&status::QueryResult, &Error>) -> Self {
+        match answer {
+            Ok(result) => Self { server, error: None, result: Some(result.into()) },
+            Err(error) => Self { server, error: Some(error.to_string()), result: None },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct QueryResult {
+    address: SocketAddr,
+    offset_ns: i64,
+    bound_ns: Option<i64>,
+    delay_ns: i64,
+    unix_ns: i64,
+    stratum: u8,
+    version: u8,
+    leap: &'static str,
+    precision: i8,
+    root_delay_ns: i64,
+    root_dispersion_ns: i64,
+    reference_id: u32,
+    reference_time_ns: Option<i64>,
+    kernel_timestamp: bool,
+}
+
+impl From<&status::QueryResult> for QueryResult {
+    fn from(result: &status::QueryResult) -> Self {
+        let &status::QueryResult {
+            address,
+            offset_ns,
+            bound_ns,
+            delay_ns,
+            unix_ns,
+            stratum,
+            version,
+            leap: announced,
+            precision,
+            root_delay_ns,
+            root_dispersion_ns,
+            reference_id,
+            reference_time_ns,
+            kernel_timestamp,
+        } = result;
+        Self {
+            address,
+            offset_ns,
+            bound_ns: known(bound_ns),
+            delay_ns,
+            unix_ns,
+            stratum,
+            version,
+            leap: leap(announced),
+            precision,
+            root_delay_ns,
+            root_dispersion_ns,
+            reference_id,
+            reference_time_ns: happened(reference_time_ns),
+            kernel_timestamp,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unknown_is_null() {
+        let reading = reading::Reading {
+            unix_ns: 1,
+            earliest_ns: i64::MIN,
+            latest_ns: i64::MAX,
+            raw_ns: 2,
+            age_ns: i64::MAX,
+            epoch: 0,
+            state: status::State::Unsynchronized,
+            flags: status::Flags::SLEWING,
+            leap: status::Leap::Unknown,
+            tai_minus_utc: None,
+        };
+        let value = serde_json::to_value(Reading::from(&reading)).unwrap();
+        for name in ["earliest_ns", "latest_ns", "error_ns", "age_ns", "tai_minus_utc"] {
+            assert!(value[name].is_null(), "{name}");
+        }
+        assert_eq!((&value["unix_ns"], &value["state"]), (&1.into(), &"unsynchronized".into()));
+        assert_eq!(value["flags"], serde_json::json!(["slewing"]));
+    }
+
+    #[test]
+    fn a_host_that_does_not_answer_has_an_error_instead_of_figures() {
+        let value = serde_json::to_value(Answer::new("a", Err(&Error::NotRunning))).unwrap();
+        assert_eq!(value, serde_json::json!({"server": "a", "error": "the clock is not running"}));
+    }
+}

@@ -1,0 +1,196 @@
+//! Aligned columns, and what the commands put into them.
+
+use std::fmt;
+
+use super::text;
+use crate::clock::Offset;
+use crate::error::Error;
+use crate::reading::Reading;
+use crate::status::{Flags, QueryResult, Report, SourceInfo};
+
+/// On which side of its column a cell stands.
+#[derive(Clone, Copy)]
+enum Side {
+    Left,
+    Right,
+}
+use Side::{Left, Right};
+
+/// Rows of text, each column as wide as its widest cell.
+pub(super) struct Table<const N: usize> {
+    sides: [Side; N],
+    rows: Vec<[String; N]>,
+}
+
+impl<const N: usize> Table<N> {
+    fn with_heads(heads: [(&str, Side); N]) -> Self {
+        Self { sides: heads.map(|(_, side)| side), rows: vec![heads.map(|(head, _)| head.to_owned())] }
+    }
+}
+
+impl<const N: usize> fmt::Display for Table<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut widths = [0; N];
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                // Characters, not bytes: `µ` and `±` are one column wide.
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        for row in &self.rows {
+            let mut line = String::new();
+            for ((cell, width), side) in row.iter().zip(widths).zip(self.sides) {
+                line += &match side {
+                    Left => format!("{cell:<width$}  "),
+                    Right => format!("{cell:>width$}  "),
+                };
+            }
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// The state of a clock, one fact a line.
+pub(super) fn status(reading: &Reading, offset: Offset, report: &Report) -> Table<2> {
+    let mut facts = vec![
+        ("time", text::time(reading)),
+        ("offset", format!("{} (UTC minus the system clock)", text::offset(offset))),
+        ("state", format!("{}, epoch {}, {}", reading.state, reading.epoch, steps(report.steps))),
+        ("flags", flags(reading.flags)),
+        ("leap", text::leap(report.leap).to_owned()),
+        ("sources", agreement(report)),
+        ("frequency", format!("{:+.3} ppm (UTC against the raw counter)", report.frequency_ppb / 1e3)),
+        ("stratum", report.stratum.to_string()),
+        ("root delay", text::span(report.root_delay_ns)),
+        ("root dispersion", text::bound(report.root_dispersion_ns)),
+        ("reference id", text::reference(report.reference_id, report.stratum.saturating_sub(1))),
+        ("last exchange", last_exchange(report)),
+        ("exchanges", format!("{} counted, {} refused", report.exchanges, report.rejected)),
+    ];
+    if report.faults_exceeded {
+        facts.push(("warning", "more sources disagree than may lie: the interval rests on a bare majority".to_owned()));
+    }
+    Table { sides: [Left, Left], rows: facts.into_iter().map(|(name, fact)| [name.to_owned(), fact]).collect() }
+}
+
+fn steps(steps: u32) -> String {
+    if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") }
+}
+
+fn agreement(report: &Report) -> String {
+    let Report { configured, answering, agreeing, fault_limit, .. } = report;
+    format!("{configured} configured, {answering} answering, {agreeing} agreeing; {fault_limit} may lie")
+}
+
+fn last_exchange(report: &Report) -> String {
+    match report.reference_time_ns {
+        0 => "none".to_owned(),
+        time => text::utc(time),
+    }
+}
+
+fn flags(flags: Flags) -> String {
+    let names = flag_names(flags);
+    if names.is_empty() { "none".to_owned() } else { names.join(", ").replace('_', " ") }
+}
+
+/// The names of the bits that are set; they are also JSON's.
+pub(super) fn flag_names(flags: Flags) -> Vec<&'static str> {
+    let all = [(Flags::SLEWING, "slewing"), (Flags::LEAP_PENDING, "leap_pending")];
+    all.into_iter().filter(|&(flag, _)| flags.contains(flag)).map(|(_, name)| name).collect()
+}
+
+/// One line a source.
+pub(super) fn sources(sources: &[SourceInfo]) -> Table<11> {
+    let mut table = Table::with_heads([
+        ("source", Left),
+        ("address", Left),
+        ("selection", Left),
+        ("stratum", Right),
+        ("reach", Right),
+        ("poll", Right),
+        ("age", Right),
+        ("offset", Right),
+        ("± bound", Right),
+        ("delay", Right),
+        ("fault", Left),
+    ]);
+    let unknown = || "-".to_owned();
+    for source in sources {
+        // Before the first exchange the figures are zeros that mean nothing.
+        let measured = |figure: fn(i64) -> String, ns| if source.exchanges == 0 { unknown() } else { figure(ns) };
+        table.rows.push([
+            source.name.clone(),
+            source.address.map_or_else(unknown, |address| address.to_string()),
+            source.selection.to_string(),
+            if source.stratum == 0 { unknown() } else { source.stratum.to_string() },
+            format!("{:08b}", source.reach),
+            2_f64.powi(source.poll_exponent.into()).to_string() + " s",
+            measured(text::span, source.age_ns),
+            measured(text::difference, source.offset_ns),
+            measured(text::bound, source.bound_ns),
+            measured(text::span, source.delay_ns),
+            source.fault.clone().unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+/// One line a server that answered.
+pub(super) fn answers(answers: &[(&str, Result<QueryResult, Error>)]) -> Table<8> {
+    let mut table = Table::with_heads([
+        ("server", Left),
+        ("address", Left),
+        ("offset", Right),
+        ("± bound", Right),
+        ("delay", Right),
+        ("stratum", Right),
+        ("reference", Left),
+        ("leap", Left),
+    ]);
+    for (host, answer) in answers {
+        if let Ok(answer) = answer {
+            table.rows.push([
+                (*host).to_owned(),
+                answer.address.to_string(),
+                text::difference(answer.offset_ns),
+                text::bound(answer.bound_ns),
+                text::span(answer.delay_ns),
+                answer.stratum.to_string(),
+                text::reference(answer.reference_id, answer.stratum),
+                text::leap(answer.leap).to_owned(),
+            ]);
+        }
+    }
+    if table.rows.len() == 1 {
+        // Nobody answered; heads over nothing help nobody.
+        table.rows.clear();
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_and_lines_have_no_tail() {
+        let mut table = Table::with_heads([("a", Left), ("size", Right), ("b", Left)]);
+        table.rows.push(["long".into(), "1 µs".into(), String::new()]);
+        table.rows.push(["x".into(), "10 µs".into(), "end".into()]);
+        assert_eq!(table.to_string(), "a      size  b\nlong   1 µs\nx     10 µs  end\n");
+    }
+
+    #[test]
+    fn a_table_of_answers_nobody_gave_is_empty() {
+        let silent = Err(Error::Timeout { detail: String::new() });
+        assert_eq!(answers(&[("a", silent)]).to_string(), "");
+    }
+
+    #[test]
+    fn flags_are_named() {
+        assert_eq!(flags(Flags::default()), "none");
+        assert_eq!(flags(Flags(Flags::SLEWING.0 | Flags::LEAP_PENDING.0)), "slewing, leap pending");
+    }
+}

@@ -1,0 +1,173 @@
+//! The command `ntpclock` as a user runs it: exit codes, what goes where, and JSON that stays.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+fn ntpclock() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ntpclock"));
+    command.env_remove("NTPCLOCK_SERVERS");
+    command
+}
+
+/// `ntpclock serve` on a free port; ends with the test.
+struct Upstream {
+    child: Child,
+    address: String,
+}
+
+impl Upstream {
+    fn start() -> Self {
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--local", "2", "--root-dispersion", "1"];
+        let mut child = ntpclock().args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().rsplit(' ').next().unwrap().to_owned();
+        assert!(line.starts_with("serving this machine's clock as stratum 2 on 127.0.0.1:"), "{line}");
+        Self { child, address }
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn now_prints_utc_with_its_bound() {
+    let upstream = Upstream::start();
+    let output = ntpclock().args(["now", "-s", &upstream.address]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let line = text(&output.stdout).trim();
+    let (time, bound) = line.split_once(' ').unwrap();
+    assert_eq!((time.len(), &time[10..11], &time[29..]), ("2026-11-22T17:03:47.123456789Z".len(), "T", "Z"));
+    assert!(bound.starts_with('±') && bound.ends_with('s'), "{line}");
+}
+
+#[test]
+fn the_environment_names_the_servers_if_no_option_does() {
+    let upstream = Upstream::start();
+    let output = ntpclock().args(["now", "--json"]).env("NTPCLOCK_SERVERS", &upstream.address).output().unwrap();
+    let reading = json(&output);
+    let ns = |name: &str| reading[name].as_i64().unwrap();
+    assert!(ns("earliest_ns") <= ns("unix_ns") && ns("unix_ns") <= ns("latest_ns"));
+    // The server claims 1 ms of root dispersion, and that is in the bound.
+    assert!(ns("error_ns") >= 1_000_000, "{reading}");
+    assert_eq!(reading["state"], "synchronized");
+}
+
+#[test]
+fn no_server_at_all_is_an_error() {
+    let output = ntpclock().arg("now").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with("ntpclock: no server is named"), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn query_prints_one_line_a_server_and_fails_if_any_fails() {
+    let upstream = Upstream::start();
+    let output = ntpclock().args(["query", &upstream.address]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines: Vec<_> = text(&output.stdout).lines().collect();
+    assert!(lines[0].starts_with("server") && lines[1].starts_with(&upstream.address), "{lines:?}");
+    assert_eq!(lines.len(), 2);
+
+    let both = ["query", "--timeout", "0.2", "--json", &upstream.address, "[::1"];
+    let output = ntpclock().args(both).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with("ntpclock: [::1: "), "{}", text(&output.stderr));
+    let answers: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answers[0]["stratum"], 2);
+    assert!(answers[0]["error"].is_null() && answers[1]["error"].is_string());
+    // The server serves the clock we compare with: the offset is inside its bound.
+    let ns = |name: &str| answers[0][name].as_i64().unwrap();
+    assert!(ns("offset_ns").abs() <= ns("bound_ns") && ns("delay_ns") >= 0, "{answers}");
+}
+
+#[test]
+fn status_and_sources_say_the_same_to_people_and_to_programs() {
+    let upstream = Upstream::start();
+    let servers = ["-s", upstream.address.as_str()];
+    let status = json(&ntpclock().arg("status").args(servers).arg("--json").output().unwrap());
+    assert_eq!((&status["report"]["state"], &status["report"]["configured"]), (&"synchronized".into(), &1.into()));
+    assert_eq!(status["report"]["stratum"], 3);
+    let sources = json(&ntpclock().arg("sources").args(servers).arg("--json").output().unwrap());
+    assert_eq!((&sources[0]["selection"], &sources[0]["stratum"]), (&"truechimer".into(), &2.into()));
+    assert_eq!(sources[0]["address"], upstream.address.as_str());
+
+    let output = ntpclock().arg("status").args(servers).output().unwrap();
+    assert!(text(&output.stdout).contains("state            SYNCHRONIZED, epoch 1, 0 steps"), "{output:?}");
+    let output = ntpclock().arg("sources").args(servers).output().unwrap();
+    assert!(text(&output.stdout).contains("truechimer"), "{output:?}");
+}
+
+#[test]
+fn a_silent_server_is_shown_and_the_command_fails_in_time() {
+    // Bound and never read: nobody answers.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let begun = Instant::now();
+    let output = ntpclock().args(["sources", "-s", &address, "--timeout", "0.3"]).output().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains(&address) && text(&output.stdout).contains("unreachable"), "{output:?}");
+    assert!(text(&output.stderr).starts_with("ntpclock: not synchronised in time"), "{output:?}");
+}
+
+#[test]
+fn the_demonstration_needs_no_network_and_says_what_it_is_relative_to() {
+    let output = ntpclock().arg("demo").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    for part in ["relative to this machine's clock", "SYNCHRONIZED", "offset", "±", "truechimer"] {
+        assert!(shown.contains(part), "{part:?} is missing:\n{shown}");
+    }
+}
+
+#[test]
+fn serve_ends_by_itself_if_told_to_and_refuses_a_port_in_use() {
+    let local = ["serve", "--local", "3", "--duration", "0.1", "--listen"];
+    let output = ntpclock().args(local).args(["127.0.0.1:0", "--listen", "[::1]:0"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).lines().count(), 2);
+
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let output = ntpclock().args(local).arg(taken.local_addr().unwrap().to_string()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with("ntpclock: "), "{output:?}");
+}
+
+#[test]
+fn misuse_ends_with_2_and_help_with_0() {
+    for (arguments, code) in [
+        (&["nonsense"][..], 2),
+        (&["serve"], 2),
+        (&["serve", "--listen", "127.0.0.1:0", "--local", "x"], 2),
+        (&["--help"], 0),
+    ] {
+        assert_eq!(ntpclock().args(arguments).output().unwrap().status.code(), Some(code), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let mut child = ntpclock().arg("demo").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut complaint = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
+    assert_eq!((child.wait().unwrap().code(), complaint.as_str()), (Some(0), ""));
+}
