@@ -1,5 +1,8 @@
 //! Every block of code in README.md is run as it stands there, against a server on loopback.
 
+#[path = "common/library.rs"]
+#[expect(dead_code, reason = "one compiler for each language will do here")]
+mod library;
 #[path = "common/programs.rs"]
 mod programs;
 
@@ -10,6 +13,7 @@ use std::time::Duration;
 
 use ntpclock::{Server, ServerConfig};
 
+use library::{command, root};
 use programs::{c_program, cpp_program, python};
 
 /// The languages whose blocks a test below runs.
@@ -20,10 +24,6 @@ const OURSELVES: &str = "make test";
 
 /// The set-up is run without any server named, as a newcomer would.
 const SET_UP: [&str; 2] = ["make", "make demo"];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn readme() -> String {
     fs::read_to_string(root().join("README.md")).expect("README.md is readable")
@@ -67,17 +67,12 @@ fn server() -> Server {
 
 /// Runs `command` against `server`; what it has said, once it has succeeded.
 fn run(command: &mut Command, server: Option<&Server>) -> String {
-    command.current_dir(root()).stdin(Stdio::null()).env_remove("NTPCLOCK_SERVERS");
-    // An outer make's job server is out of reach behind cargo.
-    command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
     if let Some(server) = server {
         command.env("NTPCLOCK_SERVERS", server.addresses()[0].to_string());
     }
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
-    assert!(!out.is_empty(), "{command:?} says nothing");
-    out.into_owned()
+    let said = library::run(command.stdin(Stdio::null()));
+    assert!(!said.is_empty(), "{command:?} says nothing");
+    said
 }
 
 #[test]
@@ -103,12 +98,12 @@ fn every_command_does_what_it_says() {
     let server = server();
     for block in blocks_in("console") {
         for line in block.lines() {
-            let command = line.strip_prefix("$ ").unwrap_or_else(|| panic!("`{line}` is no command"));
-            if command == OURSELVES {
+            let typed = line.strip_prefix("$ ").unwrap_or_else(|| panic!("`{line}` is no command"));
+            if typed == OURSELVES {
                 continue;
             }
-            let servers = (!SET_UP.contains(&command)).then_some(&server);
-            run(Command::new("sh").args(["-c", command]), servers);
+            let servers = (!SET_UP.contains(&typed)).then_some(&server);
+            run(command("sh").args(["-c", typed]), servers);
         }
     }
 }
@@ -117,7 +112,7 @@ fn every_command_does_what_it_says() {
 fn the_demonstration_follows_the_servers_it_is_given() {
     let server = server();
     let address = server.addresses()[0].to_string();
-    let said = run(Command::new("make").args(["demo", &format!("SERVERS={address}")]), None);
+    let said = run(command("make").args(["demo", &format!("SERVERS={address}")]), None);
     assert!(said.contains(&address) && said.contains("SYNCHRONIZED"), "{said}");
 }
 
@@ -169,10 +164,10 @@ fn the_rust_examples_work_in_a_crate_that_depends_on_this_one() {
         fs::write(package.join(format!("src/bin/example{number}.rs")), body).expect("the package can be written");
     }
     for number in 0..blocks.len() {
-        let mut command = Command::new(env!("CARGO"));
-        command.args(["run", "--quiet", "--offline", "--bin", &format!("example{number}"), "--manifest-path"]);
-        command.arg(package.join("Cargo.toml")).arg("--target-dir").arg(package.join("target"));
-        let said = run(&mut command, Some(&server));
+        let mut cargo = command(env!("CARGO"));
+        cargo.args(["run", "--quiet", "--offline", "--bin", &format!("example{number}"), "--manifest-path"]);
+        cargo.arg(package.join("Cargo.toml")).arg("--target-dir").arg(package.join("target"));
+        let said = run(&mut cargo, Some(&server));
         assert!(said.contains("ns since 1970") || said.contains("answering on 127.0.0.1:"), "{said}");
     }
 }

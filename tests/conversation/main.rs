@@ -11,6 +11,9 @@ mod tracking;
 
 #[path = "../common/bracket.rs"]
 mod bracket;
+#[path = "../common/library.rs"]
+#[expect(dead_code, reason = "one compiler for each language will do here")]
+mod library;
 #[path = "../common/namespace.rs"]
 mod namespace;
 #[path = "../common/peers.rs"]

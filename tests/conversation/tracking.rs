@@ -2,6 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
+use crate::library::root;
 use crate::peers::Chronyd;
 use crate::programs::{c_program, cpp_program, python};
 use crate::{LIMIT_NS, alone};
@@ -34,7 +35,7 @@ fn c_cpp_and_python_read_a_real_servers_time_within_200_us_and_the_interval_alwa
         };
         start("C", &mut Command::new(&c));
         start("C++", &mut Command::new(&cpp));
-        start("Python", Command::new(&python).arg("tests/python/track.py"));
+        start("Python", Command::new(&python).arg(root().join("tests/python/track.py")));
     }
     // All are waited for before any is judged, so that none outlives the test.
     let judged: Vec<Result<String, String>> = readers.into_iter().map(judge).collect();
