@@ -1,28 +1,51 @@
-"""now.py SERVERS: waits until the clock is synchronised and shows what it knows, as bindings/c/now.c does."""
+"""Prints the synchronised time: now.py [SERVERS]. Without SERVERS, $NTPCLOCK_SERVERS names them."""
 
 import sys
 
 import ntpclock
 
 
+def ms(ns: int | None, form: str = ".6f") -> str:
+    return "unknown" if ns is None else format(ns / 1e6, form)
+
+
+def print_time(reading: ntpclock.Reading) -> None:
+    seconds = reading.datetime().strftime("%Y-%m-%dT%H:%M:%S")
+    print(f"time    {seconds}.{reading.unix_ns % 1_000_000_000:09}Z")
+
+
+def print_sources() -> None:
+    print(f"{'selection':<12} {'source':<32} {'stratum':>7} {'offset ms':>12} {'delay ms':>12}")
+    for source in ntpclock.sources():
+        offset, delay = ms(source.offset_ns, "+.6f"), ms(source.delay_ns)
+        stratum = source.stratum or 0
+        print(
+            f"{source.selection.name.lower():<12} {source.name:<32} {stratum:>7} {offset:>12} {delay:>12}",
+            source.fault or "",
+        )
+
+
 def main() -> int:
-    servers = sys.argv[1] if len(sys.argv) > 1 else None
     try:
-        ntpclock.start(servers)
+        ntpclock.start(sys.argv[1] if len(sys.argv) > 1 else None)
+    except ntpclock.NtpError as error:
+        print(f"now: {error}", file=sys.stderr)
+        return 2
+    waited = 0
+    try:
         ntpclock.wait(timeout=10)
     except ntpclock.NtpError as error:
-        print(f"now.py: {error}", file=sys.stderr)
-        return 1
+        print(f"now: {error}", file=sys.stderr)
+        waited = 1
+
     reading = ntpclock.read()
-    print(f"time    {reading.datetime.isoformat()} ({reading.unix_ns} ns since 1970)")
-    print(f"offset  {ntpclock.offset():+} ns: add it to the system clock")
-    print(f"bound   {reading.error_ns} ns: UTC is within the time plus or minus this")
-    print(f"status  {reading.state.name}")
-    for source in ntpclock.sources():
-        print(f"source  {source.name} {source.selection.name.lower()}, stratum {source.stratum}, ", end="")
-        print(f"offset {source.offset_ns:+} ns, delay {source.delay_ns} ns")
+    print_time(reading)
+    print(f"offset  {ms(ntpclock.offset(), '+.6f')} ms")
+    print(f"bound   {ms(reading.error_ns)} ms")
+    print(f"status  {reading.state.name}\n")
+    print_sources()
     ntpclock.stop()
-    return 0
+    return waited
 
 
 if __name__ == "__main__":

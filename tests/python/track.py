@@ -23,7 +23,8 @@ def track(servers: str, shift: int, seconds: int) -> str:
         reading = ntpclock.read()
         closed = time.time_ns() + shift
         unsynchronized += reading.state != ntpclock.State.SYNCHRONIZED
-        outside += reading.earliest_ns > closed or reading.latest_ns < opened
+        if reading.earliest_ns is not None and reading.latest_ns is not None:
+            outside += reading.earliest_ns > closed or reading.latest_ns < opened
         backwards += reading.unix_ns < now or (reading.epoch == last_epoch and now < last)
         last, last_epoch = reading.unix_ns, reading.epoch
         time.sleep(0.001)
