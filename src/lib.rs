@@ -1,15 +1,19 @@
 //! A clock you link into your program: synchronised UTC with an honest error bound.
 
 mod config;
+mod engine;
 mod error;
 mod exchange;
 mod model;
 mod packet;
+mod publication;
+mod query;
 mod reading;
 mod selection;
 mod source;
 mod status;
 mod synchronizer;
+mod sys;
 mod units;
 
 #[cfg(feature = "capi")]
@@ -24,17 +28,7 @@ pub use clock::process::{is_running, now, offset, report, sources, start, stop, 
 pub use clock::{Clock, Offset};
 pub use config::Config;
 pub use error::Error;
+pub use query::query;
 pub use reading::Reading;
 pub use server::{Server, ServerConfig};
 pub use status::{Flags, Leap, QueryResult, Report, Selection, SourceInfo, State};
-
-/// Asks one server once: no thread, no clock, nothing kept.
-///
-/// `server` follows the grammar of a server list's entry; a pool's first address is asked.
-///
-/// # Errors
-///
-/// [`Error::InvalidServer`], [`Error::Resolve`], [`Error::Timeout`], [`Error::BadReply`], [`Error::Io`].
-pub fn query(_server: &str, _timeout: std::time::Duration) -> Result<QueryResult, Error> {
-    todo!()
-}

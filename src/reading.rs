@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::publication::page::Page;
 use crate::status::{Flags, Leap, State};
+use crate::units::{Counter, UnixTime};
 
 /// One reading of a clock: the time, and the interval that holds UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,47 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// What `page` says at `counter`. `generation` is the reader's; `system_time` serves until there is a model.
+    pub(crate) fn new(page: &Page, counter: Counter, generation: u32, system_time: impl FnOnce() -> UnixTime) -> Self {
+        let model = page.model_at(counter);
+        if !model.has_line() {
+            return Self {
+                unix_ns: system_time().0,
+                earliest_ns: i64::MIN,
+                latest_ns: i64::MAX,
+                raw_ns: counter.0,
+                age_ns: i64::MAX,
+                epoch: 0,
+                state: State::Unsynchronized,
+                flags: Flags::default(),
+                leap: Leap::Unknown,
+                tai_minus_utc: None,
+            };
+        }
+        let state = match model.state_at(counter) {
+            // The thread that kept this page is not in this process.
+            State::Synchronized if page.generation != generation => State::Holdover,
+            state => state,
+        };
+        let (earliest, utc, latest) = model.at(counter);
+        let pending = matches!(model.leap, Leap::Insert | Leap::Delete);
+        Self {
+            unix_ns: utc.0,
+            earliest_ns: if state.is_usable() { earliest.0 } else { i64::MIN },
+            latest_ns: if state.is_usable() { latest.0 } else { i64::MAX },
+            raw_ns: counter.0,
+            // A model is published for a counter value a little ahead of its exchange, never behind.
+            age_ns: (counter - model.newest_exchange).0.max(0),
+            epoch: model.epoch,
+            state,
+            flags: Flags::default()
+                .with(Flags::SLEWING, model.line.is_slewing(counter))
+                .with(Flags::LEAP_PENDING, pending),
+            leap: model.leap,
+            tai_minus_utc: None,
+        }
+    }
+
     /// The larger distance from the reading to either end of its interval, ns: UTC lies within ± this.
     /// `i64::MAX` when unknown.
     pub fn error_bound_ns(&self) -> i64 {

@@ -64,6 +64,7 @@ pub(crate) struct Synchronizer {
     sources: Vec<Source>,
     model: ClockModel,
     verdict: Verdict,
+    last_epoch: u32,
     steps: u32,
     /// When the first answer stops waiting for the others'; `None` before it and after the first plan since.
     settle_at: Option<Counter>,
@@ -75,8 +76,8 @@ pub(crate) struct Synchronizer {
 }
 
 impl Synchronizer {
-    /// A core that has heard nothing. `former` is what readers saw last, whose epochs go on being counted.
-    pub(crate) fn new(settings: Settings, pivot: UnixTime) -> Self {
+    /// A core that has heard nothing. Epochs are counted on from `last_epoch`.
+    pub(crate) fn new(settings: Settings, pivot: UnixTime, last_epoch: u32) -> Self {
         let model = ClockModel { bound_cap: settings.bound_cap, ..ClockModel::UNSYNCHRONIZED };
         Self {
             settings,
@@ -84,6 +85,7 @@ impl Synchronizer {
             sources: Vec::new(),
             model,
             verdict: Verdict::default(),
+            last_epoch,
             steps: 0,
             settle_at: None,
             settled: false,
@@ -133,16 +135,14 @@ impl Synchronizer {
         self.dirty = true;
     }
 
-    /// The next request that is due; call until `None`. `random` yields random bits.
-    pub(crate) fn poll_transmit(&mut self, now: Counter, mut random: impl FnMut() -> u64) -> Option<Request> {
-        let (index, address, transmit) = self.sources.iter_mut().enumerate().find_map(|(index, source)| {
-            if source.due() > now {
-                return None;
-            }
-            // 64 random bits: who has not seen the request cannot answer it. Never zero, which means "none".
-            let transmit = NtpTime(random() | 1);
-            source.poll_transmit(now, transmit, random()).map(|address| (index, address, transmit))
-        })?;
+    /// The next request that is due; call until `None`. `transmit` and `dither` are random, new at each call.
+    pub(crate) fn poll_transmit(&mut self, now: Counter, transmit: u64, dither: u64) -> Option<Request> {
+        // 64 random bits: who has not seen the request cannot answer it. Zero would mean "none".
+        let transmit = NtpTime(transmit.max(1));
+        let (index, address) =
+            self.sources.iter_mut().enumerate().find_map(|(index, source)| {
+                source.poll_transmit(now, transmit, dither).map(|address| (index, address))
+            })?;
         Some(Request { source: SourceId(index), address, datagram: Packet::request(transmit).bytes() })
     }
 
@@ -225,6 +225,7 @@ impl Synchronizer {
         for (index, (source, selection)) in self.sources.iter_mut().zip(&plan.selections).enumerate() {
             source.handle_selection(*selection, self.fresh == Some(SourceId(index)), now);
         }
+        self.last_epoch = self.last_epoch.max(plan.model.epoch);
         self.model = plan.model;
         self.verdict = plan.verdict;
         (self.dirty, self.fresh) = (false, None);
@@ -310,7 +311,7 @@ impl Synchronizer {
         let course = steer(former, switch, utc(offset), frequency, self.settings.step_threshold);
         let (line, epoch) = match course {
             Course::Slew(line) => (line, self.model.epoch),
-            Course::Step(line) => (line, self.model.epoch + 1),
+            Course::Step(line) => (line, self.last_epoch + 1),
         };
         let newest = |index: &usize| self.sources[*index].newest().map(|newest| newest.at);
         let fresh_until = |index: &usize| self.sources[*index].fresh_until();

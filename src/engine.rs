@@ -1,0 +1,315 @@
+//! The engine: one thread that carries requests out and datagrams into the core, and publishes what it plans.
+
+pub(crate) mod exchanger;
+pub(crate) mod resolve;
+pub(crate) mod roster;
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::{Condvar, Mutex};
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::publication::{Publication, Writer};
+use crate::source::Outcome;
+use crate::status::{Report, SourceInfo, State};
+use crate::synchronizer::{SourceId, Synchronizer};
+use crate::sys::thread::{Order, Worker};
+use crate::sys::{self, counter, fork, socket, wake};
+use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
+use exchanger::{Arrival, Exchanger};
+use resolve::{Addresses, Question};
+use roster::{Lookup, Roster};
+
+/// What the engine's thread and the readers of a clock share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) publication: Publication,
+    status: Mutex<Status>,
+    changed: Condvar,
+}
+
+/// What the engine says about itself, beside the page.
+#[derive(Debug)]
+pub(crate) struct Status {
+    /// Starts so far; tells a stop and a new start from none.
+    pub(crate) session: u64,
+    running: bool,
+    /// The fork generation that the thread belongs to.
+    generation: u32,
+    /// Epochs go on being counted over stops and starts.
+    last_epoch: u32,
+    pub(crate) min_agreeing: usize,
+    pub(crate) account: Option<Arc<Account>>,
+}
+
+/// The core's account of itself at one instant.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) at: Counter,
+    pub(crate) report: Report,
+    pub(crate) sources: Vec<SourceInfo>,
+}
+
+impl Status {
+    /// Whether there is a thread, in this process.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running && self.generation == fork::generation()
+    }
+}
+
+impl Shared {
+    pub(crate) const fn new() -> Self {
+        Self {
+            publication: Publication::new(),
+            status: Mutex::new(Status {
+                session: 0,
+                running: false,
+                generation: 0,
+                last_epoch: 0,
+                min_agreeing: 1,
+                account: None,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// A look at the status; `None` only in a forked child whose parent was changing it in that instant.
+    pub(crate) fn with_status<T>(&self, look: impl FnOnce(&Status) -> T) -> Option<T> {
+        self.status.try_lock_for(Duration::from_secs(1)).map(|status| look(&status))
+    }
+
+    /// Waits until `judge` has an answer; it looks again at every change, and after the time it answers instead.
+    pub(crate) fn wait_for<T>(&self, mut judge: impl FnMut(&Status) -> Result<T, Duration>) -> T {
+        let mut status = self.status.lock();
+        loop {
+            match judge(&status) {
+                Ok(answer) => return answer,
+                Err(pause) => self.changed.wait_for(&mut status, pause),
+            };
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.status.lock());
+        self.changed.notify_all();
+    }
+}
+
+/// A shared state that lives as long as the process, or as long as somebody needs it.
+#[derive(Clone, Debug)]
+pub(crate) enum SharedRef {
+    Static(&'static Shared),
+    Counted(Arc<Shared>),
+}
+
+impl std::ops::Deref for SharedRef {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        match self {
+            Self::Static(shared) => shared,
+            Self::Counted(shared) => shared,
+        }
+    }
+}
+
+/// Starts the engine's thread; it publishes to `shared`, which no other engine may do meanwhile.
+pub(crate) fn start(config: Config, shared: SharedRef) -> Result<Worker, Error> {
+    let mut last_epoch = 0;
+    shared.change(|status| {
+        last_epoch = status.last_epoch;
+        status.session += 1;
+        (status.running, status.generation) = (true, fork::generation());
+        status.min_agreeing = config.settings.min_agreeing;
+        status.account = None;
+    });
+    let theirs = shared.clone();
+    Worker::start("ntpclock", move |order| {
+        let core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
+        Run::new(core, &config, theirs, order).run();
+    })
+    .map_err(|error| {
+        shared.change(|status| status.running = false);
+        Error::io("starting the clock's thread", error)
+    })
+}
+
+/// The day this library was built: UTC is not before it, which tells the era of a timestamp.
+pub(crate) fn build_date() -> UnixTime {
+    unix_seconds(env!("NTPCLOCK_BUILD_DATE").parse().unwrap_or(0))
+}
+
+/// The engine's thread.
+struct Run {
+    core: Synchronizer,
+    roster: Roster,
+    exchanger: Exchanger,
+    writer: Writer,
+    shared: SharedRef,
+    order: Order,
+    answers: Sender<(usize, Addresses)>,
+    answered: Receiver<(usize, Addresses)>,
+    buffer: Box<[u8; socket::DATAGRAM_MAX]>,
+}
+
+impl Run {
+    fn new(mut core: Synchronizer, config: &Config, shared: SharedRef, order: Order) -> Self {
+        let roster = Roster::new(&config.servers, &mut core, counter::now());
+        let (answers, answered) = crossbeam_channel::unbounded();
+        Self {
+            core,
+            roster,
+            exchanger: Exchanger::new(),
+            writer: Writer::new(),
+            shared,
+            order,
+            answers,
+            answered,
+            buffer: Box::new([0; socket::DATAGRAM_MAX]),
+        }
+    }
+
+    fn run(mut self) {
+        // What an earlier run left on the page is over: until an answer comes, the system clock is all there is.
+        self.publish();
+        while !self.order.is_over() {
+            while let Ok((tag, addresses)) = self.answered.try_recv() {
+                self.handle_addresses(SourceId(tag), addresses);
+            }
+            self.tick();
+            let now = counter::now();
+            if self.core.wants_plan(now) && now >= self.writer.ready_at() {
+                self.publish();
+            }
+            self.sleep();
+        }
+        self.finish();
+    }
+
+    /// Does everything that is due.
+    fn tick(&mut self) {
+        let now = counter::now();
+        while let Some(id) = self.core.expire(now) {
+            self.exchanger.close(id);
+        }
+        while let Some(id) = self.core.take_address_wish(now) {
+            self.look_up(id, now);
+        }
+        loop {
+            let request = match sys::random().and_then(|a| Ok((a, sys::random()?))) {
+                Ok((transmit, dither)) => self.core.poll_transmit(counter::now(), transmit, dither),
+                // Without randomness there is no safe request: come back when it is due again.
+                Err(_) => None,
+            };
+            let Some(request) = request else { return };
+            match self.exchanger.send(&request) {
+                Ok(t1) => self.core.handle_sent(request.source, t1),
+                Err(error) => self.core.handle_failure(request.source, error.to_string(), counter::now()),
+            }
+        }
+    }
+
+    fn look_up(&mut self, id: SourceId, now: Counter) {
+        match self.roster.lookup(id) {
+            Some(Lookup::Literal(address)) => self.roster.assign(id, &[address], &mut self.core, now),
+            Some(Lookup::Name { host, port }) => resolve::lookup(Question {
+                host,
+                port,
+                tag: id.0,
+                answers: self.answers.clone(),
+                waker: Arc::clone(&self.order.waker),
+            }),
+            None => {}
+        }
+    }
+
+    fn handle_addresses(&mut self, id: SourceId, addresses: Addresses) {
+        let now = counter::now();
+        match addresses {
+            Ok(found) => self.roster.assign(id, &found, &mut self.core, now),
+            Err(why) => self.core.handle_no_address(id, format!("cannot be resolved: {why}"), now),
+        }
+    }
+
+    /// Sleeps until something arrives or is due, and takes in what arrived.
+    fn sleep(&mut self) {
+        let mut descriptors = vec![self.order.waker.as_raw_fd()];
+        descriptors.extend(self.exchanger.descriptors());
+        let now = counter::now();
+        let mut due = self.core.next_due();
+        if self.core.wants_plan(now) {
+            due = due.min(self.writer.ready_at());
+        }
+        let timeout = (due - now).max(Nanos::ZERO).to_duration();
+        match wake::wait(&descriptors, Some(timeout)) {
+            Ok(ready) => {
+                if ready[0] {
+                    self.order.waker.clear();
+                }
+                for source in self.exchanger.ready_sources(&ready[1..]) {
+                    self.receive(source);
+                }
+            }
+            // Out of memory in the kernel: do not turn in circles at full speed meanwhile.
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+
+    fn receive(&mut self, source: SourceId) {
+        for _ in 0..Exchanger::TURN {
+            match self.exchanger.receive(source, &mut self.buffer) {
+                Arrival::Nothing => return,
+                Arrival::Error(error) => {
+                    self.exchanger.close(source);
+                    self.core.handle_failure(source, error.to_string(), counter::now());
+                    return;
+                }
+                Arrival::Datagram { length, t4, .. } => {
+                    if self.core.handle_datagram(source, &self.buffer[..length], t4) != Outcome::Ignored {
+                        self.exchanger.close(source);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let core = &self.core;
+        let publication = &self.shared.publication;
+        let plan = self.writer.publish(publication, fork::generation(), counter::now, |switch| {
+            let plan = core.plan(switch);
+            (plan.model, plan)
+        });
+        self.core.commit(plan, counter::now());
+        self.account();
+    }
+
+    fn account(&self) {
+        let now = counter::now();
+        let mut sources = self.core.source_infos(now);
+        for (index, source) in sources.iter_mut().enumerate() {
+            source.name = self.roster.name(SourceId(index));
+        }
+        let account = Account { at: now, report: self.core.report(now), sources };
+        self.shared.change(|status| {
+            status.last_epoch = status.last_epoch.max(account.report.epoch);
+            status.account = Some(Arc::new(account));
+        });
+    }
+
+    /// The last word: from now on the interval only grows.
+    fn finish(mut self) {
+        let ready = self.writer.ready_at() - counter::now();
+        std::thread::sleep(ready.to_duration());
+        let mut model = *self.core.model();
+        if model.has_line() {
+            model.state = State::Holdover;
+            self.writer.publish(&self.shared.publication, fork::generation(), counter::now, |_| (model, ()));
+        }
+        self.shared.change(|status| status.running = false);
+    }
+}

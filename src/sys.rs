@@ -1,0 +1,23 @@
+//! The operating system behind safe functions: clocks, sockets with kernel timestamps, wake-ups, threads, fork.
+
+#![expect(unsafe_code, reason = "the one room that calls the C library; each call is wrapped in a safe function")]
+
+pub(crate) mod counter;
+pub(crate) mod fork;
+pub(crate) mod socket;
+pub(crate) mod thread;
+pub(crate) mod wake;
+
+use std::io;
+
+/// Turns a C result into a Rust one: negative is an error, told by `errno`.
+fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// 64 random bits from the system; there is no state of ours that a fork could copy.
+pub(crate) fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(u64::from_ne_bytes(bytes))
+}

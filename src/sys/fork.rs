@@ -1,0 +1,61 @@
+//! What a fork does to us: threads are gone in the child, locks may be held by nobody.
+//!
+//! Two means against it. [`generation`] tells a child from its parent, so that a page or a thread handle knows that
+//! it was inherited. And the forking thread itself holds [`lifecycle`] and [`exclusive`] during the fork: what is only
+//! locked under one of them is never locked by a thread that the child does not have.
+
+use std::cell::RefCell;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use parking_lot::{Mutex, MutexGuard};
+
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+static LIFECYCLE: Mutex<()> = Mutex::new(());
+static EXCLUSIVE: Mutex<()> = Mutex::new(());
+static REGISTERED: Once = Once::new();
+
+/// How many forks lie between this process and the one that first loaded us.
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Relaxed)
+}
+
+/// Has the C library call us around forks; costs nothing after the first time. To be called before the first thread
+/// of ours is made.
+pub(crate) fn watch() {
+    REGISTERED.call_once(|| {
+        // SAFETY: the three functions are static and do nothing a fork handler must not do. If memory is short the
+        // registration fails, and a child is not told from its parent; nothing else can be done about it.
+        unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+    });
+}
+
+/// Held while the process-wide clock is started or stopped, for some milliseconds. Never taken by a thread of ours, nor
+/// while [`exclusive`] is held.
+pub(crate) fn lifecycle() -> MutexGuard<'static, ()> {
+    LIFECYCLE.lock()
+}
+
+/// Held for a few instructions at a time, over every other process-wide lock.
+pub(crate) fn exclusive() -> MutexGuard<'static, ()> {
+    EXCLUSIVE.lock()
+}
+
+thread_local! {
+    /// The guards, while this thread forks: the one thread that both sides have.
+    static HELD: RefCell<Option<[MutexGuard<'static, ()>; 2]>> = const { RefCell::new(None) };
+}
+
+extern "C" fn before() {
+    let guards = [lifecycle(), exclusive()];
+    HELD.with(|held| held.replace(Some(guards)));
+}
+
+extern "C" fn in_parent() {
+    HELD.with(|held| held.take());
+}
+
+extern "C" fn in_child() {
+    GENERATION.fetch_add(1, Relaxed);
+    HELD.with(|held| held.take());
+}

@@ -1,0 +1,123 @@
+//! Threads that live in somebody else's process: named, small, deaf to signals, and ended when told to.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::fork;
+use super::wake::Waker;
+
+/// Enough for the deepest of our calls (the resolver's), far less than the default.
+const STACK: usize = 256 * 1024;
+
+/// Starts a thread in which every signal is blocked: the host's handlers run on the host's threads.
+pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    // A new thread inherits the mask of the one that makes it: block, spawn, restore.
+    let mask = Mask::block_all();
+    let spawned = Builder::new().name(name.to_owned()).stack_size(STACK).spawn(body);
+    drop(mask);
+    spawned
+}
+
+/// A thread that works until it is told to stop; its owner's side.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    thread: Option<JoinHandle<()>>,
+    stop: Sender<()>,
+    waker: Arc<Waker>,
+    generation: u32,
+}
+
+/// The working thread's side.
+#[derive(Debug)]
+pub(crate) struct Order {
+    stop: Receiver<()>,
+    /// Becomes readable when there is something to look at.
+    pub(crate) waker: Arc<Waker>,
+}
+
+impl Order {
+    /// Whether the work is to end.
+    pub(crate) fn is_over(&self) -> bool {
+        // A vanished owner is an order too.
+        !matches!(self.stop.try_recv(), Err(crossbeam_channel::TryRecvError::Empty))
+    }
+}
+
+impl Worker {
+    pub(crate) fn start(name: &str, work: impl FnOnce(Order) + Send + 'static) -> io::Result<Self> {
+        fork::watch();
+        let waker = Arc::new(Waker::new()?);
+        let (stop, stopped) = crossbeam_channel::bounded(1);
+        let order = Order { stop: stopped, waker: Arc::clone(&waker) };
+        let thread = spawn(name, move || work(order))?;
+        Ok(Self { thread: Some(thread), stop, waker, generation: fork::generation() })
+    }
+
+    /// Ends the thread and waits for it.
+    pub(crate) fn stop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        if self.generation != fork::generation() {
+            // The thread is the parent's; there is none of this handle here.
+            std::mem::forget(thread);
+            return;
+        }
+        // Full means that the order was given already.
+        let _ = self.stop.try_send(());
+        self.waker.wake();
+        // If it panicked, what it published has deadlines of its own.
+        let _ = thread.join();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The calling thread's signal mask, put back on drop.
+struct Mask(libc::sigset_t);
+
+impl Mask {
+    fn block_all() -> Self {
+        // SAFETY: a `sigset_t` is plain memory; all-zero is the empty set on every libc.
+        let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+        let mut former = all;
+        // SAFETY: `all` is writable.
+        unsafe { libc::sigfillset(&raw mut all) };
+        // SAFETY: both sets are ours for the call.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut former) };
+        Self(former)
+    }
+}
+
+impl Drop for Mask {
+    fn drop(&mut self) {
+        // SAFETY: the set is the one `block_all` was given by the system.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_blocked(signal: libc::c_int) -> bool {
+        // SAFETY: as in `block_all`.
+        let mut mask: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: a null new set only asks.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut mask) };
+        // SAFETY: `mask` is initialised.
+        unsafe { libc::sigismember(&raw const mask, signal) == 1 }
+    }
+
+    #[test]
+    fn our_threads_block_signals_and_the_callers_mask_stays() {
+        assert!(!is_blocked(libc::SIGTERM));
+        spawn("test", || assert!(is_blocked(libc::SIGTERM) && is_blocked(libc::SIGALRM))).unwrap().join().unwrap();
+        assert!(!is_blocked(libc::SIGTERM));
+    }
+}

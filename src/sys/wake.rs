@@ -1,0 +1,73 @@
+//! Sleeping until a descriptor is ready, another thread calls, or time is up.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use super::checked;
+
+/// A descriptor that another thread makes readable: an `eventfd`.
+#[derive(Debug)]
+pub(crate) struct Waker(OwnedFd);
+
+impl Waker {
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: the call takes no pointers.
+        let fd = checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: `fd` was just opened and belongs to nobody else.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Makes the descriptor readable.
+    pub(crate) fn wake(&self) {
+        // An event counter that is full is readable already, which is all that is wanted.
+        // SAFETY: the descriptor is open; the call takes no pointers of ours.
+        let _ = unsafe { libc::eventfd_write(self.0.as_raw_fd(), 1) };
+    }
+
+    /// Makes it unreadable again.
+    pub(crate) fn clear(&self) {
+        let mut count = 0;
+        // SAFETY: the descriptor is open and `count` writable.
+        let _ = unsafe { libc::eventfd_read(self.0.as_raw_fd(), &raw mut count) };
+    }
+}
+
+impl AsRawFd for Waker {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Sleeps until one of `fds` is readable or broken, `timeout` is over (`None`: never), or for no reason. Says which
+/// descriptors want attention.
+pub(crate) fn wait(fds: &[RawFd], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
+    let mut polled: Vec<libc::pollfd> =
+        fds.iter().map(|&fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
+    let limit = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs().min(i32::MAX as u64) as libc::time_t,
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `polled` and `limit` live until the call returns, and the length is the vector's.
+    let result = unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, limit, std::ptr::null()) };
+    match checked(result) {
+        Ok(_) => Ok(polled.iter().map(|polled| polled.revents != 0).collect()),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(vec![false; fds.len()]),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waker_ends_a_wait_and_only_until_it_is_cleared() {
+        let waker = Waker::new().unwrap();
+        waker.wake();
+        assert_eq!(wait(&[waker.as_raw_fd()], None).unwrap(), [true]);
+        waker.clear();
+        assert_eq!(wait(&[waker.as_raw_fd()], Some(Duration::ZERO)).unwrap(), [false]);
+    }
+}
