@@ -5,8 +5,8 @@
 //! plain `#[repr(C)]` data or an opaque handle; what C passes as a number arrives as a number, since an
 //! unlisted value of a Rust enum would be undefined behaviour.
 //!
-//! Every exported function runs its body inside [`guarded`] (most through [`boundary`]), so that an
-//! error and a panic alike end as a value.
+//! Every exported function runs its body inside `guarded` (most through `boundary`), so that an error and
+//! a panic alike end as a value.
 
 mod clock;
 mod config;

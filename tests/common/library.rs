@@ -2,32 +2,34 @@
 //!
 //! Included by the tests of the C face: `#[path = "common/library.rs"] mod library;`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The compilers every C file and the header must please.
-pub const C_COMPILERS: [&str; 2] = ["gcc", "clang"];
-pub const CPP_COMPILERS: [&str; 2] = ["g++", "clang++"];
+pub(crate) const C_COMPILERS: [&str; 2] = ["gcc", "clang"];
+pub(crate) const CPP_COMPILERS: [&str; 2] = ["g++", "clang++"];
 
 /// What the house asks of a C and of a C++ program.
-pub const C_FLAGS: [&str; 6] = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1"];
-pub const CPP_FLAGS: [&str; 7] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wshadow", "-Wconversion", "-O1"];
+pub(crate) const C_FLAGS: [&str; 6] = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1"];
+pub(crate) const CPP_FLAGS: [&str; 7] =
+    ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wshadow", "-Wconversion", "-O1"];
 
 /// The root of the repository.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A directory under the target directory that is this test's own.
-pub fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&directory).expect("the target directory is writable");
     directory
 }
 
 /// A command that starts at the root and inherits nothing of an outer `make`.
-pub fn command(program: &str) -> Command {
+pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root());
     for variable in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "NTPCLOCK_SERVERS"] {
@@ -37,49 +39,55 @@ pub fn command(program: &str) -> Command {
 }
 
 /// Runs `command` and demands success; its standard output.
-pub fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}\n{}", output.status, both(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Everything a program said.
-pub fn both(output: &Output) -> String {
+pub(crate) fn both(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// The shared and the static library, made as users make them, once per test process.
-pub struct Library {
-    /// Where both are.
-    pub directory: PathBuf,
-    pub shared: PathBuf,
-    pub archive: PathBuf,
+pub(crate) struct Library {
+    pub(crate) shared: PathBuf,
+    pub(crate) archive: PathBuf,
 }
 
-pub fn library() -> &'static Library {
+pub(crate) fn library() -> &'static Library {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         run(command("make").arg("lib"));
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |d| root().join(d));
         let directory = target.join("release");
         let (shared, archive) = (directory.join("libntpclock.so"), directory.join("libntpclock.a"));
-        Library { directory, shared, archive }
+        Library { shared, archive }
     })
 }
 
 /// Whom a program is linked with.
 #[derive(Clone, Copy, Debug)]
-pub enum Link {
+pub(crate) enum Link {
     Shared,
     Static,
 }
 
-/// Compiles `source` with `compiler` and `flags`, and links it with the library.
-pub fn build(compiler: &str, flags: &[&str], source: &str, link: Link) -> PathBuf {
+/// Compiles `source` with `compiler` and `flags` (the dialect first), and links it with the library.
+///
+/// Once per process: two tests may want the same program, and one of them may be running it already.
+pub(crate) fn build(compiler: &str, flags: &[&str], source: &str, link: Link) -> PathBuf {
+    static BUILT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+    let stem = Path::new(source).file_name().expect("a source has a name").to_string_lossy();
+    let program = scratch("programs").join(format!("{stem}-{compiler}{}-{link:?}", flags[0]));
+    // A test that failed to build something is no reason for others to fail.
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if built.contains(&program) {
+        return program;
+    }
     let library = library();
-    let stem = Path::new(source).file_name().expect("a source has a name").to_string_lossy().replace('.', "_");
-    let standard: String = flags.concat().chars().filter(char::is_ascii_alphanumeric).take(8).collect();
-    let program = scratch("programs").join(format!("{stem}-{compiler}-{standard}-{link:?}"));
     let mut command = command(compiler);
     command.args(flags).args(["-g", "-pthread", "-Iinclude", "-Ibindings/cpp", "-o"]).arg(&program).arg(source);
     match link {
@@ -88,8 +96,7 @@ pub fn build(compiler: &str, flags: &[&str], source: &str, link: Link) -> PathBu
             let links = scratch("lib");
             let soname = links.join("libntpclock.so.0");
             if !soname.exists() {
-                // Two tests may both come here; the loser's error is no error.
-                let _ = std::os::unix::fs::symlink(&library.shared, &soname);
+                std::os::unix::fs::symlink(&library.shared, &soname).expect("the target directory is writable");
             }
             command.arg(&library.shared).arg(format!("-Wl,-rpath,{}", links.display()));
         }
@@ -98,5 +105,6 @@ pub fn build(compiler: &str, flags: &[&str], source: &str, link: Link) -> PathBu
         }
     }
     run(&mut command);
+    built.insert(program.clone());
     program
 }
