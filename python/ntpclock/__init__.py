@@ -1,0 +1,98 @@
+"""Synchronised UTC with an honest error bound, from NTP, inside your program.
+
+One clock for the whole process::
+
+    import ntpclock
+
+    ntpclock.start("ntp.example.org")  # or $NTPCLOCK_SERVERS
+    ntpclock.wait(timeout=10)
+    print(ntpclock.now(), "±", ntpclock.error_bound(), "ns")
+
+or clocks of one's own::
+
+    with ntpclock.Clock(["a.example.org", "b.example.org", "c.example.org"]) as clock:
+        clock.wait(timeout=10)
+        reading = clock.read()
+        assert reading.earliest_ns <= reading.unix_ns <= reading.latest_ns
+
+A background thread talks to the servers; reading takes no lock and makes no system call. The system
+clock is left alone.
+"""
+
+from ._ntpclock import (
+    AlreadyRunningError,
+    BadReplyError,
+    Clock,
+    ConfigError,
+    Flags,
+    Leap,
+    NotRunningError,
+    NotSynchronizedError,
+    NtpError,
+    NtpOSError,
+    NtpTimeoutError,
+    QueryResult,
+    Reading,
+    Report,
+    ResolveError,
+    Selection,
+    Server,
+    SourceInfo,
+    State,
+    UnsupportedError,
+    __version__,
+    error_bound,
+    now,
+    ntp_now,
+    offset,
+    offset_bound,
+    query,
+    read,
+    report,
+    sources,
+    start,
+    status,
+    stop,
+    time,
+    time_ns,
+    wait,
+)
+
+__all__ = [
+    "AlreadyRunningError",
+    "BadReplyError",
+    "Clock",
+    "ConfigError",
+    "Flags",
+    "Leap",
+    "NotRunningError",
+    "NotSynchronizedError",
+    "NtpError",
+    "NtpOSError",
+    "NtpTimeoutError",
+    "QueryResult",
+    "Reading",
+    "Report",
+    "ResolveError",
+    "Selection",
+    "Server",
+    "SourceInfo",
+    "State",
+    "UnsupportedError",
+    "__version__",
+    "error_bound",
+    "now",
+    "ntp_now",
+    "offset",
+    "offset_bound",
+    "query",
+    "read",
+    "report",
+    "sources",
+    "start",
+    "status",
+    "stop",
+    "time",
+    "time_ns",
+    "wait",
+]

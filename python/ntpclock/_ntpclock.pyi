@@ -1,0 +1,636 @@
+"""The manual of ntpclock. Everything here is used as `ntpclock.<name>`.
+
+Conventions: names end in the unit; an offset is UTC minus the system clock, so *add it to the system clock*;
+what is unknown is None. Everything may be called from any number of threads at the same time.
+"""
+
+import datetime
+import enum
+import os
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Final, final
+
+__all__ = [
+    "AlreadyRunningError",
+    "BadReplyError",
+    "Clock",
+    "ConfigError",
+    "Flags",
+    "Leap",
+    "NotRunningError",
+    "NotSynchronizedError",
+    "NtpError",
+    "NtpOSError",
+    "NtpTimeoutError",
+    "QueryResult",
+    "Reading",
+    "Report",
+    "ResolveError",
+    "Selection",
+    "Server",
+    "SourceInfo",
+    "State",
+    "UnsupportedError",
+    "__version__",
+    "cli",
+    "error_bound",
+    "now",
+    "ntp_now",
+    "offset",
+    "offset_bound",
+    "query",
+    "read",
+    "report",
+    "sources",
+    "start",
+    "status",
+    "stop",
+    "time",
+    "time_ns",
+    "wait",
+]
+
+__version__: Final[str]
+
+# --- Words ---------------------------------------------------------------------------------------
+
+class State(enum.IntEnum):
+    """How far a clock's interval can be trusted."""
+
+    UNSYNCHRONIZED = 0
+    """Never synchronised (the reading is the system clock's), or the bound has passed its cap."""
+    SYNCHRONIZED = 1
+    """Exchanges are fresh and enough sources agree."""
+    HOLDOVER = 2
+    """No fresh exchange, or no agreement, or a forked child: the interval is valid and growing."""
+    DISRUPTED = 3
+    """Suspend, migration or a counter fault: not to be trusted until judged anew."""
+
+class Flags(enum.IntFlag):
+    """Facts beside the state, one bit each. Expect bits that are not listed here."""
+
+    SLEWING = 4
+    """A correction is being slewed in: the rate differs from the oscillator's by up to 500 ppm."""
+    LEAP_PENDING = 16
+    """The sources announce a leap second."""
+
+class Leap(enum.IntEnum):
+    """The leap indicator of RFC 5905, as the sources agree on it."""
+
+    NONE = 0
+    """No leap second is announced."""
+    INSERT = 1
+    """The last minute of the month has 61 seconds."""
+    DELETE = 2
+    """The last minute of the month has 59 seconds."""
+    UNKNOWN = 3
+    """Not synchronised: nothing is known."""
+
+class Selection(enum.IntEnum):
+    """What selection thinks of a source."""
+
+    UNREACHABLE = 0
+    """It has not answered yet, or no longer answers."""
+    TRUECHIMER = 1
+    """Its interval holds the agreed one: it tells the truth."""
+    FALSETICKER = 2
+    """Its interval misses what the others agree on: it lies."""
+    UNUSABLE = 3
+    """It answers, but says itself that its time is no good, or denies service."""
+    DUPLICATE = 4
+    """Another name for a source that is counted already."""
+    CANDIDATE = 5
+    """It answers, but no agreement has been found."""
+
+# --- Exceptions ----------------------------------------------------------------------------------
+
+class NtpError(Exception):
+    """Whatever ntpclock raises is one of these."""
+
+class ConfigError(NtpError, ValueError):
+    """An argument makes no sense, a server list does not follow the grammar, or no server is named."""
+
+class UnsupportedError(NtpError, NotImplementedError):
+    """The thing asked for is not part of this build."""
+
+class AlreadyRunningError(NtpError, RuntimeError):
+    """The process-wide clock already runs with another server list."""
+
+class NotRunningError(NtpError, RuntimeError):
+    """The clock was never started, or was stopped, perhaps while the call waited."""
+
+class NtpTimeoutError(NtpError, TimeoutError):
+    """The time ran out; the message says for each source what it last suffered."""
+
+class NotSynchronizedError(NtpError):
+    """No synchronised time is to be had now; the same call may succeed later."""
+
+class ResolveError(NtpError, OSError):
+    """A host name has no address, for now at least."""
+
+class NtpOSError(NtpError, OSError):
+    """The operating system refused something; `errno` says why."""
+
+class BadReplyError(NtpError):
+    """A server's reply could not be used."""
+
+# --- Records -------------------------------------------------------------------------------------
+
+@final
+class Reading:
+    """One reading of a clock: the time, and the interval that holds UTC. Immutable and hashable.
+
+    While `state` is SYNCHRONIZED or HOLDOVER true UTC lies in [earliest_ns, latest_ns], as long as no more
+    sources lie than are assumed to, and the oscillator stays within its limits. Within one `epoch` readings
+    of a clock never run backwards.
+    """
+
+    @property
+    def unix_ns(self) -> int:
+        """UTC, nanoseconds since 1970-01-01T00:00:00Z, leap seconds not counted."""
+
+    @property
+    def earliest_ns(self) -> int | None:
+        """UTC is not before this; None when unknown."""
+
+    @property
+    def latest_ns(self) -> int | None:
+        """UTC is not after this; None when unknown."""
+
+    @property
+    def error_ns(self) -> int | None:
+        """The larger distance from `unix_ns` to either end of the interval, in nanoseconds: UTC lies within ± this."""
+
+    @property
+    def raw_ns(self) -> int:
+        """The raw counter at the reading, as nanoseconds at its nominal rate; one origin per boot."""
+
+    @property
+    def age_ns(self) -> int | None:
+        """Nanoseconds since the newest exchange that counted; None before the first."""
+
+    @property
+    def epoch(self) -> int:
+        """The number of the stretch without a step; 0 before the first synchronisation."""
+
+    @property
+    def state(self) -> State:
+        """How far the interval can be trusted."""
+
+    @property
+    def flags(self) -> Flags:
+        """What else is to be known."""
+
+    @property
+    def leap(self) -> Leap:
+        """What the sources announce for the end of the month."""
+
+    @property
+    def tai_minus_utc(self) -> int | None:
+        """TAI minus UTC in seconds; None when unknown."""
+
+    def datetime(self) -> datetime.datetime:
+        """The time as an aware datetime in UTC. A datetime has microseconds: the nanoseconds are cut off."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attributes by name, for tables and logs."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Report:
+    """The state of a whole clock in numbers. Immutable."""
+
+    @property
+    def state(self) -> State:
+        """As a reader would have seen it when the report was made."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the published model; 0 before the first synchronisation."""
+
+    @property
+    def steps(self) -> int:
+        """Steps since the start: epochs begun after the first."""
+
+    @property
+    def configured(self) -> int:
+        """Sources configured, usable pool members included, duplicates counted once."""
+
+    @property
+    def answering(self) -> int:
+        """Sources that answer."""
+
+    @property
+    def agreeing(self) -> int:
+        """Sources whose interval touches the agreed one."""
+
+    @property
+    def fault_limit(self) -> int:
+        """Sources assumed to lie at most."""
+
+    @property
+    def faults_exceeded(self) -> bool:
+        """More than `fault_limit` sources lie: the interval rests on a strict majority only."""
+
+    @property
+    def frequency_ppb(self) -> float:
+        """Frequency of UTC against the raw counter, parts per 10^9; positive: UTC gains."""
+
+    @property
+    def bound_ns(self) -> int | None:
+        """The error bound when the report was made; None when unknown."""
+
+    @property
+    def stratum(self) -> int:
+        """One below the source that is followed most, or 16."""
+
+    @property
+    def root_delay_ns(self) -> int | None:
+        """Round trip to the root of the source that is followed most."""
+
+    @property
+    def root_dispersion_ns(self) -> int | None:
+        """What a client of ours must allow for beside half the root delay; None when unknown."""
+
+    @property
+    def reference_id(self) -> int:
+        """Reference id of that source as RFC 5905 defines it for the next stratum."""
+
+    @property
+    def reference_time_ns(self) -> int | None:
+        """UTC of the newest exchange that counted; None before the first."""
+
+    @property
+    def leap(self) -> Leap:
+        """The announced leap second."""
+
+    @property
+    def exchanges(self) -> int:
+        """Exchanges that counted, since the start."""
+
+    @property
+    def rejected(self) -> int:
+        """Replies refused, since the start."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attributes by name, for tables and logs."""
+
+@final
+class SourceInfo:
+    """One source as the clock sees it. Immutable; measured figures are None before the first exchange."""
+
+    @property
+    def name(self) -> str:
+        """The entry of the server list it comes from."""
+
+    @property
+    def address(self) -> str | None:
+        """Its address and port, once resolved."""
+
+    @property
+    def selection(self) -> Selection:
+        """What selection thinks of it."""
+
+    @property
+    def reach(self) -> int:
+        """Of the last eight polls, which were answered; the newest is bit 0."""
+
+    @property
+    def poll_exponent(self) -> int:
+        """The poll interval is 2^this seconds."""
+
+    @property
+    def stratum(self) -> int | None:
+        """Distance from a reference clock; None before the first reply."""
+
+    @property
+    def leap(self) -> Leap:
+        """Its leap indicator."""
+
+    @property
+    def offset_ns(self) -> int | None:
+        """Its time minus ours; None before the first exchange."""
+
+    @property
+    def delay_ns(self) -> int | None:
+        """Round trip of the newest exchange."""
+
+    @property
+    def jitter_ns(self) -> int | None:
+        """Spread of its recent offsets."""
+
+    @property
+    def bound_ns(self) -> int | None:
+        """Half the width of its correctness interval now; None when it has none."""
+
+    @property
+    def root_delay_ns(self) -> int | None:
+        """The round trip to its own root that it claims."""
+
+    @property
+    def root_dispersion_ns(self) -> int | None:
+        """The root dispersion it claims."""
+
+    @property
+    def reference_id(self) -> int | None:
+        """Its reference id."""
+
+    @property
+    def age_ns(self) -> int | None:
+        """Nanoseconds since its newest exchange that counted."""
+
+    @property
+    def exchanges(self) -> int:
+        """Exchanges that counted."""
+
+    @property
+    def rejected(self) -> int:
+        """Replies refused."""
+
+    @property
+    def restarts(self) -> int:
+        """Times it contradicted itself and was begun anew."""
+
+    @property
+    def fault(self) -> str | None:
+        """Its last fault, if it has had one since it last answered well."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attributes by name, for tables and logs."""
+
+@final
+class QueryResult:
+    """What one exchange with a server told. Immutable."""
+
+    @property
+    def address(self) -> str:
+        """The address and port that answered."""
+
+    @property
+    def offset_ns(self) -> int:
+        """UTC minus the system clock: add it to the system clock."""
+
+    @property
+    def bound_ns(self) -> int | None:
+        """The offset is within ± this if the server's own root distance is true; None when unknown."""
+
+    @property
+    def delay_ns(self) -> int:
+        """Round trip less the server's time in between."""
+
+    @property
+    def unix_ns(self) -> int:
+        """The server's UTC when the reply arrived."""
+
+    @property
+    def stratum(self) -> int:
+        """Distance from a reference clock."""
+
+    @property
+    def version(self) -> int:
+        """NTP version of the reply."""
+
+    @property
+    def leap(self) -> Leap:
+        """The leap indicator."""
+
+    @property
+    def precision(self) -> int:
+        """The server's precision as an exponent of 2, in seconds."""
+
+    @property
+    def root_delay_ns(self) -> int:
+        """The server's round trip to its root."""
+
+    @property
+    def root_dispersion_ns(self) -> int:
+        """The server's root dispersion."""
+
+    @property
+    def reference_id(self) -> int:
+        """The server's reference id."""
+
+    @property
+    def reference_time_ns(self) -> int | None:
+        """When the server's clock was last set; None if it does not say."""
+
+    @property
+    def kernel_timestamp(self) -> bool:
+        """Whether the kernel stamped the arrival."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attributes by name, for tables and logs."""
+
+# --- The process-wide clock ----------------------------------------------------------------------
+
+def start(servers: str | Iterable[str] | None = None) -> None:
+    """Starts the process-wide clock; returns at once, before anything was heard from the network.
+
+    `servers` is a comma-separated list, or several of them: `host`, `host:port`, `[v6]:port`, and `pool:host`
+    for up to four sources from one name. None takes the list of $NTPCLOCK_SERVERS. No server is used that
+    nobody named.
+
+    The same list again is harmless: starts are counted, and the last `stop()` ends the clock.
+
+    Raises ConfigError, AlreadyRunningError with another list, NtpOSError.
+    """
+
+def stop() -> None:
+    """Undoes one `start()`; harmless without one. Reading goes on, in holdover."""
+
+def wait(timeout: float | None = None, max_bound_ns: int | None = None) -> None:
+    """Waits until the process-wide clock is SYNCHRONIZED, and its error bound at most `max_bound_ns` if given.
+
+    `timeout` is in seconds; None waits for ever. Other threads run meanwhile, and a signal handler that
+    raises (Ctrl-C) ends the wait within 50 ms.
+
+    Raises NtpTimeoutError, and NotRunningError if the clock is not running or is stopped meanwhile.
+    """
+
+def ntp_now() -> int:
+    """UTC, nanoseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
+
+    Never fails and never blocks: before the first synchronisation it is the system clock's time.
+    """
+
+def time_ns() -> int:
+    """The same as `ntp_now()`, under the name of the standard library's `time.time_ns()`."""
+
+def time() -> float:
+    """UTC in seconds since 1970-01-01T00:00:00Z, as the standard library's `time.time()`.
+
+    A float is good to some 240 ns only; `ntp_now()` is exact.
+    """
+
+def now() -> datetime.datetime:
+    """UTC as an aware datetime. A datetime has microseconds: the nanoseconds are cut off."""
+
+def read() -> Reading:
+    """The time together with the interval that holds UTC. Never fails; look at `Reading.state`."""
+
+def offset() -> int:
+    """UTC minus the system clock, ns: add it to the system clock. 0 before the first synchronisation."""
+
+def offset_bound() -> int | None:
+    """The true offset lies within ± this many nanoseconds; None when unknown."""
+
+def error_bound() -> int | None:
+    """UTC lies within ± this many nanoseconds of the reading; None when unknown."""
+
+def status() -> State:
+    """How far the process-wide clock can be trusted now."""
+
+def report() -> Report:
+    """The state of the process-wide clock in numbers."""
+
+def sources() -> list[SourceInfo]:
+    """One entry a source of the process-wide clock."""
+
+# --- Clocks, servers, queries --------------------------------------------------------------------
+
+@final
+class Clock:
+    """A running clock with servers and settings of its own; as a context manager it stops at the end.
+
+    `servers` is as for `start()`. `poll` is the shortest and the longest poll interval, as exponents of 2 in
+    seconds (default 4 and 10: 16 s and 17 min). `fault_limit` says how many sources may lie (default: a
+    third of them, exactly ⌊(n-1)/3⌋), `min_agreeing` how many must agree (1). Corrections above
+    `step_threshold_ns` (100 ms) step instead of slewing; with an error bound above `bound_cap_ns` (1 s) the clock
+    counts as unsynchronised. `frequency_limit_ppm` (200) is the largest frequency error of the raw counter.
+
+    It runs as soon as it exists, and nothing has been heard from the network by then: see `wait()`.
+
+    Raises ConfigError, NtpOSError.
+    """
+
+    def __new__(
+        cls,
+        servers: str | Iterable[str] | None = None,
+        *,
+        poll: tuple[int, int] | None = None,
+        fault_limit: int | None = None,
+        min_agreeing: int | None = None,
+        step_threshold_ns: int | None = None,
+        bound_cap_ns: int | None = None,
+        frequency_limit_ppm: float | None = None,
+    ) -> Clock: ...
+
+    @property
+    def servers(self) -> str:
+        """The servers it was started with, in canonical form."""
+
+    def wait(self, timeout: float | None = None, max_bound_ns: int | None = None) -> None:
+        """Waits until the clock is SYNCHRONIZED, and its error bound at most `max_bound_ns` if given.
+
+        `timeout` is in seconds; None waits for ever. Other threads run meanwhile, and a signal handler that
+        raises (Ctrl-C) ends the wait within 50 ms.
+
+        Raises NtpTimeoutError, and NotRunningError if the clock is not running or is stopped meanwhile.
+        """
+
+    def ntp_now(self) -> int:
+        """UTC, nanoseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
+
+        Never fails and never blocks: before the first synchronisation it is the system clock's time.
+        """
+
+    def time_ns(self) -> int:
+        """The same as `ntp_now()`, under the name of the standard library's `time.time_ns()`."""
+
+    def time(self) -> float:
+        """UTC in seconds since 1970-01-01T00:00:00Z, as the standard library's `time.time()`.
+
+        A float is good to some 240 ns only; `ntp_now()` is exact.
+        """
+
+    def now(self) -> datetime.datetime:
+        """UTC as an aware datetime. A datetime has microseconds: the nanoseconds are cut off."""
+
+    def read(self) -> Reading:
+        """The time together with the interval that holds UTC. Never fails; look at `Reading.state`."""
+
+    def offset(self) -> int:
+        """UTC minus the system clock, ns: add it to the system clock. 0 before the first synchronisation."""
+
+    def offset_bound(self) -> int | None:
+        """The true offset lies within ± this many nanoseconds; None when unknown."""
+
+    def error_bound(self) -> int | None:
+        """UTC lies within ± this many nanoseconds of the reading; None when unknown."""
+
+    def status(self) -> State:
+        """How far the clock can be trusted now."""
+
+    def report(self) -> Report:
+        """The state of the clock in numbers."""
+
+    def sources(self) -> list[SourceInfo]:
+        """One entry a source of the clock."""
+
+    def stop(self) -> None:
+        """Stops the clock's thread; reading goes on, in holdover. Stopping twice is harmless."""
+
+    def close(self) -> None:
+        """The same as `stop()`, for `contextlib.closing()`."""
+
+    def __enter__(self) -> Clock: ...
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+@final
+class Server:
+    """A running NTP server; as a context manager it stops at the end.
+
+    `listen` is `address`, `address:port`, `[v6]:port`, or several of them; port 0 picks a free one. It serves the
+    time of `clock`, of the process-wide clock if that is None, or with `local=(stratum, root_dispersion_ns)`
+    the *system clock*, without any upstream: for islands and demonstrations. The dispersion is your claim, and
+    clients rely on it.
+
+    Raises ConfigError, and NtpOSError if an address cannot be bound.
+    """
+
+    def __new__(
+        cls,
+        listen: str | Iterable[str],
+        clock: Clock | None = None,
+        *,
+        local: tuple[int, int] | None = None,
+    ) -> Server: ...
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses served, with the ports that were picked; each may stand in a server list."""
+
+    def stop(self) -> None:
+        """Stops answering. Stopping twice is harmless."""
+
+    def close(self) -> None:
+        """The same as `stop()`, for `contextlib.closing()`."""
+
+    def __enter__(self) -> Server: ...
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+def query(server: str, timeout: float = 3.0) -> QueryResult:
+    """Asks one server once: no clock, nothing kept. `timeout` is in seconds.
+
+    Other threads run meanwhile, and Ctrl-C ends it within 50 ms.
+
+    Raises ConfigError, ResolveError, NtpTimeoutError, BadReplyError, NtpOSError.
+    """
+
+def cli(argv: Sequence[str | os.PathLike[str]]) -> int:
+    """Runs the command line `argv`, the program's name first, and returns its exit code."""

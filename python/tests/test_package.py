@@ -1,0 +1,88 @@
+"""What is installed: the module's symbols, its types, its command."""
+
+import importlib.metadata
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import ntpclock
+import ntpclock._ntpclock as native
+
+COMMAND = Path(sysconfig.get_path("scripts")) / "ntpclock"
+
+
+def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if name != "NTPCLOCK_SERVERS"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=inherited | environment)
+
+
+def test_the_module_exports_its_init_function_and_nothing_else() -> None:
+    symbols = run("nm", "--dynamic", "--defined-only", native.__file__)
+    assert [line.split()[-1] for line in symbols.stdout.splitlines()] == ["PyInit__ntpclock"]
+
+
+def test_the_module_has_no_soname_and_needs_no_foreign_library() -> None:
+    dynamic = run("readelf", "--dynamic", "--wide", native.__file__).stdout
+    assert "NEEDED" in dynamic
+    # With one, a process that later loads a library of that name would be given this module.
+    assert "SONAME" not in dynamic
+    assert "libpython" not in dynamic
+    assert "libntpclock" not in dynamic
+
+
+def test_one_build_serves_every_python_from_3_10_on() -> None:
+    assert native.__file__.endswith("_ntpclock.abi3.so")
+
+
+def test_the_package_passes_the_strict_type_checker() -> None:
+    checked = run(sys.executable, "-m", "mypy", "--strict", "-p", "ntpclock")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_manual_describes_what_is_there() -> None:
+    checked = run(sys.executable, "-m", "mypy.stubtest", "ntpclock")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_everything_public_is_in_the_package_and_has_a_text() -> None:
+    assert set(ntpclock.__all__) == set(native.__all__) - {"cli"} | {"__version__"}
+    for name in set(ntpclock.__all__) - {"__version__"}:
+        assert getattr(ntpclock, name).__doc__, name
+
+
+def test_there_is_one_version() -> None:
+    command = run(COMMAND, "--version").stdout.strip()
+    assert command == f"ntpclock {ntpclock.__version__}"
+    assert importlib.metadata.version("ntpclock") == ntpclock.__version__
+
+
+def test_the_command_and_the_module_are_the_same(upstream: str) -> None:
+    for command in ([COMMAND], [sys.executable, "-m", "ntpclock"]):
+        told = run(*command, "query", upstream)
+        assert told.returncode == 0, told.stderr
+        assert upstream in told.stdout
+
+
+def test_the_command_reads_the_environment(upstream: str) -> None:
+    told = run(COMMAND, "now", NTPCLOCK_SERVERS=upstream)
+    assert told.returncode == 0, told.stderr
+    assert "±" in told.stdout
+
+
+def test_the_command_fails_with_a_sentence_and_a_code() -> None:
+    told = run(COMMAND, "now")
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr.startswith("ntpclock: no server is named")
+    assert run(COMMAND, "nonsense").returncode == 2
+
+
+def test_ctrl_c_ends_the_command() -> None:
+    serve: list[str | Path] = [COMMAND, "serve", "--listen", "127.0.0.1:0", "--local", "2"]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline().startswith("serving")
+        command.send_signal(signal.SIGINT)
+        assert command.wait(timeout=10) == -signal.SIGINT

@@ -1,0 +1,57 @@
+"""Records are frozen, comparable where that means something, and say what they hold."""
+
+import pickle
+from typing import Any
+
+import ntpclock
+import pytest
+from ntpclock import Clock
+
+
+@pytest.fixture(params=["Reading", "Report", "SourceInfo", "QueryResult"])
+def record(request: pytest.FixtureRequest, clock: Clock, upstream: str) -> Any:
+    records = (clock.read(), clock.report(), clock.sources()[0], ntpclock.query(upstream))
+    return {type(record).__name__: record for record in records}[request.param]
+
+
+def test_a_record_cannot_be_changed_or_made(record: Any) -> None:
+    for name in record.to_dict():
+        with pytest.raises(AttributeError):
+            setattr(record, name, 0)
+    with pytest.raises(AttributeError):
+        record.unheard_of = 0
+    with pytest.raises(TypeError):
+        type(record)()
+
+
+def test_a_record_shows_every_attribute(record: Any) -> None:
+    fields = record.to_dict()
+    public = {name for name in dir(record) if not name.startswith("_") and not callable(getattr(record, name))}
+    assert set(fields) == public
+    assert repr(record).startswith(f"ntpclock.{type(record).__name__}(")
+    for name, value in fields.items():
+        assert getattr(record, name) == value
+        assert f"{name}={value!r}" in repr(record)
+
+
+def test_readings_compare_by_what_they_hold(clock: Clock) -> None:
+    one, other = clock.read(), clock.read()
+    assert one == one
+    assert one != other
+    assert one != "a reading"
+    assert len({one, one, other}) == 2
+
+
+def test_words_survive_pickling() -> None:
+    for word in (ntpclock.State.HOLDOVER, ntpclock.Flags.SLEWING, ntpclock.Leap.INSERT, ntpclock.Selection.FALSETICKER):
+        assert pickle.loads(pickle.dumps(word)) is word
+
+
+def test_an_unknown_flag_is_kept() -> None:
+    assert ntpclock.Flags(1 << 20) | ntpclock.Flags.SLEWING == (1 << 20) + 4
+
+
+def test_clock_and_server_cannot_be_derived_from() -> None:
+    for base in (ntpclock.Clock, ntpclock.Server, ntpclock.Reading):
+        with pytest.raises(TypeError):
+            type("Derived", (base,), {})
