@@ -63,7 +63,7 @@ clean:
 
 # ---------------------------------------------------------------- Python, demonstration, tests
 
--include python/python.mk
+include python/python.mk
 
 .PHONY: demo test
 # Else what cargo builds for two goals at once would only wait for its lock.
