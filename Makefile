@@ -1,4 +1,6 @@
 # make            the C library, shared and static, and the command
+# make demo       shows the time in C, C++ and Python; SERVERS=... names the servers to follow
+# make test       every test of every language; installs what it lacks (tests/tools.sh)
 # make install    puts them under DESTDIR and PREFIX; builds nothing, so it needs no compiler
 # make uninstall  takes them away again
 
@@ -26,6 +28,7 @@ all: lib command
 lib:
 	$(CARGO) rustc --release --lib --features capi --crate-type cdylib,staticlib -- \
 	  -C link-arg=-Wl,-soname,libntpclock.so.$(ABI) -C link-arg=-Wl,-z,nodelete
+	ln -sf libntpclock.so $(OUT)/libntpclock.so.$(ABI)
 
 command:
 	$(CARGO) build --release --features cli --bin ntpclock
@@ -57,3 +60,21 @@ uninstall:
 
 clean:
 	$(CARGO) clean
+
+# ---------------------------------------------------------------- Python, demonstration, tests
+
+include python/python.mk
+
+.PHONY: demo test
+# Else what cargo builds for two goals at once would only wait for its lock.
+.NOTPARALLEL:
+
+demo: all python
+	SERVERS='$(SERVERS)' bindings/demo.sh
+
+# The tools come first: without a linker nothing can be built.
+test:
+	tests/tools.sh
+	$(MAKE) all python
+	$(CARGO) test --locked --all-features
+	.venv/bin/python -m pytest
