@@ -5,6 +5,7 @@
 
 mod demo;
 mod json;
+mod replay;
 mod serve;
 mod table;
 mod text;
@@ -23,6 +24,9 @@ use crate::error::Error;
 
 /// What was asked for could not be done.
 const FAILED: i32 = 1;
+
+/// What was asked for makes no sense.
+const MISUSED: i32 = 2;
 
 /// Where the server list comes from when no option names one.
 const SERVERS_VARIABLE: &str = "NTPCLOCK_SERVERS";
@@ -44,7 +48,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
                 // When even the complaint cannot be written, the exit code still tells.
                 let _ = writeln!(err, "ntpclock: {line}");
             }
-            FAILED
+            failure.exit_code()
         }
     }
 }
@@ -79,6 +83,8 @@ enum Command {
     Serve(serve::Serve),
     /// Show what the clock does, on a server of its own unless servers are given
     Demo(demo::Demo),
+    /// Read the clock as it would have been, from recorded exchanges
+    Replay(replay::Replay),
 }
 
 impl Command {
@@ -90,6 +96,7 @@ impl Command {
             Self::Sources(session) => session.sources(out),
             Self::Serve(serve) => serve.run(out),
             Self::Demo(demo) => demo.run(out),
+            Self::Replay(replay) => replay.run(out),
         }
     }
 }
@@ -214,6 +221,16 @@ enum Failure {
     Output(io::Error),
     /// Some of the hosts could not be asked; one sentence each.
     Hosts(Vec<String>),
+}
+
+impl Failure {
+    /// A file that is not what it should be is misuse, as a wrong option is.
+    fn exit_code(&self) -> i32 {
+        match self {
+            Self::Clock(Error::Malformed { .. }) => MISUSED,
+            _ => FAILED,
+        }
+    }
 }
 
 impl From<Error> for Failure {

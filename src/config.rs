@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     /// Shortest and longest poll interval, as exponents of 2 in seconds.
     pub(crate) poll_min: i8,
     pub(crate) poll_max: i8,
+    /// A poll interval that is given from outside, in replays.
+    pub(crate) fixed_poll: Option<Nanos>,
     /// Sources that may lie; `None`: a third of them.
     pub(crate) fault_limit: Option<usize>,
     /// Fewest sources that must agree.
@@ -86,6 +88,7 @@ impl Default for Settings {
         Self {
             poll_min: 4,
             poll_max: 10,
+            fixed_poll: None,
             fault_limit: None,
             min_agreeing: 1,
             step_threshold: Nanos::from_millis(100),

@@ -54,6 +54,15 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// A file does not have the form it should.
+    Malformed {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        why: String,
+    },
     /// A server's reply could not be used.
     BadReply {
         /// The server.
@@ -87,6 +96,7 @@ impl fmt::Display for Error {
             Self::NotSynchronized(state) => write!(f, "no synchronised time: the clock is {state}"),
             Self::Resolve { host, why } => write!(f, "host `{host}` cannot be resolved: {why}"),
             Self::Io { what, source } => write!(f, "{what}: {source}"),
+            Self::Malformed { path, line, why } => write!(f, "{}:{line}: {why}", path.display()),
             Self::BadReply { server, why } => write!(f, "the reply of {server} is unusable: {why}"),
         }
     }

@@ -14,6 +14,7 @@ mod source;
 mod status;
 mod synchronizer;
 mod sys;
+mod trace;
 mod units;
 
 #[cfg(feature = "capi")]
@@ -32,3 +33,4 @@ pub use query::query;
 pub use reading::Reading;
 pub use server::{Server, ServerConfig};
 pub use status::{Flags, Leap, QueryResult, Report, Selection, SourceInfo, State};
+pub use trace::replay::Replay;

@@ -122,10 +122,11 @@ impl Source {
 
     /// Whether selection may still expect something of the very first request.
     pub(crate) fn is_untried(&self) -> bool {
-        match self.address {
-            Some(_) => self.poll.is_untried(),
-            None => self.resolve_failures == 0,
-        }
+        self.exchanges == 0
+            && match self.address {
+                Some(_) => self.poll.is_untried(),
+                None => self.resolve_failures == 0,
+            }
     }
 
     pub(crate) fn newest(&self) -> Option<Sample> {
@@ -254,6 +255,24 @@ impl Source {
             self.restarts = self.restarts.saturating_add(1);
             self.fault = Some(Fault::Contradiction);
         }
+    }
+
+    /// A recorded exchange, asked for and answered.
+    pub(crate) fn handle_recorded(&mut self, exchange: &Exchange, settings: &Settings) {
+        self.poll.handle_sent(exchange.stamps.t1, 0);
+        match exchange::check_stamps(&exchange.stamps, &exchange.server, settings.frequency_limit) {
+            Ok(()) => self.handle_exchange(exchange, settings),
+            Err(refusal) => {
+                self.rejected += 1;
+                self.handle_miss(Fault::Refused(refusal), exchange.stamps.t4);
+            }
+        }
+    }
+
+    /// A recorded request that was not answered.
+    pub(crate) fn handle_silence(&mut self, now: Counter) {
+        self.poll.handle_sent(now, 0);
+        self.handle_miss(Fault::Silence, now);
     }
 
     /// Ends a request whose time is over; says whether there was one.

@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 
 use crate::config::Settings;
-use crate::exchange::Interval;
+use crate::exchange::{Exchange, Interval};
 use crate::model::bound::{FrequencyRange, Witness};
 use crate::model::slew::{Course, steer};
 use crate::model::{ClockModel, UtcSpan};
@@ -155,13 +155,39 @@ impl Synchronizer {
     pub(crate) fn handle_datagram(&mut self, id: SourceId, datagram: &[u8], t4: Counter) -> Outcome {
         let outcome = self.sources[id.0].handle_datagram(datagram, t4, self.pivot, &self.settings);
         if outcome == Outcome::Accepted {
-            self.fresh = Some(id);
-            if !self.settled && self.settle_at.is_none() {
-                self.settle_at = Some(t4 + SETTLE);
-            }
+            self.handle_fresh(id, t4);
         }
         self.dirty |= outcome != Outcome::Ignored;
         outcome
+    }
+
+    /// An exchange from a trace.
+    pub(crate) fn handle_recorded(&mut self, id: SourceId, exchange: &Exchange) {
+        let source = &mut self.sources[id.0];
+        let before = source.exchanges;
+        source.handle_recorded(exchange, &self.settings);
+        if source.exchanges > before {
+            self.handle_fresh(id, exchange.stamps.t4);
+        }
+        self.dirty = true;
+    }
+
+    /// A request that a trace shows to be unanswered.
+    pub(crate) fn handle_silence(&mut self, id: SourceId, now: Counter) {
+        self.sources[id.0].handle_silence(now);
+        self.dirty = true;
+    }
+
+    fn handle_fresh(&mut self, id: SourceId, t4: Counter) {
+        self.fresh = Some(id);
+        if !self.settled && self.settle_at.is_none() {
+            self.settle_at = Some(t4 + SETTLE);
+        }
+    }
+
+    /// When the first answer stops waiting for the others'.
+    pub(crate) fn settles_at(&self) -> Option<Counter> {
+        self.settle_at
     }
 
     /// The request could not be sent, or the network refused it.

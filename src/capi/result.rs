@@ -29,6 +29,8 @@ pub enum ntp_result {
     NTP_ERR_ALREADY_RUNNING = -5,
     /// The clock was never started, or is stopped already.
     NTP_ERR_NOT_RUNNING = -6,
+    /// A file does not have the form it should.
+    NTP_ERR_MALFORMED = -7,
 
     // -20..-39: not now; the same call may succeed later.
     /// No synchronised time is to be had.
@@ -52,7 +54,7 @@ pub enum ntp_result {
 use ntp_result::*;
 
 /// Every result; a test compares it with the list above.
-const ALL: [ntp_result; 14] = [
+const ALL: [ntp_result; 15] = [
     NTP_OK,
     NTP_ERR_INVALID_ARGUMENT,
     NTP_ERR_INVALID_SERVER,
@@ -60,6 +62,7 @@ const ALL: [ntp_result; 14] = [
     NTP_ERR_UNSUPPORTED,
     NTP_ERR_ALREADY_RUNNING,
     NTP_ERR_NOT_RUNNING,
+    NTP_ERR_MALFORMED,
     NTP_ERR_NOT_SYNCHRONIZED,
     NTP_ERR_TIMEOUT,
     NTP_ERR_STOPPED,
@@ -81,6 +84,7 @@ impl ntp_result {
             NTP_ERR_UNSUPPORTED => c"not part of this build",
             NTP_ERR_ALREADY_RUNNING => c"the clock already runs with other servers",
             NTP_ERR_NOT_RUNNING => c"the clock is not running",
+            NTP_ERR_MALFORMED => c"a file is malformed",
             NTP_ERR_NOT_SYNCHRONIZED => c"the clock is not synchronised",
             NTP_ERR_TIMEOUT => c"the time ran out",
             NTP_ERR_STOPPED => c"the clock was stopped",
@@ -102,6 +106,7 @@ impl From<&Error> for ntp_result {
             Error::Unsupported(_) => NTP_ERR_UNSUPPORTED,
             Error::AlreadyRunning { .. } => NTP_ERR_ALREADY_RUNNING,
             Error::NotRunning => NTP_ERR_NOT_RUNNING,
+            Error::Malformed { .. } => NTP_ERR_MALFORMED,
             Error::NotSynchronized(_) => NTP_ERR_NOT_SYNCHRONIZED,
             Error::Timeout { .. } => NTP_ERR_TIMEOUT,
             Error::Stopped => NTP_ERR_STOPPED,

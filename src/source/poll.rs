@@ -32,6 +32,7 @@ pub(crate) struct Poll {
     /// Raised by the server's RATE above the configured minimum; never above `max`.
     floor: i8,
     exponent: i8,
+    fixed: Option<Nanos>,
     burst: u8,
     steady: u8,
     reach: u8,
@@ -49,6 +50,7 @@ impl Poll {
             max: settings.poll_max,
             floor: settings.poll_min,
             exponent: settings.poll_min,
+            fixed: settings.fixed_poll,
             burst: BURST,
             steady: 0,
             reach: 0,
@@ -72,7 +74,7 @@ impl Poll {
 
     /// The present distance of requests, burst aside.
     pub(crate) fn interval(&self) -> Nanos {
-        Nanos::from_log2_seconds(self.exponent)
+        self.fixed.unwrap_or_else(|| Nanos::from_log2_seconds(self.exponent))
     }
 
     /// How long an answer is waited for.

@@ -1,0 +1,164 @@
+//! Recorded exchanges through the live core: what a reader of the published clock would have seen.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Malformed, Recorded};
+use crate::config::{SOURCES_MAX, Settings};
+use crate::error::Error;
+use crate::synchronizer::{SourceId, Synchronizer};
+use crate::units::{Counter, Nanos, UnixTime};
+
+/// How a trace is replayed.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    poll: Nanos,
+    sources: Option<usize>,
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self { poll: Nanos::from_seconds(64), sources: None }
+    }
+}
+
+impl Replay {
+    /// A poll interval of 64 s, as many sources as the file has.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the poll interval of the recording, from which the deadlines of readings follow.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] unless it is from 1 s to 2^17 s.
+    pub fn set_poll(&mut self, poll: Duration) -> Result<&mut Self, Error> {
+        if !(Duration::from_secs(1)..=Duration::from_secs(1 << 17)).contains(&poll) {
+            return Err(Error::argument("poll", format!("is {poll:?}; 1 s to 131072 s is possible")));
+        }
+        self.poll = Nanos::from_duration(poll);
+        Ok(self)
+    }
+
+    /// Sets the number of configured sources; those the file does not have never answered.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if it is 0 or above 64.
+    pub fn set_sources(&mut self, sources: usize) -> Result<&mut Self, Error> {
+        if !(1..=SOURCES_MAX).contains(&sources) {
+            return Err(Error::argument("sources", format!("is {sources}; 1 to {SOURCES_MAX} is possible")));
+        }
+        self.sources = Some(sources);
+        Ok(self)
+    }
+
+    /// Replays `trace` and reads the clock at every counter value of `queries`.
+    ///
+    /// Returns CSV, one line a query under a header: `raw_ns,utc_ns,earliest_ns,latest_ns,state,epoch`; before the first
+    /// synchronisation the times are empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if a file cannot be read, [`Error::Malformed`] with path, line and reason.
+    pub fn run(&self, trace: &Path, queries: &Path) -> Result<String, Error> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).map_err(|error| Error::io(format!("reading {}", path.display()), error))
+        };
+        let malformed = |path: &Path| {
+            let path = path.to_owned();
+            move |Malformed { line, why }| Error::Malformed { path, line, why }
+        };
+        let recorded = super::parse(&read(trace)?).map_err(malformed(trace))?;
+        let asked = super::parse_queries(&read(queries)?).map_err(malformed(queries))?;
+        Ok(self.answer(&recorded, &asked))
+    }
+
+    fn answer(&self, recorded: &[Recorded], asked: &[Counter]) -> String {
+        let mut numbers: Vec<u32> = recorded.iter().map(|entry| entry.source).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let sources = self.sources.unwrap_or(numbers.len()).max(numbers.len()).max(1);
+        let mut player = Player::new(sources, self.poll, recorded, numbers);
+        let mut rows = String::from("raw_ns,utc_ns,earliest_ns,latest_ns,state,epoch\n");
+        for &counter in asked {
+            player.run_until(counter);
+            let model = player.core.model();
+            // Writing to a String cannot fail.
+            let _ = if model.has_line() {
+                let (earliest, utc, latest) = model.at(counter);
+                writeln!(
+                    rows,
+                    "{},{},{},{},{},{}",
+                    counter.0,
+                    utc.0,
+                    earliest.0,
+                    latest.0,
+                    model.state_at(counter),
+                    model.epoch
+                )
+            } else {
+                writeln!(rows, "{},,,,{},0", counter.0, model.state)
+            };
+        }
+        rows
+    }
+}
+
+/// The core, and where in the recording it is.
+struct Player<'a> {
+    core: Synchronizer,
+    left: &'a [Recorded],
+    /// The file's number of each source, in ascending order.
+    numbers: Vec<u32>,
+    poll: Nanos,
+    /// When each source will have failed to answer once more.
+    overdue: Vec<Counter>,
+}
+
+impl<'a> Player<'a> {
+    fn new(sources: usize, poll: Nanos, recorded: &'a [Recorded], numbers: Vec<u32>) -> Self {
+        let settings = Settings { fixed_poll: Some(poll), ..Settings::default() };
+        let mut core = Synchronizer::new(settings, UnixTime(0), 0);
+        let begin = recorded.first().map_or(Counter(0), |entry| entry.exchange.stamps.t1);
+        for _ in 0..sources {
+            core.add_source(begin);
+        }
+        Self { core, left: recorded, numbers, poll, overdue: vec![begin + poll; sources] }
+    }
+
+    /// Plays everything up to and including `counter`.
+    fn run_until(&mut self, counter: Counter) {
+        loop {
+            let arrival = self.left.first().map_or(Counter(i64::MAX), |entry| entry.exchange.stamps.t4);
+            let silence = self.overdue.iter().copied().min().unwrap_or(Counter(i64::MAX));
+            let settle = self.core.settles_at().unwrap_or(Counter(i64::MAX));
+            let next = arrival.min(silence).min(settle);
+            if next > counter {
+                return;
+            }
+            if arrival == next {
+                self.play();
+            } else if silence == next {
+                let index = self.overdue.iter().position(|&overdue| overdue == next).unwrap_or(0);
+                self.core.handle_silence(SourceId(index), next);
+                self.overdue[index] = next + self.poll;
+            }
+            if self.core.wants_plan(next) {
+                let plan = self.core.plan(next);
+                self.core.commit(plan, next);
+            }
+        }
+    }
+
+    fn play(&mut self) {
+        let Some((entry, left)) = self.left.split_first() else { return };
+        self.left = left;
+        let index = self.numbers.binary_search(&entry.source).unwrap_or(0);
+        self.core.handle_recorded(SourceId(index), &entry.exchange);
+        // Half a poll of grace: recorded polls are dithered.
+        self.overdue[index] = entry.exchange.stamps.t4 + self.poll + self.poll.half_up();
+    }
+}
