@@ -17,7 +17,7 @@ mod sys;
 mod units;
 
 #[cfg(feature = "capi")]
-#[allow(unsafe_code, non_camel_case_types, missing_docs)]
+#[expect(unsafe_code, non_camel_case_types, reason = "the C face: raw pointers in, names in C's spelling")]
 pub mod capi;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -1,0 +1,80 @@
+# make            the C library, shared and static, and the command
+# make demo       shows the time in C, C++ and Python; SERVERS=... names the servers to follow
+# make test       every test of every language; installs what it lacks (tests/tools.sh)
+# make install    puts them under DESTDIR and PREFIX; builds nothing, so it needs no compiler
+# make uninstall  takes them away again
+
+# ---------------------------------------------------------------- library, command, installation
+
+CARGO      ?= cargo
+INSTALL    ?= install
+DESTDIR    ?=
+PREFIX     ?= /usr/local
+BINDIR     ?= $(PREFIX)/bin
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+
+OUT     := $(or $(CARGO_TARGET_DIR),target)/release
+VERSION := $(shell sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+# The number of the binary interface: it changes when an old program would no longer run, and only then.
+ABI     := 0
+
+.PHONY: all lib command install uninstall clean
+all: lib command
+
+# The SONAME is set here and not by the build script, which would pass it on to every library that
+# depends on the crate. A helper thread may outlive `ntp_stop` in a call it cannot leave, so the code
+# stays mapped (nodelete). One run makes both kinds: link arguments mean nothing to a static library.
+lib:
+	$(CARGO) rustc --release --lib --features capi --crate-type cdylib,staticlib -- \
+	  -C link-arg=-Wl,-soname,libntpclock.so.$(ABI) -C link-arg=-Wl,-z,nodelete
+	ln -sf libntpclock.so $(OUT)/libntpclock.so.$(ABI)
+
+command:
+	$(CARGO) build --release --features cli --bin ntpclock
+
+BUILT     := $(addprefix $(OUT)/,libntpclock.so libntpclock.a ntpclock)
+INSTALLED := $(LIBDIR)/libntpclock.so.$(VERSION) $(LIBDIR)/libntpclock.so.$(ABI) $(LIBDIR)/libntpclock.so \
+  $(LIBDIR)/libntpclock.a $(LIBDIR)/pkgconfig/ntpclock.pc \
+  $(INCLUDEDIR)/ntpclock.h $(INCLUDEDIR)/ntpclock.hpp $(BINDIR)/ntpclock
+
+# Does not build: `sudo make install` should never run a compiler as root.
+install:
+	@for file in $(BUILT); do \
+	  test -e $$file || { echo "make install: $$file is missing; run make first" >&2; exit 1; }; \
+	done
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(sort $(dir $(INSTALLED))))
+	$(INSTALL) -m 755 $(OUT)/libntpclock.so $(DESTDIR)$(LIBDIR)/libntpclock.so.$(VERSION)
+	ln -sf libntpclock.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libntpclock.so.$(ABI)
+	ln -sf libntpclock.so.$(ABI) $(DESTDIR)$(LIBDIR)/libntpclock.so
+	$(INSTALL) -m 644 $(OUT)/libntpclock.a $(DESTDIR)$(LIBDIR)/libntpclock.a
+	$(INSTALL) -m 644 include/ntpclock.h $(DESTDIR)$(INCLUDEDIR)/ntpclock.h
+	$(INSTALL) -m 644 bindings/cpp/ntpclock.hpp $(DESTDIR)$(INCLUDEDIR)/ntpclock.hpp
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' \
+	  bindings/c/ntpclock.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/ntpclock.pc
+	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/ntpclock.pc
+	$(INSTALL) -m 755 $(OUT)/ntpclock $(DESTDIR)$(BINDIR)/ntpclock
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+
+clean:
+	$(CARGO) clean
+
+# ---------------------------------------------------------------- Python, demonstration, tests
+
+include python/python.mk
+
+.PHONY: demo test
+# Else what cargo builds for two goals at once would only wait for its lock.
+.NOTPARALLEL:
+
+demo: all python
+	SERVERS='$(SERVERS)' bindings/demo.sh
+
+# The tools come first: without a linker nothing can be built.
+test:
+	tests/tools.sh
+	$(MAKE) all python
+	$(CARGO) test --locked --all-features
+	.venv/bin/python -m pytest

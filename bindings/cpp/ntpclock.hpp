@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * ntpclock.hpp - ntpclock for C++17 and later: a thin layer over ntpclock.h, header only.
+ *
+ *   ntp::clock     the process-wide clock as a <chrono> clock (Cpp17Clock): ntp::clock::now()
+ *   ntp::session   starts the process-wide clock, and stops it at the end of its scope
+ *   ntp::client    a clock of one's own
+ *   ntp::config    how a client behaves      ntp::reading   a time and the interval that holds UTC
+ *   ntp::server    answers NTP clients       ntp::query     asks one server once
+ *   ntp::error     what every failing call throws: a std::system_error in ntp::error_category()
+ *
+ * ntp::clock is no object, as std::chrono::system_clock is none: an object with a static now() would
+ * read the process-wide clock where its own was meant. Hence ntp::client for the object.
+ *
+ * Owners can be moved, not copied. What ntpclock.h says of threads holds here: any number of threads may
+ * read one client or session; configurations and the moving of owners belong to one thread at a time.
+ */
+#ifndef NTPCLOCK_HPP
+#define NTPCLOCK_HPP
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "ntpclock.h"
+
+namespace ntp {
+
+using std::chrono::nanoseconds;
+
+/** UTC. On system_clock's scale, so that it subtracts from, prints as and converts like its time points. */
+using time_point = std::chrono::time_point<std::chrono::system_clock, nanoseconds>;
+
+/** Why a call failed. Newer libraries may use values that are not listed. */
+enum class errc : int {
+    invalid_argument = NTP_ERR_INVALID_ARGUMENT,
+    invalid_server = NTP_ERR_INVALID_SERVER,
+    no_servers = NTP_ERR_NO_SERVERS,
+    unsupported = NTP_ERR_UNSUPPORTED,
+    already_running = NTP_ERR_ALREADY_RUNNING,
+    not_running = NTP_ERR_NOT_RUNNING,
+    not_synchronized = NTP_ERR_NOT_SYNCHRONIZED,
+    timeout = NTP_ERR_TIMEOUT,
+    stopped = NTP_ERR_STOPPED,
+    resolve = NTP_ERR_RESOLVE,
+    bad_reply = NTP_ERR_BAD_REPLY,
+    system = NTP_ERR_SYSTEM,
+    internal = NTP_ERR_INTERNAL,
+};
+
+/** How far a clock's interval can be trusted. */
+enum class state : int {
+    unsynchronized = NTP_STATE_UNSYNCHRONIZED,
+    synchronized = NTP_STATE_SYNCHRONIZED,
+    holdover = NTP_STATE_HOLDOVER,
+    disrupted = NTP_STATE_DISRUPTED,
+};
+
+/** What selection thinks of a source. */
+enum class selection : int {
+    unreachable = NTP_SELECTION_UNREACHABLE,
+    truechimer = NTP_SELECTION_TRUECHIMER,
+    falseticker = NTP_SELECTION_FALSETICKER,
+    unusable = NTP_SELECTION_UNUSABLE,
+    duplicate = NTP_SELECTION_DUPLICATE,
+    candidate = NTP_SELECTION_CANDIDATE,
+};
+
+/** The leap indicator (RFC 5905). */
+enum class leap : int {
+    none = NTP_LEAP_NONE,
+    insert = NTP_LEAP_INSERT,
+    remove = NTP_LEAP_DELETE,
+    unknown = NTP_LEAP_UNKNOWN,
+};
+
+/** Names as in the documentation: "SYNCHRONIZED", "truechimer". The text is static. */
+inline const char* name(state value) noexcept {
+    return ntp_state_name(static_cast<std::int32_t>(value));
+}
+inline const char* name(selection value) noexcept {
+    return ntp_selection_name(static_cast<std::int32_t>(value));
+}
+
+/** The version of the library that is running; NTPCLOCK_VERSION_STRING is the header's. */
+inline const char* version() noexcept {
+    return ntp_version_string();
+}
+
+/** The sentence of this thread's last failure; after a wait_for() that gave false, what each source suffered. */
+inline std::string last_error() {
+    return ntp_last_error();
+}
+
+/** The category of ntp::errc. Codes compare equal to the std::errc that says the same. */
+inline const std::error_category& error_category() noexcept {
+    class category final : public std::error_category {
+    public:
+        const char* name() const noexcept override {
+            return "ntp";
+        }
+        std::string message(int code) const override {
+            return ntp_result_message(code);
+        }
+        std::error_condition default_error_condition(int code) const noexcept override {
+            switch (static_cast<errc>(code)) {
+            case errc::invalid_argument:
+            case errc::invalid_server:
+            case errc::no_servers:
+                return std::errc::invalid_argument;
+            case errc::unsupported:
+                return std::errc::not_supported;
+            case errc::timeout:
+                return std::errc::timed_out;
+            case errc::stopped:
+                return std::errc::operation_canceled;
+            default:
+                return {code, *this};
+            }
+        }
+    };
+    static const category instance;
+    return instance;
+}
+
+inline std::error_code make_error_code(errc value) noexcept {
+    return {static_cast<int>(value), error_category()};
+}
+
+/** What a failing call throws: code() says which failure, what() also what it concerns. */
+class error : public std::system_error {
+public:
+    error(int result, const std::string& detail) : std::system_error{result, error_category(), detail} {}
+};
+
+namespace detail {
+
+/** Throws what `result` says, unless it is success. */
+inline void check(ntp_result result) {
+    if (result != NTP_OK) {
+        throw error{static_cast<int>(result), ntp_last_error()};
+    }
+}
+
+inline time_point to_time(std::int64_t unix_ns) noexcept {
+    return time_point{nanoseconds{unix_ns}};
+}
+
+/** A duration for which INT64_MAX stands for "not known". */
+inline std::optional<nanoseconds> known(std::int64_t ns) noexcept {
+    if (ns == std::numeric_limits<std::int64_t>::max()) {
+        return std::nullopt;
+    }
+    return nanoseconds{ns};
+}
+
+/** Handles are freed by the function that belongs to their type. */
+struct release {
+    void operator()(ntp_config* config) const noexcept { ntp_config_free(config); }
+    void operator()(ntp_clock* clock) const noexcept { ntp_clock_free(clock); }
+    void operator()(ntp_server_config* config) const noexcept { ntp_server_config_free(config); }
+    void operator()(ntp_server* server) const noexcept { ntp_server_free(server); }
+};
+
+template <class Handle>
+using owner = std::unique_ptr<Handle, release>;
+
+/** The handle, or an error for owners that were moved from: a NULL clock would mean the process-wide one. */
+template <class Handle>
+Handle* held(const owner<Handle>& handle) {
+    if (!handle) {
+        throw error{NTP_ERR_INVALID_ARGUMENT, "moved from"};
+    }
+    return handle.get();
+}
+
+/** Any timeout in whole milliseconds, rounded up so that a short one does not become none. */
+template <class Rep, class Period>
+std::int64_t to_ms(std::chrono::duration<Rep, Period> timeout) {
+    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(timeout).count();
+    return ms < 0 ? 0 : static_cast<std::int64_t>(ms);
+}
+
+}  // namespace detail
+
+/** One reading of a clock: the time, and the interval that holds UTC. */
+class reading {
+public:
+    explicit reading(const ntp_reading& raw) noexcept : raw_{raw} {}
+
+    time_point time() const noexcept { return detail::to_time(raw_.unix_ns); }
+    /** UTC is not before this; time_point::min() when unknown. */
+    time_point earliest() const noexcept { return detail::to_time(raw_.earliest_ns); }
+    /** UTC is not after this; time_point::max() when unknown. */
+    time_point latest() const noexcept { return detail::to_time(raw_.latest_ns); }
+
+    /** UTC lies in time() ± this; nothing when unknown. */
+    std::optional<nanoseconds> error_bound() const noexcept {
+        if (earliest() == time_point::min() || latest() == time_point::max()) {
+            return std::nullopt;
+        }
+        const nanoseconds before = time() - earliest();
+        const nanoseconds after = latest() - time();
+        return before < after ? after : before;
+    }
+
+    ntp::state state() const noexcept { return static_cast<ntp::state>(raw_.state); }
+    /** Whether the interval means something: synchronized or in holdover. */
+    explicit operator bool() const noexcept {
+        return state() == ntp::state::synchronized || state() == ntp::state::holdover;
+    }
+
+    /** Within one epoch readings never run backwards; 0 before the first synchronisation. */
+    std::uint32_t epoch() const noexcept { return raw_.epoch; }
+    /** The raw counter: one origin per boot, never slewed. */
+    nanoseconds raw() const noexcept { return nanoseconds{raw_.raw_ns}; }
+    /** Since the newest exchange that counted; nothing before the first. */
+    std::optional<nanoseconds> age() const noexcept { return detail::known(raw_.age_ns); }
+    ntp::leap leap() const noexcept { return static_cast<ntp::leap>(raw_.leap); }
+    std::optional<std::chrono::seconds> tai_minus_utc() const noexcept {
+        if (raw_.tai_minus_utc == NTPCLOCK_TAI_UNKNOWN) {
+            return std::nullopt;
+        }
+        return std::chrono::seconds{raw_.tai_minus_utc};
+    }
+
+    bool authenticated() const noexcept { return flag(NTP_FLAG_AUTHENTICATED); }
+    bool provisional() const noexcept { return flag(NTP_FLAG_PROVISIONAL); }
+    bool slewing() const noexcept { return flag(NTP_FLAG_SLEWING); }
+    bool smeared() const noexcept { return flag(NTP_FLAG_SMEARED); }
+    bool leap_pending() const noexcept { return flag(NTP_FLAG_LEAP_PENDING); }
+
+    /** As C has it. */
+    const ntp_reading& c() const noexcept { return raw_; }
+
+private:
+    bool flag(std::uint32_t bit) const noexcept { return (raw_.flags & bit) != 0; }
+
+    ntp_reading raw_;
+};
+
+/** UTC minus the system clock: add it to the system clock. */
+struct offset {
+    /** 0 before the first synchronisation. */
+    nanoseconds value;
+    /** The true offset lies within ± this; nothing when unknown. */
+    std::optional<nanoseconds> bound;
+};
+
+/** One source as the clock sees it; the members are ntp_source_info's. */
+struct source : ntp_source_info {
+    explicit source(const ntp_source_info& info) noexcept : ntp_source_info(info) {}
+
+    ntp::selection verdict() const noexcept { return static_cast<ntp::selection>(selection); }
+    nanoseconds offset() const noexcept { return nanoseconds{offset_ns}; }
+    nanoseconds delay() const noexcept { return nanoseconds{delay_ns}; }
+    nanoseconds jitter() const noexcept { return nanoseconds{jitter_ns}; }
+    std::optional<nanoseconds> bound() const noexcept { return detail::known(bound_ns); }
+    std::optional<nanoseconds> age() const noexcept { return detail::known(age_ns); }
+};
+
+/** What can be asked of a clock, whoever owns it. `Owner` tells the handle: NULL for the process-wide clock. */
+template <class Owner>
+class readable {
+public:
+    /** Reads the clock: no lock, no system call. Fails only for a client that was moved from. */
+    reading now() const {
+        ntp_reading raw;
+        // The reading is filled whatever the result says, and its state() tells the same.
+        static_cast<void>(ntp_clock_now(handle(), &raw));
+        return reading{raw};
+    }
+
+    /** UTC minus the system clock at the call. */
+    ntp::offset offset() const {
+        std::int64_t value = 0;
+        std::int64_t bound = 0;
+        // Both are filled whatever the result says; a bound that is not known tells the same.
+        static_cast<void>(ntp_clock_offset(handle(), &value, &bound));
+        return {nanoseconds{value}, detail::known(bound)};
+    }
+
+    /** Waits for ever until the clock is synchronised, with an error bound of at most `bound` if given. */
+    void wait(nanoseconds bound = nanoseconds::max()) const {
+        detail::check(ntp_clock_wait(handle(), bound.count(), -1));
+    }
+
+    /** Waits up to `timeout`. False if it ran out; last_error() then names each source and its last fault. */
+    template <class Rep, class Period>
+    bool wait_for(std::chrono::duration<Rep, Period> timeout, nanoseconds bound = nanoseconds::max()) const {
+        const ntp_result result = ntp_clock_wait(handle(), bound.count(), detail::to_ms(timeout));
+        if (result == NTP_ERR_TIMEOUT) {
+            return false;
+        }
+        detail::check(result);
+        return true;
+    }
+
+    /** The clock's state in numbers. */
+    ntp_report report() const {
+        ntp_report report;
+        detail::check(ntp_clock_report(handle(), &report, sizeof report));
+        return report;
+    }
+
+    /** One entry a source. */
+    std::vector<source> sources() const {
+        // A pool may resolve between two calls: ask again until all had room.
+        std::vector<ntp_source_info> found(8);
+        std::size_t count = 0;
+        for (;;) {
+            detail::check(ntp_clock_sources(handle(), found.data(), sizeof found[0], found.size(), &count));
+            if (count <= found.size()) {
+                found.resize(count);
+                return std::vector<source>(found.begin(), found.end());
+            }
+            found.resize(count);
+        }
+    }
+
+protected:
+    readable() = default;
+    ~readable() = default;
+    readable(const readable&) = default;
+    readable& operator=(const readable&) = default;
+
+private:
+    const ntp_clock* handle() const { return static_cast<const Owner&>(*this).c(); }
+};
+
+/** The process-wide clock as a <chrono> clock. Before the first synchronisation it shows the system clock. */
+struct clock {
+    using duration = nanoseconds;
+    using rep = duration::rep;
+    using period = duration::period;
+    using time_point = ntp::time_point;
+    static constexpr bool is_steady = false;
+
+    clock() = delete;
+
+    static time_point now() noexcept { return detail::to_time(ntp_now()); }
+};
+
+/** The process-wide clock, running: starts are counted, and the last session's end stops it. */
+class session : public readable<session> {
+public:
+    /** Takes the servers from the environment variable NTPCLOCK_SERVERS. */
+    session() { detail::check(ntp_start(nullptr)); }
+    /** A comma-separated list, as for ntp_start. */
+    explicit session(const std::string& servers) { detail::check(ntp_start(servers.c_str())); }
+
+    session(session&& other) noexcept : started_{std::exchange(other.started_, false)} {}
+    session& operator=(session&& other) noexcept {
+        std::swap(started_, other.started_);
+        return *this;
+    }
+    ~session() {
+        if (started_) {
+            ntp_stop();
+        }
+    }
+
+    /** As C has it: NULL, the process-wide clock. */
+    const ntp_clock* c() const noexcept { return nullptr; }
+
+private:
+    bool started_ = true;
+};
+
+/** How a client behaves. Setters give back the configuration, so that they can be chained. */
+class config {
+public:
+    config() : handle_{ntp_config_new()} {}
+    explicit config(const std::string& servers) : config{} { add_servers(servers); }
+
+    config& add_servers(const std::string& list) {
+        return done(ntp_config_add_servers(detail::held(handle_), list.c_str()));
+    }
+    /** Shortest and longest poll interval, as exponents of 2 in seconds. */
+    config& poll(std::int32_t min_exponent, std::int32_t max_exponent) {
+        return done(ntp_config_set_poll(detail::held(handle_), min_exponent, max_exponent));
+    }
+    config& fault_limit(std::int32_t sources) {
+        return done(ntp_config_set_fault_limit(detail::held(handle_), sources));
+    }
+    config& min_agreeing(std::int32_t sources) {
+        return done(ntp_config_set_min_agreeing(detail::held(handle_), sources));
+    }
+    config& step_threshold(nanoseconds threshold) {
+        return done(ntp_config_set_step_threshold(detail::held(handle_), threshold.count()));
+    }
+    config& bound_cap(nanoseconds cap) {
+        return done(ntp_config_set_bound_cap(detail::held(handle_), cap.count()));
+    }
+    config& frequency_limit_ppm(double ppm) {
+        return done(ntp_config_set_frequency_limit(detail::held(handle_), ppm));
+    }
+
+    /** As C has it. */
+    const ntp_config* c() const { return detail::held(handle_); }
+
+private:
+    config& done(ntp_result result) {
+        detail::check(result);
+        return *this;
+    }
+
+    detail::owner<ntp_config> handle_;
+};
+
+/** A clock of one's own, with its own thread and sources; it stops at the end of its scope. */
+class client : public readable<client> {
+public:
+    explicit client(const config& wishes) {
+        ntp_clock* started = nullptr;
+        detail::check(ntp_clock_start(wishes.c(), &started));
+        handle_.reset(started);
+    }
+    explicit client(const std::string& servers) : client{config{servers}} {}
+
+    /** As C has it; an error for a client that was moved from. */
+    const ntp_clock* c() const { return detail::held(handle_); }
+
+private:
+    detail::owner<ntp_clock> handle_;
+};
+
+/** Where a server listens, and whose time it serves. */
+class server_config {
+public:
+    server_config() : handle_{ntp_server_config_new()} {}
+
+    /** `address`, `address:port` or `[v6]:port`; port 0 picks a free one. */
+    server_config& listen(const std::string& address) {
+        detail::check(ntp_server_config_add_listen(detail::held(handle_), address.c_str()));
+        return *this;
+    }
+    /** Serves the system clock without any upstream; the dispersion is the caller's claim. */
+    server_config& local(std::int32_t stratum, nanoseconds root_dispersion) {
+        detail::check(ntp_server_config_set_local(detail::held(handle_), stratum, root_dispersion.count()));
+        return *this;
+    }
+
+    /** As C has it. */
+    const ntp_server_config* c() const { return detail::held(handle_); }
+
+private:
+    detail::owner<ntp_server_config> handle_;
+};
+
+/** Answers NTP clients until the end of its scope. */
+class server {
+public:
+    /** Serves the process-wide clock, or what `wishes` says. */
+    explicit server(const server_config& wishes) : server{nullptr, wishes} {}
+    server(const client& clock, const server_config& wishes) : server{clock.c(), wishes} {}
+
+    /** The port of the address that was listed as number `index`. */
+    std::uint16_t port(std::size_t index = 0) const {
+        std::uint16_t port = 0;
+        detail::check(ntp_server_port(detail::held(handle_), index, &port));
+        return port;
+    }
+
+private:
+    server(const ntp_clock* clock, const server_config& wishes) {
+        ntp_server* started = nullptr;
+        detail::check(ntp_server_start(clock, wishes.c(), &started));
+        handle_.reset(started);
+    }
+
+    detail::owner<ntp_server> handle_;
+};
+
+/** What one exchange told; the members are ntp_query_result's. */
+struct query_result : ntp_query_result {
+    explicit query_result(const ntp_query_result& result) noexcept : ntp_query_result(result) {}
+
+    nanoseconds offset() const noexcept { return nanoseconds{offset_ns}; }
+    nanoseconds bound() const noexcept { return nanoseconds{bound_ns}; }
+    nanoseconds delay() const noexcept { return nanoseconds{delay_ns}; }
+    time_point time() const noexcept { return detail::to_time(unix_ns); }
+};
+
+/** Asks one server once: no thread, no clock, nothing kept. */
+template <class Rep, class Period>
+query_result query(const std::string& server, std::chrono::duration<Rep, Period> timeout) {
+    ntp_query_result result;
+    detail::check(ntp_query(server.c_str(), detail::to_ms(timeout), &result, sizeof result));
+    return query_result{result};
+}
+
+}  // namespace ntp
+
+template <>
+struct std::is_error_code_enum<ntp::errc> : std::true_type {};
+
+#endif

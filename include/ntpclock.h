@@ -1,0 +1,953 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * ntpclock.h - synchronised UTC with an honest error bound, from NTP, inside your program.
+ *
+ * Generated from src/capi; do not edit. `BLESS=1 cargo test --test header` writes it anew.
+ *
+ * Pointers must be valid as each function's contract says; beyond that no call crashes: NULL and
+ * nonsense give NTP_ERR_INVALID_ARGUMENT, and a bug in the library gives NTP_ERR_INTERNAL.
+ */
+
+#ifndef NTPCLOCK_H
+#define NTPCLOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** The version this header belongs to; `ntp_version_string` tells the library's. */
+#define NTPCLOCK_VERSION_MAJOR 0
+#define NTPCLOCK_VERSION_MINOR 1
+#define NTPCLOCK_VERSION_PATCH 0
+#define NTPCLOCK_VERSION_STRING "0.1.0"
+/** The version as one number: 1.2.3 is 10203. */
+#define NTPCLOCK_VERSION_NUMBER \
+    (NTPCLOCK_VERSION_MAJOR * 10000 + NTPCLOCK_VERSION_MINOR * 100 + NTPCLOCK_VERSION_PATCH)
+
+/**
+ * `ntp_reading.flags`: the time comes from authenticated sources only.
+ */
+#define NTP_FLAG_AUTHENTICATED (1 << 0)
+
+/**
+ * `ntp_reading.flags`: the first model; the bound is honest, and will soon be much smaller.
+ */
+#define NTP_FLAG_PROVISIONAL (1 << 1)
+
+/**
+ * `ntp_reading.flags`: a correction is being slewed in, at up to 500 ppm.
+ */
+#define NTP_FLAG_SLEWING (1 << 2)
+
+/**
+ * `ntp_reading.flags`: the sources smear a leap second.
+ */
+#define NTP_FLAG_SMEARED (1 << 3)
+
+/**
+ * `ntp_reading.flags`: a leap second is announced.
+ */
+#define NTP_FLAG_LEAP_PENDING (1 << 4)
+
+/**
+ * `ntp_reading.tai_minus_utc` when it is not known: INT16_MIN.
+ */
+#define NTPCLOCK_TAI_UNKNOWN INT16_MIN
+
+/**
+ * Room for an entry of a server list and its NUL.
+ */
+#define NTPCLOCK_NAME_SIZE 272
+
+/**
+ * Room for an address with a port and its NUL.
+ */
+#define NTPCLOCK_ADDRESS_SIZE 64
+
+/**
+ * Room for a source's last fault and its NUL.
+ */
+#define NTPCLOCK_FAULT_SIZE 256
+
+/**
+ * What a call came to. Zero is success, every failure is negative.
+ *
+ * Numbers are never reused and never change their meaning: -1 to -19 are the caller's mistake, the
+ * same call will fail again; -20 to -39 mean not now, the same call may succeed later; from -40 on the
+ * system or the library itself is at fault. Expect numbers that this header does not list: a newer
+ * library may have found a new way to fail.
+ */
+typedef enum {
+    /**
+     * The call did what it says.
+     */
+    NTP_OK = 0,
+    /**
+     * A pointer is NULL, a string is over-long or not UTF-8, or a value makes no sense.
+     */
+    NTP_ERR_INVALID_ARGUMENT = -1,
+    /**
+     * An entry of a server list does not follow the grammar.
+     */
+    NTP_ERR_INVALID_SERVER = -2,
+    /**
+     * No server is named, neither in the call nor in the environment.
+     */
+    NTP_ERR_NO_SERVERS = -3,
+    /**
+     * The thing asked for is not part of this build.
+     */
+    NTP_ERR_UNSUPPORTED = -4,
+    /**
+     * The process-wide clock already runs with another server list.
+     */
+    NTP_ERR_ALREADY_RUNNING = -5,
+    /**
+     * The clock was never started, or is stopped already.
+     */
+    NTP_ERR_NOT_RUNNING = -6,
+    /**
+     * No synchronised time is to be had.
+     */
+    NTP_ERR_NOT_SYNCHRONIZED = -20,
+    /**
+     * The time ran out.
+     */
+    NTP_ERR_TIMEOUT = -21,
+    /**
+     * The clock was stopped while the call waited.
+     */
+    NTP_ERR_STOPPED = -22,
+    /**
+     * A host name has no address.
+     */
+    NTP_ERR_RESOLVE = -23,
+    /**
+     * A server's reply could not be used.
+     */
+    NTP_ERR_BAD_REPLY = -24,
+    /**
+     * The operating system refused something.
+     */
+    NTP_ERR_SYSTEM = -40,
+    /**
+     * A bug in ntpclock.
+     */
+    NTP_ERR_INTERNAL = -41,
+} ntp_result;
+
+/**
+ * How far a clock's interval can be trusted.
+ */
+typedef enum {
+    /**
+     * Never synchronised (the reading is the system clock's), or the bound has passed its cap.
+     */
+    NTP_STATE_UNSYNCHRONIZED = 0,
+    /**
+     * Exchanges are fresh and enough sources agree.
+     */
+    NTP_STATE_SYNCHRONIZED = 1,
+    /**
+     * No fresh exchange, or no agreement, or a forked child: the interval is valid and growing.
+     */
+    NTP_STATE_HOLDOVER = 2,
+    /**
+     * Suspend, migration or a counter fault: not to be trusted until judged anew.
+     */
+    NTP_STATE_DISRUPTED = 3,
+} ntp_state;
+
+/**
+ * What selection thinks of a source.
+ */
+typedef enum {
+    /**
+     * It has not answered yet, or no longer answers.
+     */
+    NTP_SELECTION_UNREACHABLE = 0,
+    /**
+     * Its interval holds the agreed one: it tells the truth.
+     */
+    NTP_SELECTION_TRUECHIMER = 1,
+    /**
+     * Its interval misses what the others agree on: it lies.
+     */
+    NTP_SELECTION_FALSETICKER = 2,
+    /**
+     * It answers, but says itself that its time is no good, or denies service.
+     */
+    NTP_SELECTION_UNUSABLE = 3,
+    /**
+     * Another name for a source that is counted already.
+     */
+    NTP_SELECTION_DUPLICATE = 4,
+    /**
+     * It answers, but no agreement has been found.
+     */
+    NTP_SELECTION_CANDIDATE = 5,
+} ntp_selection;
+
+/**
+ * The leap indicator (RFC 5905), as found in the `leap` members.
+ */
+typedef enum {
+    /**
+     * No leap second is announced.
+     */
+    NTP_LEAP_NONE = 0,
+    /**
+     * The last minute of the month has 61 seconds.
+     */
+    NTP_LEAP_INSERT = 1,
+    /**
+     * The last minute of the month has 59 seconds.
+     */
+    NTP_LEAP_DELETE = 2,
+    /**
+     * Not synchronised: nothing is known.
+     */
+    NTP_LEAP_UNKNOWN = 3,
+} ntp_leap;
+
+/**
+ * A running clock. Any number of threads may use it, until it is freed.
+ */
+typedef struct ntp_clock ntp_clock;
+
+/**
+ * How a clock behaves: its servers, and what is assumed of them and of the oscillator.
+ */
+typedef struct ntp_config ntp_config;
+
+/**
+ * A running server: it answers NTP clients until it is freed.
+ */
+typedef struct ntp_server ntp_server;
+
+/**
+ * Where a server listens, and whose time it serves.
+ */
+typedef struct ntp_server_config ntp_server_config;
+
+/**
+ * One reading of a clock: the time, and the interval that holds UTC. 64 bytes, frozen.
+ */
+typedef struct {
+    /**
+     * UTC, nanoseconds since 1970-01-01T00:00:00Z, POSIX counting (no leap seconds).
+     */
+    int64_t unix_ns;
+    /**
+     * UTC is not before this; INT64_MIN when unknown. Never above `unix_ns`.
+     */
+    int64_t earliest_ns;
+    /**
+     * UTC is not after this; INT64_MAX when unknown. Never below `unix_ns`.
+     */
+    int64_t latest_ns;
+    /**
+     * The raw counter as nanoseconds at its nominal rate; one origin per boot, the same in every process.
+     */
+    int64_t raw_ns;
+    /**
+     * Nanoseconds since the newest exchange that counted; INT64_MAX before the first.
+     */
+    int64_t age_ns;
+    /**
+     * Numbers the stretches between steps: within one, readings never run backwards. 0 before the first
+     * synchronisation.
+     */
+    uint32_t epoch;
+    /**
+     * How far the interval can be trusted.
+     */
+    ntp_state state;
+    /**
+     * What else is to be known: `NTP_FLAG_...`.
+     */
+    uint32_t flags;
+    /**
+     * What the sources announce for the end of the month: `NTP_LEAP_...`.
+     */
+    uint8_t leap;
+    /**
+     * Zero.
+     */
+    uint8_t reserved;
+    /**
+     * TAI minus UTC in seconds, or `NTPCLOCK_TAI_UNKNOWN`.
+     */
+    int16_t tai_minus_utc;
+    /**
+     * Zero.
+     */
+    uint8_t reserved_tail[8];
+} ntp_reading;
+
+/**
+ * The state of a whole clock in numbers. Grows at its end: pass its size.
+ */
+typedef struct {
+    /**
+     * As a reader would have seen it when the report was made.
+     */
+    ntp_state state;
+    /**
+     * The epoch of the published model; 0 before the first synchronisation.
+     */
+    uint32_t epoch;
+    /**
+     * Steps since the start: epochs begun after the first.
+     */
+    uint32_t steps;
+    /**
+     * Sources configured, usable pool members included, duplicates counted once.
+     */
+    uint32_t configured;
+    /**
+     * Sources that answer (reach register not zero).
+     */
+    uint32_t answering;
+    /**
+     * Sources whose interval touches the agreed one.
+     */
+    uint32_t agreeing;
+    /**
+     * Sources assumed to lie at most.
+     */
+    uint32_t fault_limit;
+    /**
+     * 1 if more than `fault_limit` sources lie: the interval then rests on a strict majority only.
+     */
+    uint8_t faults_exceeded;
+    /**
+     * One below the stratum of the source that is followed most, or 16.
+     */
+    uint8_t stratum;
+    /**
+     * The announced leap second: `NTP_LEAP_...`.
+     */
+    uint8_t leap;
+    /**
+     * Zero.
+     */
+    uint8_t reserved;
+    /**
+     * Frequency of UTC against the raw counter, parts per 10^9; positive: UTC gains.
+     */
+    double frequency_ppb;
+    /**
+     * The error bound when the report was made, ns; INT64_MAX when unknown.
+     */
+    int64_t bound_ns;
+    /**
+     * Round trip to the root of the source that is followed most, ns.
+     */
+    int64_t root_delay_ns;
+    /**
+     * What a client of ours must allow for beside half the root delay, ns.
+     */
+    int64_t root_dispersion_ns;
+    /**
+     * UTC of the newest exchange that counted, ns since 1970; 0 before the first.
+     */
+    int64_t reference_time_ns;
+    /**
+     * Exchanges that counted, since the start.
+     */
+    uint64_t exchanges;
+    /**
+     * Replies refused, since the start.
+     */
+    uint64_t rejected;
+    /**
+     * Reference id as RFC 5905 defines it for the next stratum.
+     */
+    uint32_t reference_id;
+    /**
+     * Zero.
+     */
+    uint32_t reserved_tail;
+} ntp_report;
+
+/**
+ * One source as the clock sees it. Grows at its end: pass its size.
+ */
+typedef struct {
+    /**
+     * What selection thinks of it.
+     */
+    ntp_selection selection;
+    /**
+     * Its reference id.
+     */
+    uint32_t reference_id;
+    /**
+     * Of the last eight polls, which were answered; the newest is bit 0.
+     */
+    uint8_t reach;
+    /**
+     * The poll interval is 2^this seconds.
+     */
+    int8_t poll_exponent;
+    /**
+     * Distance from a reference clock; 0 before the first reply.
+     */
+    uint8_t stratum;
+    /**
+     * Its leap indicator: `NTP_LEAP_...`.
+     */
+    uint8_t leap;
+    /**
+     * Times it contradicted itself and was begun anew.
+     */
+    uint32_t restarts;
+    /**
+     * Its time minus ours, ns: add it to our reading to get the source's.
+     */
+    int64_t offset_ns;
+    /**
+     * Round trip of the newest exchange, ns.
+     */
+    int64_t delay_ns;
+    /**
+     * Spread of its recent offsets (RFC 5905's jitter), ns.
+     */
+    int64_t jitter_ns;
+    /**
+     * Half the width of its correctness interval now, ns; INT64_MAX when it has none.
+     */
+    int64_t bound_ns;
+    /**
+     * The round trip to its own root that it claims, ns.
+     */
+    int64_t root_delay_ns;
+    /**
+     * The root dispersion it claims, ns.
+     */
+    int64_t root_dispersion_ns;
+    /**
+     * Nanoseconds since its newest exchange that counted; INT64_MAX before the first.
+     */
+    int64_t age_ns;
+    /**
+     * Exchanges that counted.
+     */
+    uint64_t exchanges;
+    /**
+     * Replies refused.
+     */
+    uint64_t rejected;
+    /**
+     * The entry of the server list it comes from, UTF-8.
+     */
+    char name[NTPCLOCK_NAME_SIZE];
+    /**
+     * Its address and port; empty until resolved.
+     */
+    char address[NTPCLOCK_ADDRESS_SIZE];
+    /**
+     * Its last fault, UTF-8; empty if it has had none since it last answered well.
+     */
+    char fault[NTPCLOCK_FAULT_SIZE];
+} ntp_source_info;
+
+/**
+ * What one exchange with a server told. Grows at its end: pass its size.
+ */
+typedef struct {
+    /**
+     * UTC minus the system clock: add it to the system clock, ns.
+     */
+    int64_t offset_ns;
+    /**
+     * The offset is within ± this if the server's own root distance is true, ns.
+     */
+    int64_t bound_ns;
+    /**
+     * Round trip less the server's time in between, ns.
+     */
+    int64_t delay_ns;
+    /**
+     * The server's UTC when the reply arrived, ns since 1970.
+     */
+    int64_t unix_ns;
+    /**
+     * The server's round trip to its root, ns.
+     */
+    int64_t root_delay_ns;
+    /**
+     * The server's root dispersion, ns.
+     */
+    int64_t root_dispersion_ns;
+    /**
+     * When the server's clock was last set, ns since 1970; 0 if it does not say.
+     */
+    int64_t reference_time_ns;
+    /**
+     * The server's reference id.
+     */
+    uint32_t reference_id;
+    /**
+     * Distance from a reference clock.
+     */
+    uint8_t stratum;
+    /**
+     * NTP version of the reply.
+     */
+    uint8_t version;
+    /**
+     * The server's leap indicator: `NTP_LEAP_...`.
+     */
+    uint8_t leap;
+    /**
+     * The server's precision as an exponent of 2, in seconds.
+     */
+    int8_t precision;
+    /**
+     * 1 if the kernel stamped the arrival.
+     */
+    uint8_t kernel_timestamp;
+    /**
+     * Zero.
+     */
+    uint8_t reserved[7];
+    /**
+     * The address that answered, with its port.
+     */
+    char address[NTPCLOCK_ADDRESS_SIZE];
+} ntp_query_result;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Starts the process-wide clock with a comma-separated list of servers: `host`, `host:port`,
+ * `[v6]:port`, `pool:host` (up to 4 sources from one name), each optionally followed by ` nts`.
+ *
+ * NULL takes the list from the environment variable NTPCLOCK_SERVERS. Returns before anything was heard
+ * from the network, and blocks on none: `ntp_wait` waits for the time. Starts are counted: the same list
+ * again is harmless, and the last `ntp_stop` ends the clock. Any thread may call this at any time.
+ *
+ * Returns `NTP_ERR_INVALID_SERVER` or `NTP_ERR_INVALID_ARGUMENT` when the list does not follow the
+ * grammar, `NTP_ERR_NO_SERVERS` when there is none, `NTP_ERR_ALREADY_RUNNING` while the clock runs with
+ * another list, and `NTP_ERR_SYSTEM` when the thread cannot be made.
+ *
+ * Contract:
+ *
+ * - `servers` is NULL or a NUL-terminated string that does not change during the call.
+ */
+ntp_result ntp_start(const char *servers);
+
+/**
+ * Waits until the process-wide clock is synchronised: up to `timeout_ms` milliseconds, for ever if that
+ * is negative.
+ *
+ * Any number of threads may wait. Returns `NTP_ERR_TIMEOUT` when the time ran out (`ntp_last_error` then
+ * names each source and its last fault), `NTP_ERR_NOT_RUNNING` when the clock is not started, and
+ * `NTP_ERR_STOPPED` when it was stopped meanwhile.
+ */
+ntp_result ntp_wait(int64_t timeout_ms);
+
+/**
+ * Reads the process-wide clock: UTC in nanoseconds since 1970-01-01T00:00:00Z, POSIX counting.
+ *
+ * Before the first synchronisation this is the system clock's time, afterwards the model's, also after
+ * `ntp_stop`. Any number of threads may call this at the same time. Takes no lock, makes no system call,
+ * and never fails.
+ */
+int64_t ntp_now(void);
+
+/**
+ * UTC minus the system clock at the call, in nanoseconds: add it to the system clock to get UTC.
+ *
+ * 0 before the first synchronisation. Any number of threads may call this at the same time; it never
+ * fails.
+ */
+int64_t ntp_offset(void);
+
+/**
+ * How far `ntp_now` can be off, in nanoseconds: UTC lies in now ± this. INT64_MAX when unknown.
+ *
+ * Any number of threads may call this at the same time; it takes no lock and never fails. Time and bound
+ * of one moment together come from `ntp_clock_now`.
+ */
+int64_t ntp_error_bound(void);
+
+/**
+ * How far the process-wide clock can be trusted now.
+ *
+ * Any number of threads may call this at the same time; it takes no lock and never fails.
+ */
+ntp_state ntp_status(void);
+
+/**
+ * Undoes one `ntp_start`; the last one stops the thread. Harmless without a start.
+ *
+ * Any thread may call this at any time. Threads that wait get `NTP_ERR_STOPPED`; reading goes on, in
+ * holdover.
+ */
+void ntp_stop(void);
+
+/**
+ * Makes a configuration: no servers yet, and the documented defaults. Free it with `ntp_config_free`.
+ *
+ * One thread at a time may use it. Never returns NULL, unless a bug in ntpclock keeps it from being made.
+ */
+ntp_config *ntp_config_new(void);
+
+/**
+ * Frees a configuration. Clocks started with it go on. NULL is harmless.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and is not used again.
+ */
+void ntp_config_free(ntp_config *config);
+
+/**
+ * Adds the servers of a comma-separated list, as in `ntp_start`; all of them or, on failure, none.
+ *
+ * Returns `NTP_ERR_INVALID_SERVER` when an entry does not follow the grammar, `NTP_ERR_UNSUPPORTED` when
+ * it asks for what this build lacks, and `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, the text is
+ * over-long or not UTF-8, or there are more than 64 servers.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ * - `servers` is NULL or a NUL-terminated string that does not change during the call.
+ */
+ntp_result ntp_config_add_servers(ntp_config *config, const char *servers);
+
+/**
+ * Sets the shortest and longest poll interval, as exponents of 2 in seconds. Default 4 and 10 (16 s, 17 min).
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` unless 0 <= `min_exponent` <= `max_exponent` <= 17.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_poll(ntp_config *config, int32_t min_exponent, int32_t max_exponent);
+
+/**
+ * Sets how many sources may lie about the time. Default: (n-1)/3 of n, rounded down.
+ *
+ * Never more than (n-1)/2 is assumed, whatever is set. Returns `NTP_ERR_INVALID_ARGUMENT` if `sources` is
+ * negative.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_fault_limit(ntp_config *config, int32_t sources);
+
+/**
+ * Sets the fewest sources that must agree before the clock counts as synchronised. Default 1.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` unless 1 <= `sources` <= 64.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_min_agreeing(ntp_config *config, int32_t sources);
+
+/**
+ * Sets the largest correction that is slewed; larger ones step and start a new epoch. Default 100 ms.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` unless `threshold_ns` is from 0 to one hour.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_step_threshold(ntp_config *config, int64_t threshold_ns);
+
+/**
+ * Sets the error bound above which the clock counts as unsynchronised. Default 1 s.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` unless `cap_ns` is above 0 and up to one day.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_bound_cap(ntp_config *config, int64_t cap_ns);
+
+/**
+ * Sets the largest frequency error of the raw counter against UTC, in parts per million. Default 200.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` unless 0 < `ppm` <= 1000.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_frequency_limit(ntp_config *config, double ppm);
+
+/**
+ * Starts a clock of one's own, with its own thread and sources; `clock` gets the handle.
+ *
+ * Returns before anything was heard from the network, and blocks on none: `ntp_clock_wait` waits for the
+ * time. The configuration is copied. Free the clock with `ntp_clock_free`.
+ *
+ * Returns `NTP_ERR_NO_SERVERS` when `config` names none, `NTP_ERR_SYSTEM` when the thread cannot be made,
+ * and `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL; `clock`, where it is not NULL, is then set to NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread changes it meanwhile.
+ * - `clock` is NULL, or points to a pointer that no other thread uses meanwhile.
+ */
+ntp_result ntp_clock_start(const ntp_config *config, ntp_clock **clock);
+
+/**
+ * Stops a clock and frees it; its thread has ended when this returns. NULL is harmless, and does not mean
+ * the process-wide clock here.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start`, is not freed, and no thread uses it now or later.
+ */
+void ntp_clock_free(ntp_clock *clock);
+
+/**
+ * Reads `clock`: the synchronised time and the interval that holds UTC.
+ *
+ * A NULL `clock` is the process-wide one. Any number of threads may read one clock at the same time.
+ * Takes no lock and makes no system call.
+ *
+ * Returns `NTP_ERR_NOT_SYNCHRONIZED` when the interval means nothing; `reading` is filled all the same:
+ * with the system clock's time before the first synchronisation, with the last model's afterwards.
+ * Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `reading` is NULL.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ * - `reading` is NULL, or points to an `ntp_reading` that no other thread uses meanwhile.
+ */
+ntp_result ntp_clock_now(const ntp_clock *clock, ntp_reading *reading);
+
+/**
+ * UTC minus the system clock at the call, and how far that can be off, both in nanoseconds: add
+ * `offset_ns` to the system clock to get UTC; the true offset lies within ± `bound_ns`.
+ *
+ * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time.
+ *
+ * Returns `NTP_ERR_NOT_SYNCHRONIZED` when the bound is unknown; both numbers are written all the same, the
+ * bound as INT64_MAX, and the offset as 0 before the first synchronisation. Returns
+ * `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if either out-pointer is NULL.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ * - `offset_ns` and `bound_ns` are NULL, or point to numbers that no other thread uses meanwhile.
+ */
+ntp_result ntp_clock_offset(const ntp_clock *clock, int64_t *offset_ns, int64_t *bound_ns);
+
+/**
+ * Waits until `clock` is synchronised and its error bound is at most `max_bound_ns`: up to `timeout_ms`
+ * milliseconds, for ever if that is negative. A `max_bound_ns` of 0 or less, or INT64_MAX, stands for any
+ * bound.
+ *
+ * A NULL `clock` is the process-wide one. Any number of threads may wait. Returns `NTP_ERR_TIMEOUT` when
+ * the time ran out (`ntp_last_error` then names each source and its last fault), `NTP_ERR_NOT_RUNNING`
+ * when the clock is not started, and `NTP_ERR_STOPPED` when it was stopped meanwhile.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed before this returns.
+ */
+ntp_result ntp_clock_wait(const ntp_clock *clock, int64_t max_bound_ns, int64_t timeout_ms);
+
+/**
+ * Tells the state of `clock` in numbers. Pass `sizeof(ntp_report)` as `size`.
+ *
+ * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. A library
+ * that knows more than the caller's header writes the members the caller knows; one that knows less sets
+ * the rest to zero.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `report` is NULL or `size` makes no sense.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ * - `report` is NULL, or points to `size` bytes that no other thread uses meanwhile.
+ */
+ntp_result ntp_clock_report(const ntp_clock *clock, ntp_report *report, size_t size);
+
+/**
+ * Lists the sources of `clock`. Pass `sizeof(ntp_source_info)` as `element_size`, and in `capacity` how many
+ * elements `sources` has room for; `count` gets how many sources there are.
+ *
+ * Where there are more than `capacity`, the first `capacity` are written; with a `capacity` of 0, `sources`
+ * may be NULL. A NULL `clock` is the process-wide one. Any number of threads may call this at the same
+ * time. Sizes are understood as in `ntp_clock_report`.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `count` is NULL, if `sources` is NULL with a
+ * `capacity` above 0, or if a size makes no sense.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ * - `sources` is NULL, or points to `capacity` elements of `element_size` bytes that no other thread uses
+ *   meanwhile.
+ * - `count` is NULL, or points to a number that no other thread uses meanwhile.
+ */
+ntp_result ntp_clock_sources(const ntp_clock *clock,
+                             ntp_source_info *sources,
+                             size_t element_size,
+                             size_t capacity,
+                             size_t *count);
+
+/**
+ * Asks one server once: no thread, no clock, nothing kept. Pass `sizeof(ntp_query_result)` as `size`.
+ *
+ * `server` is one entry of a list as in `ntp_start`; of a pool the first address is asked. Blocks up to
+ * `timeout_ms` milliseconds, for ever if that is negative: an answer may get lost. Any number of threads
+ * may ask at the same time. Sizes are understood as in `ntp_clock_report`.
+ *
+ * Returns `NTP_ERR_INVALID_SERVER`, `NTP_ERR_RESOLVE`, `NTP_ERR_TIMEOUT`, `NTP_ERR_BAD_REPLY` or
+ * `NTP_ERR_SYSTEM` for what the names say; and `NTP_ERR_INVALID_ARGUMENT` if a pointer is NULL, `server` is
+ * over-long or not UTF-8, or `size` makes no sense. `result` is written on success only.
+ *
+ * Contract:
+ *
+ * - `server` is NULL or a NUL-terminated string that does not change during the call.
+ * - `result` is NULL, or points to `size` bytes that no other thread uses meanwhile.
+ */
+ntp_result ntp_query(const char *server, int64_t timeout_ms, ntp_query_result *result, size_t size);
+
+/**
+ * Makes a server's configuration: it listens nowhere yet, and serves the clock it is started with. Free it
+ * with `ntp_server_config_free`.
+ *
+ * One thread at a time may use it. Never returns NULL, unless a bug in ntpclock keeps it from being made.
+ */
+ntp_server_config *ntp_server_config_new(void);
+
+/**
+ * Frees a server's configuration. Servers started with it go on. NULL is harmless.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and is not used again.
+ */
+void ntp_server_config_free(ntp_server_config *config);
+
+/**
+ * Adds an address to listen on: `address`, `address:port` or `[v6]:port`. Port 0 picks a free one, which
+ * `ntp_server_port` tells.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if `address` is no literal address, or a pointer is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+ *   meanwhile.
+ * - `address` is NULL or a NUL-terminated string that does not change during the call.
+ */
+ntp_result ntp_server_config_add_listen(ntp_server_config *config, const char *address);
+
+/**
+ * Serves the system clock as `stratum` with this root dispersion, in nanoseconds, without any upstream: for
+ * islands and demonstrations. The dispersion is the caller's claim.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` unless 1 <= `stratum` <= 15 and 0 <= `root_dispersion_ns` < 16 s.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+ *   meanwhile.
+ */
+ntp_result ntp_server_config_set_local(ntp_server_config *config,
+                                       int32_t stratum,
+                                       int64_t root_dispersion_ns);
+
+/**
+ * Starts to answer NTP clients with the time of `clock`; `server` gets the handle.
+ *
+ * A NULL `clock` is the process-wide one. The configuration is copied. Free the server with
+ * `ntp_server_free`; its clock may be freed before, and then serves on in holdover.
+ *
+ * Returns `NTP_ERR_SYSTEM` when an address cannot be bound or a thread cannot be made, and
+ * `NTP_ERR_INVALID_ARGUMENT` when `config` names no address, or it or `server` is NULL; `server`, where it
+ * is not NULL, is then set to NULL.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed before this returns.
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread changes it
+ *   meanwhile.
+ * - `server` is NULL, or points to a pointer that no other thread uses meanwhile.
+ */
+ntp_result ntp_server_start(const ntp_clock *clock, const ntp_server_config *config, ntp_server **server);
+
+/**
+ * Stops a server and frees it; its threads have ended when this returns. NULL is harmless.
+ *
+ * Contract:
+ *
+ * - `server` is NULL, or came from `ntp_server_start`, is not freed, and no thread uses it now or later.
+ */
+void ntp_server_free(ntp_server *server);
+
+/**
+ * Tells the port of a server's address number `index`, counted from 0 in the order of
+ * `ntp_server_config_add_listen`: for addresses whose port was picked.
+ *
+ * Any number of threads may ask at the same time. Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if
+ * a pointer is NULL or there is no such address.
+ *
+ * Contract:
+ *
+ * - `server` is NULL, or came from `ntp_server_start` and is not freed.
+ * - `port` is NULL, or points to a number that no other thread uses meanwhile.
+ */
+ntp_result ntp_server_port(const ntp_server *server, size_t index, uint16_t *port);
+
+/**
+ * Says what a result means, in general; `ntp_last_error` says what happened to this call.
+ *
+ * The text is static. Any number may be asked for; those this library does not know get a text that
+ * says so. Any thread may call this at any time; it never fails.
+ */
+const char *ntp_result_message(int32_t result);
+
+/**
+ * Says what went wrong in the last call of this thread that failed: one sentence that names the thing
+ * and the numbers. Empty if none has failed yet; a call that succeeds leaves it alone.
+ *
+ * The text is the calling thread's own and stays valid until its next failing call, or its end.
+ */
+const char *ntp_last_error(void);
+
+/**
+ * Names a state as the documentation does: "SYNCHRONIZED" for `NTP_STATE_SYNCHRONIZED`.
+ *
+ * The text is static. Any number may be asked for; "UNKNOWN" names those that are no state. Any thread
+ * may call this at any time; it never fails.
+ */
+const char *ntp_state_name(int32_t state);
+
+/**
+ * Names what selection thinks of a source: "truechimer" for `NTP_SELECTION_TRUECHIMER`.
+ *
+ * The text is static. Any number may be asked for; "unknown" names those that are none. Any thread may
+ * call this at any time; it never fails.
+ */
+const char *ntp_selection_name(int32_t selection);
+
+/**
+ * The version of the library that is running, as "0.1.0": compare `NTPCLOCK_VERSION_STRING`, the version
+ * of the header a program was compiled with. The text is static.
+ */
+const char *ntp_version_string(void);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* NTPCLOCK_H */

@@ -1,0 +1,279 @@
+//! Clocks behind handles, and the process-wide one behind NULL.
+
+use std::time::Duration;
+
+use super::config::ntp_config;
+use super::result::ntp_result;
+use super::values::{check_size, hand_over, ntp_reading, ntp_report, ntp_source_info};
+use super::{boundary, guarded, not_null};
+use crate::clock::{Clock, Offset, process};
+use crate::error::Error;
+use crate::reading::Reading;
+use crate::status::{Report, SourceInfo, State};
+
+/// A running clock. Any number of threads may use it, until it is freed.
+pub struct ntp_clock(pub(super) Clock);
+
+// What the line above promises to C.
+const _: fn() = || {
+    fn shared_by_threads<T: Send + Sync>() {}
+    shared_by_threads::<ntp_clock>();
+};
+
+/// The clock that C means.
+enum Meant<'a> {
+    ProcessWide,
+    Own(&'a Clock),
+}
+
+impl<'a> Meant<'a> {
+    /// # Safety
+    ///
+    /// `clock` is NULL, or came from `ntp_clock_start` and is not freed during `'a`.
+    unsafe fn by(clock: *const ntp_clock) -> Self {
+        // SAFETY: NULL or live by contract; nothing needs a clock exclusively before `ntp_clock_free`.
+        unsafe { clock.as_ref::<'a>() }.map_or(Self::ProcessWide, |clock| Self::Own(&clock.0))
+    }
+
+    fn now(&self) -> Reading {
+        match self {
+            Self::ProcessWide => process::now(),
+            Self::Own(clock) => clock.now(),
+        }
+    }
+
+    fn offset(&self) -> Offset {
+        match self {
+            Self::ProcessWide => process::offset(),
+            Self::Own(clock) => clock.offset(),
+        }
+    }
+
+    fn wait(&self, max_bound: Option<Duration>, timeout: Option<Duration>) -> Result<(), Error> {
+        match self {
+            Self::ProcessWide => process::wait(max_bound, timeout),
+            Self::Own(clock) => clock.wait(max_bound, timeout),
+        }
+    }
+
+    fn report(&self) -> Report {
+        match self {
+            Self::ProcessWide => process::report(),
+            Self::Own(clock) => clock.report(),
+        }
+    }
+
+    fn sources(&self) -> Vec<SourceInfo> {
+        match self {
+            Self::ProcessWide => process::sources(),
+            Self::Own(clock) => clock.sources(),
+        }
+    }
+}
+
+/// A timeout in milliseconds as C passes it: negative is for ever.
+pub(super) fn timeout(timeout_ms: i64) -> Option<Duration> {
+    u64::try_from(timeout_ms).ok().map(Duration::from_millis)
+}
+
+/// Turns a state in which the interval means nothing into the error that says so.
+fn usable(state: State) -> Result<(), Error> {
+    if state.is_usable() { Ok(()) } else { Err(Error::NotSynchronized(state)) }
+}
+
+/// Starts a clock of one's own, with its own thread and sources; `clock` gets the handle.
+///
+/// Returns before anything was heard from the network, and blocks on none: `ntp_clock_wait` waits for the
+/// time. The configuration is copied. Free the clock with `ntp_clock_free`.
+///
+/// Returns `NTP_ERR_NO_SERVERS` when `config` names none, `NTP_ERR_SYSTEM` when the thread cannot be made,
+/// and `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL; `clock`, where it is not NULL, is then set to NULL.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread changes it meanwhile.
+/// - `clock` is NULL, or points to a pointer that no other thread uses meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_clock_start(config: *const ntp_config, clock: *mut *mut ntp_clock) -> ntp_result {
+    boundary(|| {
+        not_null("clock", clock)?;
+        // SAFETY: not NULL, so by contract writable and ours alone for this call.
+        unsafe { clock.write(std::ptr::null_mut()) };
+        // SAFETY: NULL or live and unchanging for this call, by contract.
+        let config = unsafe { config.as_ref() }.ok_or_else(|| Error::argument("config", "is NULL"))?;
+        let started = Box::new(ntp_clock(Clock::start(config.0.clone())?));
+        // SAFETY: as above.
+        unsafe { clock.write(Box::into_raw(started)) };
+        Ok(())
+    })
+}
+
+/// Stops a clock and frees it; its thread has ended when this returns. NULL is harmless, and does not mean
+/// the process-wide clock here.
+///
+/// # Safety
+///
+/// - `clock` is NULL, or came from `ntp_clock_start`, is not freed, and no thread uses it now or later.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_clock_free(clock: *mut ntp_clock) {
+    let _ = guarded(|| {
+        if !clock.is_null() {
+            // SAFETY: from `Box::into_raw` in `ntp_clock_start`, and by contract given back only once.
+            drop(unsafe { Box::from_raw(clock) });
+        }
+    });
+}
+
+/// Reads `clock`: the synchronised time and the interval that holds UTC.
+///
+/// A NULL `clock` is the process-wide one. Any number of threads may read one clock at the same time.
+/// Takes no lock and makes no system call.
+///
+/// Returns `NTP_ERR_NOT_SYNCHRONIZED` when the interval means nothing; `reading` is filled all the same:
+/// with the system clock's time before the first synchronisation, with the last model's afterwards.
+/// Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `reading` is NULL.
+///
+/// # Safety
+///
+/// - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+/// - `reading` is NULL, or points to an `ntp_reading` that no other thread uses meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_clock_now(clock: *const ntp_clock, reading: *mut ntp_reading) -> ntp_result {
+    boundary(|| {
+        not_null("reading", reading)?;
+        // SAFETY: NULL or live for this call, by contract.
+        let now = unsafe { Meant::by(clock) }.now();
+        // SAFETY: not NULL, so by contract aligned, writable and ours alone for this call. `write` reads
+        // nothing, so the caller need not have initialised it.
+        unsafe { reading.write(now.into()) };
+        usable(now.state)
+    })
+}
+
+/// UTC minus the system clock at the call, and how far that can be off, both in nanoseconds: add
+/// `offset_ns` to the system clock to get UTC; the true offset lies within ± `bound_ns`.
+///
+/// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time.
+///
+/// Returns `NTP_ERR_NOT_SYNCHRONIZED` when the bound is unknown; both numbers are written all the same, the
+/// bound as INT64_MAX, and the offset as 0 before the first synchronisation. Returns
+/// `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if either out-pointer is NULL.
+///
+/// # Safety
+///
+/// - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+/// - `offset_ns` and `bound_ns` are NULL, or point to numbers that no other thread uses meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_clock_offset(
+    clock: *const ntp_clock,
+    offset_ns: *mut i64,
+    bound_ns: *mut i64,
+) -> ntp_result {
+    boundary(|| {
+        not_null("offset_ns", offset_ns)?;
+        not_null("bound_ns", bound_ns)?;
+        // SAFETY: NULL or live for this call, by contract.
+        let clock = unsafe { Meant::by(clock) };
+        let offset = clock.offset();
+        // SAFETY: not NULL, so by contract writable and ours alone for this call.
+        unsafe { offset_ns.write(offset.offset_ns) };
+        // SAFETY: the same.
+        unsafe { bound_ns.write(offset.bound_ns) };
+        if offset.bound_ns == i64::MAX { Err(Error::NotSynchronized(clock.now().state)) } else { Ok(()) }
+    })
+}
+
+/// Waits until `clock` is synchronised and its error bound is at most `max_bound_ns`: up to `timeout_ms`
+/// milliseconds, for ever if that is negative. A `max_bound_ns` of 0 or less, or INT64_MAX, stands for any
+/// bound.
+///
+/// A NULL `clock` is the process-wide one. Any number of threads may wait. Returns `NTP_ERR_TIMEOUT` when
+/// the time ran out (`ntp_last_error` then names each source and its last fault), `NTP_ERR_NOT_RUNNING`
+/// when the clock is not started, and `NTP_ERR_STOPPED` when it was stopped meanwhile.
+///
+/// # Safety
+///
+/// - `clock` is NULL, or came from `ntp_clock_start` and is not freed before this returns.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_clock_wait(clock: *const ntp_clock, max_bound_ns: i64, timeout_ms: i64) -> ntp_result {
+    boundary(|| {
+        let max_bound = match max_bound_ns {
+            ..=0 | i64::MAX => None,
+            ns => Some(Duration::from_nanos(ns.unsigned_abs())),
+        };
+        // SAFETY: NULL or live for this call, by contract.
+        unsafe { Meant::by(clock) }.wait(max_bound, timeout(timeout_ms))
+    })
+}
+
+/// Tells the state of `clock` in numbers. Pass `sizeof(ntp_report)` as `size`.
+///
+/// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. A library
+/// that knows more than the caller's header writes the members the caller knows; one that knows less sets
+/// the rest to zero.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `report` is NULL or `size` makes no sense.
+///
+/// # Safety
+///
+/// - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+/// - `report` is NULL, or points to `size` bytes that no other thread uses meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_clock_report(clock: *const ntp_clock, report: *mut ntp_report, size: usize) -> ntp_result {
+    boundary(|| {
+        not_null("report", report)?;
+        check_size::<ntp_report>("size", size)?;
+        // SAFETY: NULL or live for this call, by contract.
+        let told = unsafe { Meant::by(clock) }.report();
+        // SAFETY: not NULL, so by contract `size` bytes that are ours alone for this call.
+        unsafe { hand_over(&ntp_report::from(&told), report, size) };
+        Ok(())
+    })
+}
+
+/// Lists the sources of `clock`. Pass `sizeof(ntp_source_info)` as `element_size`, and in `capacity` how many
+/// elements `sources` has room for; `count` gets how many sources there are.
+///
+/// Where there are more than `capacity`, the first `capacity` are written; with a `capacity` of 0, `sources`
+/// may be NULL. A NULL `clock` is the process-wide one. Any number of threads may call this at the same
+/// time. Sizes are understood as in `ntp_clock_report`.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `count` is NULL, if `sources` is NULL with a
+/// `capacity` above 0, or if a size makes no sense.
+///
+/// # Safety
+///
+/// - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+/// - `sources` is NULL, or points to `capacity` elements of `element_size` bytes that no other thread uses
+///   meanwhile.
+/// - `count` is NULL, or points to a number that no other thread uses meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_clock_sources(
+    clock: *const ntp_clock,
+    sources: *mut ntp_source_info,
+    element_size: usize,
+    capacity: usize,
+    count: *mut usize,
+) -> ntp_result {
+    boundary(|| {
+        not_null("count", count)?;
+        check_size::<ntp_source_info>("element_size", element_size)?;
+        if capacity > 0 {
+            not_null("sources", sources)?;
+        }
+        if element_size.checked_mul(capacity).is_none_or(|bytes| bytes > isize::MAX as usize) {
+            return Err(Error::argument("capacity", format!("is {capacity}, more than memory can hold")));
+        }
+        // SAFETY: NULL or live for this call, by contract.
+        let listed = unsafe { Meant::by(clock) }.sources();
+        for (index, source) in listed.iter().take(capacity).enumerate() {
+            // SAFETY: `index` is below `capacity`, so this stays within the caller's array.
+            let element = unsafe { sources.byte_add(index * element_size) };
+            // SAFETY: an element of that array: `element_size` bytes that are ours alone for this call.
+            unsafe { hand_over(&ntp_source_info::from(source), element, element_size) };
+        }
+        // SAFETY: not NULL, so by contract writable and ours alone for this call.
+        unsafe { count.write(listed.len()) };
+        Ok(())
+    })
+}

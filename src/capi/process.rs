@@ -1,0 +1,100 @@
+//! The process-wide clock: the seven functions of a program that needs one line.
+
+use std::ffi::c_char;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::clock::timeout;
+use super::result::ntp_result;
+use super::text::{LIST_LIMIT, borrow_text};
+use super::values::ntp_state;
+use super::{boundary, guarded};
+use crate::clock::process;
+
+/// Starts the process-wide clock with a comma-separated list of servers: `host`, `host:port`,
+/// `[v6]:port`, `pool:host` (up to 4 sources from one name), each optionally followed by ` nts`.
+///
+/// NULL takes the list from the environment variable NTPCLOCK_SERVERS. Returns before anything was heard
+/// from the network, and blocks on none: `ntp_wait` waits for the time. Starts are counted: the same list
+/// again is harmless, and the last `ntp_stop` ends the clock. Any thread may call this at any time.
+///
+/// Returns `NTP_ERR_INVALID_SERVER` or `NTP_ERR_INVALID_ARGUMENT` when the list does not follow the
+/// grammar, `NTP_ERR_NO_SERVERS` when there is none, `NTP_ERR_ALREADY_RUNNING` while the clock runs with
+/// another list, and `NTP_ERR_SYSTEM` when the thread cannot be made.
+///
+/// # Safety
+///
+/// - `servers` is NULL or a NUL-terminated string that does not change during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_start(servers: *const c_char) -> ntp_result {
+    boundary(|| {
+        if servers.is_null() {
+            return process::start(None);
+        }
+        // SAFETY: a string by contract, and it is used during this call only.
+        let servers = unsafe { borrow_text("servers", servers, LIST_LIMIT) }?;
+        process::start(Some(servers))
+    })
+}
+
+/// Waits until the process-wide clock is synchronised: up to `timeout_ms` milliseconds, for ever if that
+/// is negative.
+///
+/// Any number of threads may wait. Returns `NTP_ERR_TIMEOUT` when the time ran out (`ntp_last_error` then
+/// names each source and its last fault), `NTP_ERR_NOT_RUNNING` when the clock is not started, and
+/// `NTP_ERR_STOPPED` when it was stopped meanwhile.
+#[unsafe(no_mangle)]
+pub extern "C" fn ntp_wait(timeout_ms: i64) -> ntp_result {
+    boundary(|| process::wait(None, timeout(timeout_ms)))
+}
+
+/// Reads the process-wide clock: UTC in nanoseconds since 1970-01-01T00:00:00Z, POSIX counting.
+///
+/// Before the first synchronisation this is the system clock's time, afterwards the model's, also after
+/// `ntp_stop`. Any number of threads may call this at the same time. Takes no lock, makes no system call,
+/// and never fails.
+#[unsafe(no_mangle)]
+pub extern "C" fn ntp_now() -> i64 {
+    guarded(|| process::now().unix_ns).unwrap_or_else(system_time)
+}
+
+/// UTC minus the system clock at the call, in nanoseconds: add it to the system clock to get UTC.
+///
+/// 0 before the first synchronisation. Any number of threads may call this at the same time; it never
+/// fails.
+#[unsafe(no_mangle)]
+pub extern "C" fn ntp_offset() -> i64 {
+    guarded(|| process::offset().offset_ns).unwrap_or(0)
+}
+
+/// How far `ntp_now` can be off, in nanoseconds: UTC lies in now ± this. INT64_MAX when unknown.
+///
+/// Any number of threads may call this at the same time; it takes no lock and never fails. Time and bound
+/// of one moment together come from `ntp_clock_now`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ntp_error_bound() -> i64 {
+    guarded(|| process::now().error_bound_ns()).unwrap_or(i64::MAX)
+}
+
+/// How far the process-wide clock can be trusted now.
+///
+/// Any number of threads may call this at the same time; it takes no lock and never fails.
+#[unsafe(no_mangle)]
+pub extern "C" fn ntp_status() -> ntp_state {
+    guarded(|| process::now().state.into()).unwrap_or(ntp_state::NTP_STATE_UNSYNCHRONIZED)
+}
+
+/// Undoes one `ntp_start`; the last one stops the thread. Harmless without a start.
+///
+/// Any thread may call this at any time. Threads that wait get `NTP_ERR_STOPPED`; reading goes on, in
+/// holdover.
+#[unsafe(no_mangle)]
+pub extern "C" fn ntp_stop() {
+    // A panic has nobody to be told: the function returns nothing.
+    let _ = guarded(process::stop);
+}
+
+/// The best that is left after a panic in `ntp_now`.
+fn system_time() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,114 @@
+// ntpclock.hpp against a server of its own: types, errors, ownership, and the time.
+
+#include <cstdlib>
+#include <iostream>
+#include <ntpclock.hpp>
+#include <string_view>
+#include <type_traits>
+
+using namespace std::chrono_literals;
+
+#define CHECK(condition) \
+    ((condition) ? void() : (std::cerr << __FILE__ << ":" << __LINE__ << ": " << #condition << '\n', std::exit(1)))
+
+namespace {
+
+// A Cpp17Clock: its time_point may be another clock's of the same epoch.
+static_assert(std::is_same_v<ntp::clock::duration, std::chrono::nanoseconds>);
+static_assert(std::is_same_v<ntp::clock::time_point::duration, ntp::clock::duration>);
+static_assert(std::is_same_v<ntp::clock::time_point::clock, std::chrono::system_clock>);
+static_assert(std::is_same_v<decltype(ntp::clock::now()), ntp::clock::time_point>);
+static_assert(!ntp::clock::is_steady && noexcept(ntp::clock::now()));
+#if __cplusplus >= 202002L && defined(__cpp_lib_chrono)
+static_assert(std::chrono::is_clock_v<ntp::clock>);
+#endif
+
+template <class Owner>
+constexpr bool moves_only = std::is_nothrow_move_constructible_v<Owner> && std::is_nothrow_move_assignable_v<Owner>
+    && !std::is_copy_constructible_v<Owner> && !std::is_copy_assignable_v<Owner>;
+static_assert(moves_only<ntp::client> && moves_only<ntp::config> && moves_only<ntp::session>);
+static_assert(moves_only<ntp::server> && moves_only<ntp::server_config>);
+
+template <class Call>
+void fails(ntp::errc code, std::string_view words, Call call) {
+    try {
+        call();
+    } catch (const ntp::error& error) {
+        CHECK(error.code() == code);
+        CHECK(error.code().category() == ntp::error_category());
+        if (std::string_view{error.what()}.find(words) == std::string_view::npos) {
+            std::cerr << error.what() << " does not speak of " << words << '\n';
+            std::exit(1);
+        }
+        return;
+    }
+    std::cerr << "no error was thrown, although " << words << '\n';
+    std::exit(1);
+}
+
+void errors() {
+    fails(ntp::errc::invalid_server, "`a:b`", [] { ntp::config{"a:b"}; });
+    fails(ntp::errc::invalid_argument, "20", [] { ntp::config{}.poll(20, 20); });
+    fails(ntp::errc::invalid_argument, "cap_ns", [] { ntp::config{}.bound_cap(-1ns); });
+    fails(ntp::errc::no_servers, "", [] { ntp::client{ntp::config{}}; });
+    fails(ntp::errc::invalid_argument, "", [] { ntp::server{ntp::server_config{}}; });
+    fails(ntp::errc::invalid_server, "", [] { static_cast<void>(ntp::query("127.0.0.1:0", 1s)); });
+    CHECK(std::error_code{ntp::errc::timeout} == std::errc::timed_out);
+    CHECK(std::error_code{ntp::errc::invalid_server} == std::errc::invalid_argument);
+    CHECK(ntp::error_category().message(NTP_ERR_TIMEOUT) == "the time ran out");
+    CHECK(std::string_view{ntp::version()} == NTPCLOCK_VERSION_STRING);
+    CHECK(std::string_view{ntp::name(ntp::state::holdover)} == "HOLDOVER");
+}
+
+void moved_from_owners_say_so() {
+    ntp::config config{"127.0.0.1:1"};
+    ntp::client first{config};
+    const ntp::client second = std::move(first);
+    CHECK(second.now().state() == ntp::state::unsynchronized);
+    CHECK(!second.now() && !second.now().error_bound() && !second.now().age());
+    CHECK(!second.wait_for(10ms) && ntp::last_error().find("127.0.0.1:1") != std::string::npos);
+    // A NULL handle would silently be the process-wide clock.
+    fails(ntp::errc::invalid_argument, "moved from", [&] { static_cast<void>(first.now()); });
+    const ntp::config taken = std::move(config);
+    fails(ntp::errc::invalid_argument, "moved from", [&] { config.fault_limit(1); });
+}
+
+template <class Clock>
+void tells_the_truth(const Clock& clock) {
+    CHECK(clock.wait_for(10s));
+    clock.wait(1s);
+    const ntp::reading reading = clock.now();
+    CHECK(reading && reading.state() == ntp::state::synchronized && reading.epoch() >= 1);
+    CHECK(reading.earliest() <= reading.time() && reading.time() <= reading.latest());
+    CHECK(reading.error_bound().value() < 1s && reading.age().value() < 60s);
+    CHECK(std::chrono::abs(reading.time() - std::chrono::system_clock::now()) < 1s);
+    const ntp::offset offset = clock.offset();
+    CHECK(std::chrono::abs(offset.value) <= offset.bound.value());
+    CHECK(clock.report().configured == 1);
+    const auto sources = clock.sources();
+    CHECK(sources.size() == 1 && sources[0].verdict() == ntp::selection::truechimer);
+    CHECK(sources[0].delay() >= 0ns && sources[0].bound());
+}
+
+}  // namespace
+
+int main() {
+    errors();
+    moved_from_owners_say_so();
+
+    const ntp::server server{ntp::server_config{}.listen("127.0.0.1:0").local(1, 1us)};
+    const std::string list = "127.0.0.1:" + std::to_string(server.port());
+    const ntp::query_result answer = ntp::query(list, 2s);
+    CHECK(std::chrono::abs(answer.offset()) <= answer.bound() && answer.stratum == 1);
+
+    tells_the_truth(ntp::client{ntp::config{list}.poll(0, 4)});
+    {
+        const ntp::session outer{list};
+        const ntp::session inner{list};
+        tells_the_truth(inner);
+        fails(ntp::errc::already_running, list, [] { ntp::session{"127.0.0.1:1"}; });
+    }
+    const auto apart = ntp::clock::now() - std::chrono::system_clock::now();
+    CHECK(std::chrono::abs(apart) < 1s);
+    CHECK(ntp_wait(0) == NTP_ERR_NOT_RUNNING);
+}

@@ -1,0 +1,156 @@
+//! The C library in the hands of C and C++ programs: the sources are in `tests/c`.
+
+#[path = "common/library.rs"]
+mod library;
+
+use std::path::Path;
+
+use library::{C_COMPILERS, C_FLAGS, CPP_COMPILERS, CPP_FLAGS, Link, both, build, command, root, run, scratch};
+
+/// C++17 and C++20 of the house's flags.
+fn cpp_flags(standard: &'static str) -> Vec<&'static str> {
+    [standard].into_iter().chain(CPP_FLAGS).collect()
+}
+
+/// Runs a program of `tests/c` as built by every C compiler.
+fn in_c(source: &str) {
+    for compiler in C_COMPILERS {
+        run(&mut program(&build(compiler, &C_FLAGS, source, Link::Shared)));
+    }
+}
+
+fn program(path: &Path) -> std::process::Command {
+    command(path.to_str().expect("paths here are UTF-8"))
+}
+
+/// Runs `path` under memcheck: no error, no leak.
+fn memcheck(path: &Path, arguments: &[&str]) {
+    run(command("valgrind")
+        .args([
+            "--quiet",
+            "--error-exitcode=9",
+            "--leak-check=full",
+            "--errors-for-leak-kinds=definite,indirect,possible",
+        ])
+        .arg(path)
+        .args(arguments));
+}
+
+#[test]
+fn nonsense_is_refused_by_name() {
+    in_c("tests/c/arguments.c");
+}
+
+#[test]
+fn the_process_wide_clock_takes_calls_in_any_order() {
+    in_c("tests/c/lifecycle.c");
+}
+
+#[test]
+fn the_last_error_belongs_to_its_thread() {
+    in_c("tests/c/errors.c");
+}
+
+#[test]
+fn a_clock_of_ones_own_follows_a_server_of_ones_own() {
+    in_c("tests/c/handles.c");
+}
+
+#[test]
+fn the_static_library_serves_as_well() {
+    run(&mut program(&build("gcc", &C_FLAGS, "tests/c/handles.c", Link::Static)));
+    run(&mut program(&build("g++", &cpp_flags("-std=c++17"), "tests/c/face.cpp", Link::Static)));
+}
+
+#[test]
+fn cpp_owns_throws_and_tells_the_time() {
+    for compiler in CPP_COMPILERS {
+        for standard in ["-std=c++17", "-std=c++20"] {
+            run(&mut program(&build(compiler, &cpp_flags(standard), "tests/c/face.cpp", Link::Shared)));
+        }
+    }
+}
+
+#[test]
+fn a_thousand_starts_and_stops_leave_nothing_behind() {
+    let cycles = build("gcc", &C_FLAGS, "tests/c/cycles.c", Link::Shared);
+    run(program(&cycles).arg("1000"));
+}
+
+#[test]
+fn memcheck_finds_nothing() {
+    memcheck(&build("gcc", &C_FLAGS, "tests/c/cycles.c", Link::Shared), &["1000"]);
+    for source in ["tests/c/arguments.c", "tests/c/errors.c", "tests/c/lifecycle.c"] {
+        memcheck(&build("gcc", &C_FLAGS, source, Link::Shared), &[]);
+    }
+}
+
+#[test]
+fn the_smallest_programs_print_the_time_and_the_sources() {
+    // Nobody listens there: they say so, and print all the same.
+    for now in [
+        build("gcc", &C_FLAGS, "bindings/c/now.c", Link::Shared),
+        build("clang++", &cpp_flags("-std=c++17"), "bindings/cpp/now.cpp", Link::Shared),
+    ] {
+        let output = program(&now).arg("127.0.0.1:1").output().expect("it was just built");
+        let text = both(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        for part in ["time    20", "offset  +0.000000 ms", "bound   unknown", "status  UNSYNCHRONIZED"] {
+            assert!(text.contains(part), "{part:?} is missing:\n{text}");
+        }
+        assert!(text.contains("unreachable  127.0.0.1:1 "), "{text}");
+
+        let output = program(&now).arg("127.0.0.1:x").output().expect("it was just built");
+        assert_eq!(output.status.code(), Some(2), "{}", both(&output));
+    }
+}
+
+#[test]
+fn an_installed_library_is_found_built_against_and_removed() {
+    // `install` builds nothing, so everything it installs is made here.
+    run(command("make").args(["lib", "command"]));
+    let stage = scratch("install");
+    let _ = std::fs::remove_dir_all(&stage);
+    let make = |verb| {
+        run(command("make")
+            .arg(verb)
+            .args(["PREFIX=/usr", "LIBDIR=/usr/lib/here"])
+            .arg(format!("DESTDIR={}", stage.display())))
+    };
+    make("install");
+
+    let library = stage.join("usr/lib/here");
+    let consumer = stage.join("consumer");
+    let flags = run(command("pkg-config")
+        .args(["--cflags", "--libs", "ntpclock"])
+        .env("PKG_CONFIG_PATH", library.join("pkgconfig"))
+        .env("PKG_CONFIG_SYSROOT_DIR", &stage));
+    run(command("gcc")
+        .args(C_FLAGS)
+        .args(["-pthread", "-o"])
+        .arg(&consumer)
+        .arg(root().join("tests/c/errors.c"))
+        .args(flags.split_whitespace()));
+    // Whatever the program was linked with, it runs with the installed library, found by its SONAME.
+    run(program(&consumer).env("LD_LIBRARY_PATH", &library));
+    run(program(&stage.join("usr/bin/ntpclock")).arg("--version"));
+
+    std::fs::remove_file(&consumer).expect("it was just built");
+    make("uninstall");
+    let left = run(command("find").arg(&stage).args(["-not", "-type", "d"]));
+    assert_eq!(left, "", "uninstall leaves files behind");
+}
+
+#[test]
+fn install_says_what_is_missing() {
+    let nowhere = scratch("no-such-build");
+    let output = command("make")
+        .arg("install")
+        .env("CARGO_TARGET_DIR", &nowhere)
+        .arg(format!("DESTDIR={}", nowhere.display()))
+        .output()
+        .expect("make is installed");
+    assert!(!output.status.success());
+    let text = both(&output);
+    assert!(text.contains("libntpclock.so is missing; run make first"), "{text}");
+}
