@@ -444,7 +444,7 @@ impl Synchronizer {
                 _ => 0,
             },
             delay_ns: newest.map_or(0, |newest| newest.delay.0),
-            jitter_ns: testimony.as_ref().map_or(0, |testimony| testimony.estimate.jitter.0),
+            jitter_ns: testimony.as_ref().map_or(0, |testimony| testimony.estimate.deviation.0),
             bound_ns: testimony.as_ref().map_or(i64::MAX, |testimony| testimony.offset.half_width().0),
             root_delay_ns: server.map_or(0, |server| server.root_delay.0),
             root_dispersion_ns: server.map_or(0, |server| server.root_dispersion.0),

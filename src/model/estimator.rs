@@ -1,17 +1,46 @@
-//! The likeliest offset and frequency: a weighted line through the exchanges of one source.
+//! The likeliest offset and frequency of one source: a bank of filters over shapes of jitter and rates of wander.
 //!
-//! Offset `y` of each exchange against its time `x`, weighted by how much longer its round trip was than
-//! the shortest: queueing only ever adds delay, and half of what it adds is the most it can move the offset
-//! (so `σ ∝ scale + excess / 2`). Frequency has a prior of zero with a standard deviation of `PRIOR`, so that a few
-//! exchanges close together do not invent one. Weighted least squares with a ridge (Tikhonov, 1963).
+//! The offset `o` drifts at a frequency that walks at random. An exchange with the midpoint `z` and a round trip
+//! that exceeds the path's base by `e` says that `o` lies within `z ± e/2`: the excess was queued on the way there or
+//! on the way back. If both ways queue alike, as Gamma(k, θ), then `(o - z)/(e/2)` has the density of a symmetric Beta(k, k) on
+//! [-1, 1]: uniform for exponential queueing, ever more bell-shaped for larger k. Each filter of the bank is a Gaussian
+//! belief about (o, frequency) that meets this density by its first two moments (assumed-density filtering).
+//!
+//! Nobody knows k or the oscillator's wander beforehand. So a filter runs for every pair of them, and the estimate is
+//! their mean, weighted by how well each has foreseen the exchanges so far, old ones forgotten
+//! (multiple-model estimation; Magill, IEEE Trans. Automatic Control 10, 1965). The longest quarter of the round trips
+//! has no say in that: outliers tell nothing about shapes.
+
+mod delays;
+mod kalman;
 
 use crate::units::{Counter, Nanos, Ppb};
+use delays::Delays;
+use kalman::{Belief, Likelihood};
 
-/// What the raw counter's frequency error typically is; crystals, ±30 ppm.
-const PRIOR: Ppb = Ppb::from_ppm(30.0);
+/// Shapes of queueing: k of the Gamma density, and ∞ for normal jitter; `norm` makes (1-u²)^(k-1) a density.
+const SHAPES: [Shape; 5] = [
+    Shape { k: 1.0, norm: 0.5 },
+    Shape { k: 2.0, norm: 0.75 },
+    Shape { k: 4.0, norm: 1.093_75 },
+    Shape { k: 12.0, norm: 1.933_9 },
+    Shape { k: f64::INFINITY, norm: 0.0 },
+];
 
-/// The least noise assumed of a timestamp.
-const GRAIN: Nanos = Nanos(200);
+/// Random walk of the frequency in ppb per √s: from a machine room's crystal to a busy virtual machine's counter.
+const WANDERS: [f64; 5] = [0.3, 1.5, 6.0, 25.0, 100.0];
+
+/// How long evidence counts, as its share after one exchange.
+const MEMORY: f64 = 0.985;
+
+/// What the frequency error of a raw counter typically is, ppb.
+const FREQUENCY_DEVIATION: f64 = 30_000.0;
+
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    k: f64,
+    norm: f64,
+}
 
 /// One exchange as the estimator sees it.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +56,8 @@ pub(crate) struct Estimate {
     pub(crate) at: Counter,
     pub(crate) offset: Nanos,
     pub(crate) frequency: Ppb,
-    /// Root mean square of the weighted residuals: a statistical figure, not a bound.
-    pub(crate) jitter: Nanos,
+    /// Standard deviation of the offset: a statistical figure, not a bound.
+    pub(crate) deviation: Nanos,
 }
 
 impl Estimate {
@@ -38,75 +67,92 @@ impl Estimate {
     }
 }
 
-/// The line through `samples` (oldest first); `None` without any.
-pub(crate) fn estimate(samples: &[Sample]) -> Option<Estimate> {
-    let newest = samples.last()?;
-    let shortest = samples.iter().map(|sample| sample.delay).min()?;
-    let mut excesses: Vec<f64> = samples.iter().map(|sample| (sample.delay - shortest).as_f64() / 2.0).collect();
-    excesses.sort_by(f64::total_cmp);
-    let scale = excesses[excesses.len() / 2] / 2.0 + GRAIN.as_f64();
-
-    // Relative to the newest: seconds and nanoseconds, which doubles hold exactly enough.
-    let point = |sample: &Sample| {
-        let sigma = scale + (sample.delay - shortest).as_f64() / 2.0;
-        let x = (sample.at - newest.at).as_f64() * 1e-9;
-        (x, (sample.offset - newest.offset).as_f64(), (scale / sigma).powi(2))
-    };
-    let (mut w, mut wx, mut wy, mut wxx, mut wxy) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    for (x, y, weight) in samples.iter().map(point) {
-        w += weight;
-        wx += weight * x;
-        wy += weight * y;
-        wxx += weight * x * x;
-        wxy += weight * x * y;
-    }
-    let (mean_x, mean_y) = (wx / w, wy / w);
-    let ridge = (scale / PRIOR.0).powi(2);
-    let slope = (wxy - wx * mean_y) / (wxx - wx * mean_x + ridge);
-    let residual = |(x, y, weight): (f64, f64, f64)| weight * (y - mean_y - slope * (x - mean_x)).powi(2);
-    let spread = (samples.iter().map(point).map(residual).sum::<f64>() / w).sqrt();
-    Some(Estimate {
-        at: newest.at,
-        offset: newest.offset + Nanos((mean_y - slope * mean_x).round() as i64),
-        frequency: Ppb(slope),
-        jitter: Nanos::from_f64_outward(spread.max(GRAIN.as_f64())),
-    })
+/// One filter, and the logarithm of its weight.
+#[derive(Clone, Copy, Debug)]
+struct Hypothesis {
+    shape: Shape,
+    wander: f64,
+    belief: Belief,
+    evidence: f64,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The bank of one source.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Estimator {
+    delays: Delays,
+    /// Offsets are kept relative to the first, in which doubles are exact enough.
+    origin: Nanos,
+    at: Counter,
+    bank: Vec<Hypothesis>,
+}
 
-    /// One sample every 16 s of a clock that gains `ppb`; `excess` is queued on the way back.
-    fn samples(ppb: i64, excess: impl Fn(i64) -> i64) -> Vec<Sample> {
-        let sample = |k: i64| Sample {
-            at: Counter(16_000_000_000 * k),
-            offset: Nanos(1_700_000_000_000_000_000 + 16 * k * ppb - excess(k) / 2),
-            delay: Nanos(100_000 + excess(k)),
-        };
-        (0..16).map(sample).collect()
+impl Estimator {
+    /// Takes in one exchange; time must not run backwards.
+    pub(crate) fn add(&mut self, sample: &Sample) {
+        let delay = sample.delay.as_f64();
+        self.delays.add(delay);
+        if self.bank.is_empty() {
+            self.begin(sample);
+            return;
+        }
+        let dt = (sample.at - self.at).as_f64() * 1e-9;
+        self.at = sample.at;
+        let middle = (sample.offset - self.origin).as_f64();
+        let ordinary = self.delays.is_ordinary(delay);
+        let likelihoods = SHAPES.map(|shape| likelihood(&self.delays, shape, middle, delay));
+        for (index, hypothesis) in self.bank.iter_mut().enumerate() {
+            hypothesis.belief.predict(dt, hypothesis.wander);
+            let foreseen = hypothesis.belief.update(&likelihoods[index / WANDERS.len()]);
+            if ordinary {
+                hypothesis.evidence = MEMORY * hypothesis.evidence + foreseen.max(f64::MIN_POSITIVE).ln();
+            }
+        }
+        let best = self.bank.iter().map(|hypothesis| hypothesis.evidence).fold(f64::NEG_INFINITY, f64::max);
+        for hypothesis in &mut self.bank {
+            hypothesis.evidence -= best;
+        }
     }
 
-    #[test]
-    fn a_steady_oscillator_is_found_to_the_nanosecond() {
-        let line = estimate(&samples(-12_345, |_| 0)).unwrap();
-        assert!((line.frequency.0 + 12_345.0).abs() < 0.01, "{line:?}");
-        assert_eq!(line.offset, Nanos(1_700_000_000_000_000_000 - 16 * 15 * 12_345));
-        assert_eq!(line.offset_at(line.at + Nanos::from_seconds(100)), line.offset + Nanos(-1_234_500));
+    fn begin(&mut self, sample: &Sample) {
+        (self.origin, self.at) = (sample.offset, sample.at);
+        let deviation = (sample.delay.as_f64() / 4.0).max(1_000.0);
+        let belief = Belief::new(0.0, deviation, FREQUENCY_DEVIATION);
+        self.bank = (SHAPES.iter())
+            .flat_map(|&shape| WANDERS.map(|wander| Hypothesis { shape, wander, belief, evidence: 0.0 }))
+            .collect();
     }
 
-    #[test]
-    fn queueing_on_one_way_hardly_moves_the_line() {
-        let quiet = estimate(&samples(5_000, |_| 0)).unwrap();
-        let queued = estimate(&samples(5_000, |k| if k % 3 == 0 { 4_000_000 } else { 0 })).unwrap();
-        assert!((quiet.offset - queued.offset).abs() < Nanos(20_000), "{queued:?}");
-        assert!((queued.frequency.0 - 5_000.0).abs() < 500.0, "{queued:?}");
+    /// The weighted mean of the bank; `None` before the first exchange.
+    pub(crate) fn estimate(&self) -> Option<Estimate> {
+        let (mut weights, mut offset, mut frequency) = (0.0, 0.0, 0.0);
+        for hypothesis in &self.bank {
+            let weight = hypothesis.evidence.exp();
+            weights += weight;
+            offset += weight * hypothesis.belief.offset;
+            frequency += weight * hypothesis.belief.frequency;
+        }
+        if self.bank.is_empty() {
+            return None;
+        }
+        let (offset, frequency) = (offset / weights, frequency / weights);
+        let spread = |h: &Hypothesis| h.evidence.exp() * (h.belief.variance() + (h.belief.offset - offset).powi(2));
+        let variance = self.bank.iter().map(spread).sum::<f64>() / weights;
+        Some(Estimate {
+            at: self.at,
+            offset: self.origin + Nanos(offset.round() as i64),
+            frequency: Ppb(frequency),
+            deviation: Nanos::from_f64_outward(variance.sqrt()),
+        })
     }
+}
 
-    #[test]
-    fn one_sample_has_an_offset_and_no_frequency() {
-        let line = estimate(&samples(5_000, |_| 0)[..1]).unwrap();
-        assert_eq!((line.offset, line.frequency), (Nanos(1_700_000_000_000_000_000), Ppb(0.0)));
-        assert!(estimate(&[]).is_none());
+/// What an exchange says under one shape.
+fn likelihood(delays: &Delays, shape: Shape, middle: f64, delay: f64) -> Likelihood {
+    if shape.k.is_infinite() {
+        return Likelihood::Normal { middle, variance: (delays.deviation() / 2.0).powi(2) };
     }
+    let (theta, base) = delays.gamma(shape.k);
+    // Half the excess, and a little more: the base is itself uncertain.
+    let half = (delay - base).max(0.0) / 2.0 + 0.05 * theta;
+    Likelihood::Box { middle, half, k: shape.k, norm: shape.norm }
 }

@@ -5,17 +5,22 @@ use std::collections::VecDeque;
 use crate::config::Settings;
 use crate::exchange::{Exchange, Interval};
 use crate::model::bound::{FrequencyRange, Sighting, Witness, carry_all};
-use crate::model::estimator::{Estimate, Sample, estimate};
+use crate::model::estimator::{Estimate, Estimator, Sample};
 use crate::units::{Counter, Nanos};
 
 /// Exchanges kept: half an hour at 64 s, and little enough to compare every pair.
 const MEMORY: usize = 24;
 
+/// What two good exchanges on an idle machine may differ by.
+const GRAIN: Nanos = Nanos(1_000);
+
 /// The last exchanges of one source, oldest first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     sightings: VecDeque<Sighting>,
-    samples: VecDeque<Sample>,
+    estimator: Estimator,
+    newest: Option<Sample>,
+    shortest: Nanos,
 }
 
 /// What a source says about an instant.
@@ -43,18 +48,19 @@ impl Filter {
         let offset = stamps.interval(exchange.server.distance(), settings.frequency_limit);
         if self.sightings.len() == MEMORY {
             self.sightings.pop_front();
-            self.samples.pop_front();
         }
         self.sightings.push_back(Sighting { at: stamps.t4, offset });
-        self.samples.push_back(Sample { at: stamps.t4, offset: stamps.offset(), delay: stamps.delay() });
         self.sightings.make_contiguous();
-        self.samples.make_contiguous();
+        let sample = Sample { at: stamps.t4, offset: stamps.offset(), delay: stamps.delay() };
+        self.estimator.add(&sample);
+        self.shortest = self.newest.map_or(sample.delay, |_| self.shortest.min(sample.delay));
+        self.newest = Some(sample);
     }
 
     /// What the source says about `now`; `Err` if its own exchanges contradict each other, `Ok(None)` if
     /// there are none.
     pub(crate) fn testimony(&self, now: Counter, settings: &Settings) -> Result<Option<Testimony>, Contradiction> {
-        let Some(estimate) = estimate(self.samples.as_slices().0) else { return Ok(None) };
+        let Some(estimate) = self.estimator.estimate() else { return Ok(None) };
         let sightings = self.sightings.as_slices().0;
         let frequency = FrequencyRange::seen(sightings, now, &settings.drift, settings.frequency_limit);
         let offset = carry_all(sightings, frequency, now, &settings.drift);
@@ -65,27 +71,29 @@ impl Filter {
         }
     }
 
-    /// The newest exchange's delay and when it ended.
+    /// The newest exchange.
     pub(crate) fn newest(&self) -> Option<Sample> {
-        self.samples.back().copied()
+        self.newest
     }
 
-    /// Whether `sample` lies as close to the line of those before it as their scatter lets expect.
+    /// Whether an exchange lies as close to the line of those before it as its own delay and their scatter let expect.
     pub(crate) fn fits(&self, at: Counter, offset: Nanos, delay: Nanos) -> bool {
-        let Some(line) = estimate(self.samples.as_slices().0) else { return false };
-        let shortest = self.samples.iter().map(|sample| sample.delay).min().unwrap_or(delay);
-        let excess = (delay - shortest).max(Nanos::ZERO).half_up();
-        let gate = Nanos(line.jitter.0.saturating_mul(4)) + excess;
+        let Some(line) = self.estimator.estimate() else { return false };
+        let excess = (delay - self.shortest).max(Nanos::ZERO).half_up();
+        let gate = Nanos(line.deviation.0.saturating_mul(4)) + excess + GRAIN;
         (offset - line.offset_at(at)).abs() <= gate
     }
 
     /// Forgets everything but the newest exchange.
     pub(crate) fn restart(&mut self) {
-        let keep = self.sightings.len().saturating_sub(1);
-        self.sightings.drain(..keep);
-        self.samples.drain(..keep);
-        self.sightings.make_contiguous();
-        self.samples.make_contiguous();
+        let (sighting, newest) = (self.sightings.pop_back(), self.newest);
+        self.clear();
+        self.sightings.extend(sighting);
+        self.newest = newest;
+        for sample in newest {
+            self.estimator.add(&sample);
+            self.shortest = sample.delay;
+        }
     }
 
     pub(crate) fn clear(&mut self) {
