@@ -306,7 +306,7 @@ impl Run {
     }
 
     /// The last word: from now on the interval only grows.
-    fn finish(mut self) {
+    fn finish(&mut self) {
         self.settle();
         let mut model = *self.core.model();
         if model.has_line() {
@@ -315,11 +315,17 @@ impl Run {
             // Whoever stopped us shall find the clock stopped; and a wait after a new start, no old success.
             self.settle();
         }
-        self.shared.change(|status| status.running = false);
     }
 
     /// Sleeps until what was published last has taken effect.
     fn settle(&self) {
         std::thread::sleep((self.writer.ready_at() - counter::now()).to_duration());
+    }
+}
+
+impl Drop for Run {
+    /// However the thread ends, by order or by a bug of ours: nobody shall wait for it.
+    fn drop(&mut self) {
+        self.shared.change(|status| status.running = false);
     }
 }
