@@ -28,9 +28,6 @@ const FAILED: i32 = 1;
 /// What was asked for makes no sense.
 const MISUSED: i32 = 2;
 
-/// Where the server list comes from when no option names one.
-const SERVERS_VARIABLE: &str = "NTPCLOCK_SERVERS";
-
 /// Runs the command line `args` (the program's name first) and returns the exit code: 0 done, 1 failed, 2 misused.
 ///
 /// Results go to `out`, complaints to `err`. A reader that closes `out` early is no failure.
@@ -115,11 +112,7 @@ impl Upstream {
         if !self.servers.is_empty() {
             return Config::with_servers(&self.servers.join(","));
         }
-        match std::env::var(SERVERS_VARIABLE) {
-            Ok(list) => Config::with_servers(&list),
-            Err(std::env::VarError::NotPresent) => Err(Error::NoServers),
-            Err(std::env::VarError::NotUnicode(_)) => Err(Error::argument(SERVERS_VARIABLE, "is not valid UTF-8")),
-        }
+        Config::from_environment()
     }
 }
 

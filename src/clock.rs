@@ -125,7 +125,8 @@ fn wait(shared: &Shared, max_bound: Option<Duration>, timeout: Option<Duration>)
         if !status.is_running() {
             return Ok(Err(Error::NotRunning));
         }
-        let reading = read(shared);
+        let (page, counter) = shared.publication.read(counter::now);
+        let reading = Reading::new(&page, counter, fork::generation(), counter::system_time);
         if reading.state == State::Synchronized && reading.error_bound_ns() <= max_bound_ns {
             return Ok(Ok(()));
         }
@@ -134,7 +135,10 @@ fn wait(shared: &Shared, max_bound: Option<Duration>, timeout: Option<Duration>)
             let detail = excuse(status.account.as_deref(), status.min_agreeing, &reading);
             return Ok(Err(Error::Timeout { detail }));
         }
-        Err(left.min(PACE))
+        // What was just published takes effect a moment later, and nobody tells of that.
+        let pending = (page.switch - counter).to_duration();
+        let pace = if pending.is_zero() { PACE } else { pending.min(PACE) };
+        Err(left.min(pace))
     })
 }
 

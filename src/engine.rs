@@ -54,6 +54,17 @@ pub(crate) struct Account {
     pub(crate) sources: Vec<SourceInfo>,
 }
 
+impl Account {
+    fn of(core: &Synchronizer, roster: &Roster) -> Self {
+        let at = counter::now();
+        let mut sources = core.source_infos(at);
+        for (index, source) in sources.iter_mut().enumerate() {
+            source.name = roster.name(SourceId(index));
+        }
+        Self { at, report: core.report(at), sources }
+    }
+}
+
 impl Status {
     /// Whether there is a thread, in this process.
     pub(crate) fn is_running(&self) -> bool {
@@ -118,20 +129,19 @@ impl std::ops::Deref for SharedRef {
 
 /// Starts the engine's thread; it publishes to `shared`, which no other engine may do meanwhile.
 pub(crate) fn start(config: Config, shared: SharedRef) -> Result<Worker, Error> {
-    let mut last_epoch = 0;
+    let last_epoch = shared.status.lock().last_epoch;
+    let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
+    let roster = Roster::new(&config.servers, &mut core, counter::now());
+    // Told before the thread can: who asks right after the start finds every source.
+    let account = Account::of(&core, &roster);
     shared.change(|status| {
-        last_epoch = status.last_epoch;
         status.session += 1;
         (status.running, status.generation) = (true, fork::generation());
         status.min_agreeing = config.settings.min_agreeing;
-        status.account = None;
+        status.account = Some(Arc::new(account));
     });
     let theirs = shared.clone();
-    Worker::start("ntpclock", move |order| {
-        let core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
-        Run::new(core, &config, theirs, order).run();
-    })
-    .map_err(|error| {
+    Worker::start("ntpclock", move |order| Run::new(core, roster, theirs, order).run()).map_err(|error| {
         shared.change(|status| status.running = false);
         Error::io("starting the clock's thread", error)
     })
@@ -156,8 +166,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(mut core: Synchronizer, config: &Config, shared: SharedRef, order: Order) -> Self {
-        let roster = Roster::new(&config.servers, &mut core, counter::now());
+    fn new(core: Synchronizer, roster: Roster, shared: SharedRef, order: Order) -> Self {
         let (answers, answered) = crossbeam_channel::unbounded();
         Self {
             core,
@@ -289,12 +298,7 @@ impl Run {
     }
 
     fn account(&self) {
-        let now = counter::now();
-        let mut sources = self.core.source_infos(now);
-        for (index, source) in sources.iter_mut().enumerate() {
-            source.name = self.roster.name(SourceId(index));
-        }
-        let account = Account { at: now, report: self.core.report(now), sources };
+        let account = Account::of(&self.core, &self.roster);
         self.shared.change(|status| {
             status.last_epoch = status.last_epoch.max(account.report.epoch);
             status.account = Some(Arc::new(account));
@@ -302,14 +306,26 @@ impl Run {
     }
 
     /// The last word: from now on the interval only grows.
-    fn finish(mut self) {
-        let ready = self.writer.ready_at() - counter::now();
-        std::thread::sleep(ready.to_duration());
+    fn finish(&mut self) {
+        self.settle();
         let mut model = *self.core.model();
         if model.has_line() {
             model.state = State::Holdover;
             self.writer.publish(&self.shared.publication, fork::generation(), counter::now, |_| (model, ()));
+            // Whoever stopped us shall find the clock stopped; and a wait after a new start, no old success.
+            self.settle();
         }
+    }
+
+    /// Sleeps until what was published last has taken effect.
+    fn settle(&self) {
+        std::thread::sleep((self.writer.ready_at() - counter::now()).to_duration());
+    }
+}
+
+impl Drop for Run {
+    /// However the thread ends, by order or by a bug of ours: nobody shall wait for it.
+    fn drop(&mut self) {
         self.shared.change(|status| status.running = false);
     }
 }

@@ -92,7 +92,7 @@ impl fmt::Display for Error {
             Self::AlreadyRunning { servers } => write!(f, "the clock already runs with the servers `{servers}`"),
             Self::NotRunning => f.write_str("the clock is not running"),
             Self::Stopped => f.write_str("the clock was stopped"),
-            Self::Timeout { detail } => write!(f, "not synchronised in time: {detail}"),
+            Self::Timeout { detail } => write!(f, "the time ran out: {detail}"),
             Self::NotSynchronized(state) => write!(f, "no synchronised time: the clock is {state}"),
             Self::Resolve { host, why } => write!(f, "host `{host}` cannot be resolved: {why}"),
             Self::Io { what, source } => write!(f, "{what}: {source}"),

@@ -97,6 +97,9 @@ impl Synchronizer {
     /// One more source; it wants an address at once.
     pub(crate) fn add_source(&mut self, now: Counter) -> SourceId {
         self.sources.push(Source::new(&self.settings, now));
+        // Until the first selection finds duplicates, every source counts.
+        self.verdict.configured += 1;
+        self.verdict.faults = self.settings.faults(self.verdict.configured);
         SourceId(self.sources.len() - 1)
     }
 

@@ -74,7 +74,7 @@ fn cpp_owns_throws_and_tells_the_time() {
 #[test]
 fn a_thousand_starts_and_stops_leave_nothing_behind() {
     let cycles = build("gcc", &C_FLAGS, "tests/c/cycles.c", Link::Shared);
-    run(program(&cycles).arg("1000"));
+    run(program(&cycles).args(["1000", "resident"]));
 }
 
 #[test]

@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use ntpclock::Error;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::errors::{bad_argument, raise};
-
-/// Where the server list comes from when the caller names none.
-const SERVERS_VARIABLE: &str = "NTPCLOCK_SERVERS";
+use crate::errors::bad_argument;
 
 /// `str | Iterable[str]`: the text itself, or the texts in their order.
 fn texts(argument: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
@@ -22,17 +18,6 @@ fn texts(argument: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
 /// A server list in the library's grammar; `None` stays `None`.
 pub(crate) fn server_list(servers: Option<&Bound<'_, PyAny>>) -> PyResult<Option<String>> {
     servers.map(|servers| Ok(texts(servers)?.join(","))).transpose()
-}
-
-/// As [`server_list`], with `None` replaced by `$NTPCLOCK_SERVERS`.
-pub(crate) fn server_list_or_environment(servers: Option<&Bound<'_, PyAny>>) -> PyResult<String> {
-    match server_list(servers)? {
-        Some(list) => Ok(list),
-        None => std::env::var(SERVERS_VARIABLE).map_err(|why| match why {
-            std::env::VarError::NotPresent => raise(Error::NoServers),
-            std::env::VarError::NotUnicode(_) => bad_argument(SERVERS_VARIABLE, "is not valid UTF-8"),
-        }),
-    }
 }
 
 /// Addresses to listen on.

@@ -36,7 +36,9 @@ impl Clock {
         bound_cap_ns: Option<i64>,
         frequency_limit_ppm: Option<f64>,
     ) -> PyResult<Self> {
-        let mut config = Config::with_servers(&arguments::server_list_or_environment(servers)?).map_err(raise)?;
+        let list = arguments::server_list(servers)?;
+        let mut config =
+            list.map_or_else(Config::from_environment, |list| Config::with_servers(&list)).map_err(raise)?;
         if let Some((min, max)) = poll {
             config.set_poll_exponents(min, max).map_err(raise)?;
         }

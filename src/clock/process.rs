@@ -13,9 +13,6 @@ use crate::status::{Report, SourceInfo};
 use crate::sys::fork;
 use crate::sys::thread::Worker;
 
-/// The one environment variable that is ever read.
-const SERVERS_VARIABLE: &str = "NTPCLOCK_SERVERS";
-
 /// The page is static: a reader never finds it gone.
 static SHARED: Shared = Shared::new();
 
@@ -38,17 +35,7 @@ struct Run {
 ///
 /// [`Error::InvalidServer`], [`Error::NoServers`], [`Error::AlreadyRunning`] with another list, [`Error::Io`].
 pub fn start(servers: Option<&str>) -> Result<(), Error> {
-    let list = match servers {
-        Some(list) => list.to_owned(),
-        None => match std::env::var(SERVERS_VARIABLE) {
-            Ok(list) => list,
-            Err(std::env::VarError::NotPresent) => return Err(Error::NoServers),
-            Err(std::env::VarError::NotUnicode(_)) => {
-                return Err(Error::argument("$NTPCLOCK_SERVERS", "is not valid UTF-8"));
-            }
-        },
-    };
-    let config = Config::with_servers(&list)?;
+    let config = servers.map_or_else(Config::from_environment, Config::with_servers)?;
     let servers = config.servers();
     fork::watch();
     let _alone = fork::lifecycle();

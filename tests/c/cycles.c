@@ -1,4 +1,5 @@
-/* cycles N: N starts and stops of either kind leave no descriptor, thread or memory behind. */
+/* cycles N [resident]: N starts and stops of either kind leave no descriptor and no thread behind, and, where
+ * nothing else uses the process's memory, no memory either. */
 
 #define _POSIX_C_SOURCE 200809L
 #include <time.h>
@@ -59,9 +60,9 @@ int main(int argc, char **argv)
         if (i == cycles / 10)
             warm = resident();
     }
-    /* One MiB, and 64 bytes a cycle would already pass it in 16,000 cycles: this is for the coarse leaks,
-     * valgrind's for the fine ones. */
-    CHECK((resident() - warm) * sysconf(_SC_PAGESIZE) < 1 << 20);
+    /* This is for coarse leaks, of mappings and stacks; memcheck finds the fine ones. */
+    if (argc > 2)
+        CHECK((resident() - warm) * sysconf(_SC_PAGESIZE) < 1 << 20);
 
     /* Once more and to the end: an exchange has been had, so everything was in use. */
     EXPECT(NTP_OK, ntp_start(served));

@@ -92,13 +92,9 @@ pub(crate) fn build(compiler: &str, flags: &[&str], source: &str, link: Link) ->
     command.args(flags).args(["-g", "-pthread", "-Iinclude", "-Ibindings/cpp", "-o"]).arg(&program).arg(source);
     match link {
         Link::Shared => {
-            // The SONAME is what the program looks for when it runs.
-            let links = scratch("lib");
-            let soname = links.join("libntpclock.so.0");
-            if !soname.exists() {
-                std::os::unix::fs::symlink(&library.shared, &soname).expect("the target directory is writable");
-            }
-            command.arg(&library.shared).arg(format!("-Wl,-rpath,{}", links.display()));
+            // `make lib` puts a link of the SONAME beside the library: a program looks for that when it runs.
+            let directory = library.shared.parent().expect("a library is in a directory");
+            command.arg(&library.shared).arg(format!("-Wl,-rpath,{}", directory.display()));
         }
         Link::Static => {
             command.arg(&library.archive).args(["-lgcc_s", "-lpthread", "-ldl", "-lm", "-lc"]);
