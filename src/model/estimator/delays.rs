@@ -1,64 +1,73 @@
-//! How long round trips take: their shortest, their scale, and the shapes of jitter they may come from.
+//! How long the two ways take: their common base, and how far each way's queueing spreads.
 //!
-//! A one-way delay is a base that never changes plus a queueing time, taken to be Gamma(k, θ); the round trip's excess
-//! over its base is then Gamma(2k, θ). The base is not observed: of N round trips the shortest still has an excess of
-//! about the 1/(N+1)-quantile. With the median's excess, `2k - 1/3`, this gives θ and the base for any k. Quantiles by
-//! Wilson and Hilferty, "The distribution of chi-square" (PNAS 17, 1931).
+//! A one-way delay is a base that hardly ever changes plus a queueing time, taken to be Gamma(k, θ) with its own θ in
+//! each direction. Offsets cancel in differences, so θ is judged by the distance of the quartiles, not by any
+//! level. Of N round trips the shortest still has an excess of about the 1/(N+1)-quantile of Gamma(2k, θ): that much is
+//! taken off it to get the base. Quantiles by Wilson and Hilferty, "The distribution of chi-square" (PNAS 17, 1931).
 
 use std::collections::VecDeque;
 
-/// Round trips whose median and spread are kept.
+/// One-way times whose quartiles are kept.
 const RECENT: usize = 64;
 
-/// Round trips after which the shortest counts as old. An old one is not forgotten at once: a path that became longer
-/// in one direction shows only by contrast with it.
-const MEMORY: u32 = 2048;
-
 /// What a timestamp is off by even on an idle machine, ns.
-const GRAIN: f64 = 50.0;
+const GRAIN: f64 = 30.0;
 
-/// The round trips of one source, in ns.
+/// The normal quantile of the upper quartile.
+const QUARTILE: f64 = 0.674_49;
+
+/// The shortest round trip of a source.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Delays {
-    recent: VecDeque<f64>,
+pub(super) struct Base {
     shortest: f64,
     seen: u32,
-    /// Of the recent: quartiles.
-    lower: f64,
-    median: f64,
-    upper: f64,
 }
 
-impl Delays {
+impl Base {
     pub(super) fn add(&mut self, delay: f64) {
         self.shortest = if self.seen == 0 { delay } else { self.shortest.min(delay) };
-        self.seen = (self.seen + 1).min(MEMORY);
+        self.seen = self.seen.saturating_add(1);
+    }
+
+    /// What the quartiles of a way may be apart, before any were seen.
+    pub(super) fn guess(&self) -> f64 {
+        self.shortest / 50.0
+    }
+
+    /// The round trip without any queueing, if it is Gamma(k) with the mean scale `theta`.
+    pub(super) fn round_trip(&self, k: f64, theta: f64) -> f64 {
+        let first = gamma_quantile(2.0 * k, normal_quantile(1.0 / (f64::from(self.seen.min(4096)) + 1.0)));
+        self.shortest - theta * first
+    }
+}
+
+/// The times of one direction, less the offset as it was estimated, in ns.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Way {
+    recent: VecDeque<f64>,
+    /// Distance of the quartiles.
+    spread: f64,
+}
+
+impl Way {
+    pub(super) fn add(&mut self, time: f64) {
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
-        self.recent.push_back(delay);
+        self.recent.push_back(time);
         let mut sorted: Vec<f64> = self.recent.iter().copied().collect();
         sorted.sort_by(f64::total_cmp);
-        let at = |numerator: usize| sorted[(sorted.len() - 1) * numerator / 4];
-        (self.lower, self.median, self.upper) = (at(1), at(2), at(3));
+        let at = |quarters: usize| sorted[(sorted.len() - 1) * quarters / 4];
+        self.spread = at(3) - at(1);
     }
 
-    /// Whether `delay` is none of the longest quarter.
-    pub(super) fn is_ordinary(&self, delay: f64) -> bool {
-        delay <= self.upper
-    }
-
-    /// θ and the base of the round trip for jitter of shape `k`.
-    pub(super) fn gamma(&self, k: f64) -> (f64, f64) {
-        let first = gamma_quantile(2.0 * k, normal_quantile(1.0 / f64::from(self.seen + 1)));
-        let middle = 2.0 * k - 1.0 / 3.0;
-        let theta = ((self.median - self.shortest) / (middle - first).max(0.1)).max(GRAIN);
-        (theta, self.shortest - theta * first)
-    }
-
-    /// Standard deviation of a round trip, from its quartiles.
-    pub(super) fn deviation(&self) -> f64 {
-        ((self.upper - self.lower) / 1.349).max(2.0 * GRAIN)
+    /// θ of Gamma(k, θ); `guess` stands for the first few times, whose quartiles mean little.
+    pub(super) fn theta(&self, k: f64, guess: f64) -> f64 {
+        let seen = self.recent.len() as f64;
+        let trust = (seen / 8.0).min(1.0).powi(2);
+        let spread = trust * self.spread + (1.0 - trust) * guess;
+        let unit = gamma_quantile(k, QUARTILE) - gamma_quantile(k, -QUARTILE);
+        (spread / unit).max(GRAIN / k.sqrt())
     }
 }
 
