@@ -24,7 +24,7 @@ mod delays;
 
 use crate::units::{Counter, Nanos, Ppb};
 use belief::Belief;
-use delays::{Base, Way};
+use delays::Delays;
 
 /// Shapes of queueing: k of the Gamma density.
 const SHAPES: [i32; 5] = [1, 2, 4, 12, 40];
@@ -77,9 +77,7 @@ struct Hypothesis {
 /// The bank of one source.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Estimator {
-    base: Base,
-    there: Way,
-    back: Way,
+    delays: Delays,
     /// Offsets are kept relative to the first, in which doubles are exact enough.
     origin: Nanos,
     at: Counter,
@@ -90,21 +88,25 @@ impl Estimator {
     /// Takes in one exchange; time must not run backwards.
     pub(crate) fn add(&mut self, sample: &Sample) {
         let delay = sample.delay.as_f64();
-        self.base.add(delay);
+        self.delays.add(delay);
         if self.bank.is_empty() {
             self.begin(sample);
+            return;
         }
         let dt = (sample.at - self.at).as_f64() * 1e-9;
         self.at = sample.at;
         let middle = (sample.offset - self.origin).as_f64();
-        let shapes = SHAPES.map(|k| Shape::new(k, &self.base, &self.there, &self.back));
+        let shapes = SHAPES.map(|k| Shape::new(k, &self.delays));
         for (index, hypothesis) in self.bank.iter_mut().enumerate() {
             let shape = &shapes[index / WANDERS.len()];
-            // What both ways together queued, and where that leaves the offset.
+            // What both ways together queued; the likelihood has a top wherever one way did as usual.
             let queued = delay - 2.0 * shape.base;
-            let half = queued.max(0.0) / 2.0 + 3.0 * shape.there.theta.max(shape.back.theta);
+            let tops = [
+                (middle + queued / 2.0 - shape.there.usual(), shape.there.reach()),
+                (middle - queued / 2.0 + shape.back.usual(), shape.back.reach()),
+            ];
             hypothesis.belief.predict(dt, hypothesis.wander);
-            let foreseen = hypothesis.belief.update((middle - half, middle + half), |offset| {
+            let foreseen = hypothesis.belief.update(&tops, |offset| {
                 let lead = offset - middle;
                 shape.there.density(queued / 2.0 - lead) * shape.back.density(queued / 2.0 + lead)
             });
@@ -115,13 +117,12 @@ impl Estimator {
             hypothesis.evidence -= best;
         }
         let (offset, _) = self.mean();
-        self.there.add(delay / 2.0 + middle - offset);
-        self.back.add(delay / 2.0 - middle + offset);
+        self.delays.add_ways(delay / 2.0 + middle - offset, delay / 2.0 - middle + offset);
     }
 
     fn begin(&mut self, sample: &Sample) {
         (self.origin, self.at) = (sample.offset, sample.at);
-        let deviation = (sample.delay.as_f64() / 4.0).max(1_000.0);
+        let deviation = (sample.delay.as_f64() / 2.0).max(1_000.0);
         let belief = Belief::new(0.0, deviation, FREQUENCY_DEVIATION);
         let filters = WANDERS.map(|wander| Hypothesis { wander, belief, evidence: 0.0 });
         self.bank = SHAPES.iter().flat_map(|_| filters).collect();
@@ -166,12 +167,9 @@ struct Shape {
 }
 
 impl Shape {
-    fn new(k: i32, base: &Base, there: &Way, back: &Way) -> Self {
-        let guess = base.guess();
-        let queueing = |way: &Way| Queueing::new(k, way.theta(f64::from(k), guess));
-        let (there, back) = (queueing(there), queueing(back));
-        let theta = (there.theta + back.theta) / 2.0;
-        Self { there, back, base: base.round_trip(f64::from(k), theta) / 2.0 }
+    fn new(k: i32, delays: &Delays) -> Self {
+        let scale = delays.scale(f64::from(k));
+        Self { there: Queueing::new(k, scale.there), back: Queueing::new(k, scale.back), base: scale.base }
     }
 }
 
@@ -186,6 +184,16 @@ struct Queueing {
 impl Queueing {
     fn new(k: i32, theta: f64) -> Self {
         Self { k, theta, norm: (1.0 - STRAY) / theta }
+    }
+
+    /// The mean queueing time.
+    fn usual(&self) -> f64 {
+        f64::from(self.k) * self.theta
+    }
+
+    /// How far around the mean nearly all of it lies.
+    fn reach(&self) -> f64 {
+        3.0 * f64::from(self.k).sqrt() * self.theta
     }
 
     fn density(&self, queued: f64) -> f64 {

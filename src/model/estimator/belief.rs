@@ -1,7 +1,7 @@
 //! One hypothesis: offset and frequency as a Gaussian, and how an exchange of a given likelihood changes it.
 
-/// Points at which a likelihood is taken.
-const POINTS: usize = 28;
+/// Points at which a likelihood is taken, over the belief and over each of its tops.
+const POINTS: usize = 12;
 
 /// How far around the mean a belief is looked at, in standard deviations.
 const REACH: f64 = 5.0;
@@ -35,31 +35,43 @@ impl Belief {
         self.oo
     }
 
-    /// Takes in an exchange with this `likelihood` of the offset, which is near zero outside of `span`; returns the
-    /// density with which it was foreseen.
-    pub(super) fn update(&mut self, span: (f64, f64), likelihood: impl Fn(f64) -> f64) -> f64 {
+    /// Takes in an exchange with this `likelihood` of the offset; returns the density with which it was foreseen.
+    ///
+    /// The likelihood is looked at all over the belief, and closely within `tops`, pairs of a middle and a reach, so that
+    /// none of its narrow tops falls between two points of a wide belief.
+    pub(super) fn update(&mut self, tops: &[(f64, f64); 2], likelihood: impl Fn(f64) -> f64) -> f64 {
         let deviation = self.oo.sqrt();
-        let (mut low, mut high) = (self.offset - REACH * deviation, self.offset + REACH * deviation);
-        if span.0 < high && low < span.1 {
-            (low, high) = (low.max(span.0), high.min(span.1));
+        let (low, high) = (self.offset - REACH * deviation, self.offset + REACH * deviation);
+        let mut points = [0.0; 3 * POINTS];
+        let whole = (self.offset, REACH * deviation);
+        for (part, (middle, reach)) in points.chunks_exact_mut(POINTS).zip([whole, tops[0], tops[1]]) {
+            for (index, point) in part.iter_mut().enumerate() {
+                let along = 2.0 * (index as f64 + 0.5) / POINTS as f64 - 1.0;
+                *point = (middle + reach * along).clamp(low, high);
+            }
         }
-        let step = (high - low) / POINTS as f64;
+        points.sort_unstable_by(f64::total_cmp);
         let (mut total, mut first, mut second) = (0.0, 0.0, 0.0);
-        for index in 0..POINTS {
-            let x = low + (index as f64 + 0.5) * step;
-            let z = (x - self.offset) / deviation;
-            let weight = (-0.5 * z * z).exp() * likelihood(x);
-            total += weight;
-            first += weight * z;
-            second += weight * z * z;
+        let mut last: Option<(f64, f64)> = None;
+        for point in points {
+            let z = (point - self.offset) / deviation;
+            let weight = (-0.5 * z * z).exp() * likelihood(point);
+            // The trapezoid rule; points held at the ends have no width.
+            if let Some((former, former_weight)) = last {
+                let width = (z - former) / 2.0;
+                total += width * (weight + former_weight);
+                first += width * (weight * z + former_weight * former);
+                second += width * (weight * z * z + former_weight * former * former);
+            }
+            last = Some((z, weight));
         }
-        let density = total * step / (deviation * std::f64::consts::TAU.sqrt());
-        if !(total > 0.0 && density.is_finite()) {
+        let density = total / std::f64::consts::TAU.sqrt();
+        if !(density > 0.0 && density.is_finite()) {
             return f64::MIN_POSITIVE;
         }
         let (mean, square) = (first / total, second / total);
-        // The width of a step is the least that the sum can resolve.
-        let variance = ((square - mean * mean) * self.oo).max(step * step / 12.0);
+        // A sum of finite steps cannot resolve less.
+        let variance = (square - mean * mean).max(1e-6) * self.oo;
         self.set_offset(self.offset + mean * deviation, variance);
         density.max(f64::MIN_POSITIVE)
     }

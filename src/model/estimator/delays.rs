@@ -16,58 +16,91 @@ const GRAIN: f64 = 30.0;
 /// The normal quantile of the upper quartile.
 const QUARTILE: f64 = 0.674_49;
 
-/// The shortest round trip of a source.
+/// What the quartiles of the round trip are apart, as a share of the shortest, before any were seen.
+const GUESS: f64 = 0.1;
+
+/// Times enough to know their quartiles.
+const ENOUGH: f64 = 8.0;
+
+/// The delays of one source, in ns.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Base {
+pub(super) struct Delays {
     shortest: f64,
     seen: u32,
+    round_trips: Recent,
+    /// One-way times, less the offset as it was estimated.
+    there: Recent,
+    back: Recent,
 }
 
-impl Base {
+/// What queueing of one shape looks like now.
+pub(super) struct Scale {
+    /// θ of either direction.
+    pub(super) there: f64,
+    pub(super) back: f64,
+    /// One way without any queueing.
+    pub(super) base: f64,
+}
+
+impl Delays {
+    /// Takes in a round trip, before its exchange is judged.
     pub(super) fn add(&mut self, delay: f64) {
         self.shortest = if self.seen == 0 { delay } else { self.shortest.min(delay) };
         self.seen = self.seen.saturating_add(1);
+        self.round_trips.add(delay);
     }
 
-    /// What the quartiles of a way may be apart, before any were seen.
-    pub(super) fn guess(&self) -> f64 {
-        self.shortest / 50.0
+    /// Takes in the one-way times of an exchange that was judged.
+    pub(super) fn add_ways(&mut self, there: f64, back: f64) {
+        self.there.add(there);
+        self.back.add(back);
     }
 
-    /// The round trip without any queueing, if it is Gamma(k) with the mean scale `theta`.
-    pub(super) fn round_trip(&self, k: f64, theta: f64) -> f64 {
+    /// The scale of Gamma(k) jitter.
+    ///
+    /// The round trip tells how much is queued; the ways, whose times rest on our own estimate of the offset, only
+    /// how it is shared between them. Else an estimate that wanders would excuse its own wandering.
+    pub(super) fn scale(&self, k: f64) -> Scale {
+        let trust = (self.round_trips.count() / ENOUGH).min(1.0).powi(2);
+        let spread = trust * self.round_trips.spread + (1.0 - trust) * GUESS * self.shortest;
+        let unit = gamma_quantile(2.0 * k, QUARTILE) - gamma_quantile(2.0 * k, -QUARTILE);
+        let theta = (spread / unit).max(GRAIN / k.sqrt());
+        let share = |way: &Recent| {
+            let both = (self.there.spread.powi(2) + self.back.spread.powi(2)).sqrt();
+            let share = if both > 0.0 { (std::f64::consts::SQRT_2 * way.spread / both).max(0.1) } else { 1.0 };
+            trust * share + (1.0 - trust)
+        };
         let first = gamma_quantile(2.0 * k, normal_quantile(1.0 / (f64::from(self.seen.min(4096)) + 1.0)));
-        self.shortest - theta * first
+        Scale {
+            there: theta * share(&self.there),
+            back: theta * share(&self.back),
+            base: (self.shortest - theta * first) / 2.0,
+        }
     }
 }
 
-/// The times of one direction, less the offset as it was estimated, in ns.
+/// The last times of one kind.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Way {
-    recent: VecDeque<f64>,
+struct Recent {
+    times: VecDeque<f64>,
     /// Distance of the quartiles.
     spread: f64,
 }
 
-impl Way {
-    pub(super) fn add(&mut self, time: f64) {
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
+impl Recent {
+    fn add(&mut self, time: f64) {
+        if self.times.len() == RECENT {
+            self.times.pop_front();
         }
-        self.recent.push_back(time);
-        let mut sorted: Vec<f64> = self.recent.iter().copied().collect();
+        self.times.push_back(time);
+        let mut sorted: Vec<f64> = self.times.iter().copied().collect();
         sorted.sort_by(f64::total_cmp);
         let at = |quarters: usize| sorted[(sorted.len() - 1) * quarters / 4];
         self.spread = at(3) - at(1);
     }
 
-    /// θ of Gamma(k, θ); `guess` stands for the first few times, whose quartiles mean little.
-    pub(super) fn theta(&self, k: f64, guess: f64) -> f64 {
-        let seen = self.recent.len() as f64;
-        let trust = (seen / 8.0).min(1.0).powi(2);
-        let spread = trust * self.spread + (1.0 - trust) * guess;
-        let unit = gamma_quantile(k, QUARTILE) - gamma_quantile(k, -QUARTILE);
-        (spread / unit).max(GRAIN / k.sqrt())
+    fn count(&self) -> f64 {
+        self.times.len() as f64
     }
 }
 
