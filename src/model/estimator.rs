@@ -26,11 +26,20 @@ use crate::units::{Counter, Nanos, Ppb};
 use belief::Belief;
 use delays::Delays;
 
-/// Shapes of queueing: k of the Gamma density.
-const SHAPES: [i32; 5] = [1, 2, 4, 12, 40];
+/// Kinds of queueing that are thought of.
+const KINDS: [Kind; 8] = [
+    Kind::Alike { k: 1 },
+    Kind::Alike { k: 2 },
+    Kind::Alike { k: 4 },
+    Kind::Alike { k: 12 },
+    Kind::Alike { k: 40 },
+    Kind::Apart { k: 1 },
+    Kind::Apart { k: 2 },
+    Kind::Any,
+];
 
 /// Random walk of the frequency in ppb per √s: from a machine room's crystal to a busy virtual machine's counter.
-const WANDERS: [f64; 5] = [0.3, 1.5, 6.0, 25.0, 100.0];
+const WANDERS: [f64; 4] = [0.3, 2.5, 15.0, 100.0];
 
 /// How long evidence counts, as its share after one exchange.
 const MEMORY: f64 = 0.985;
@@ -96,20 +105,11 @@ impl Estimator {
         let dt = (sample.at - self.at).as_f64() * 1e-9;
         self.at = sample.at;
         let middle = (sample.offset - self.origin).as_f64();
-        let shapes = SHAPES.map(|k| Shape::new(k, &self.delays));
+        let shapes = KINDS.map(|kind| Shape::new(kind, &self.delays, middle, delay));
         for (index, hypothesis) in self.bank.iter_mut().enumerate() {
             let shape = &shapes[index / WANDERS.len()];
-            // What both ways together queued; the likelihood has a top wherever one way did as usual.
-            let queued = delay - 2.0 * shape.base;
-            let tops = [
-                (middle + queued / 2.0 - shape.there.usual(), shape.there.reach()),
-                (middle - queued / 2.0 + shape.back.usual(), shape.back.reach()),
-            ];
             hypothesis.belief.predict(dt, hypothesis.wander);
-            let foreseen = hypothesis.belief.update(&tops, |offset| {
-                let lead = offset - middle;
-                shape.there.density(queued / 2.0 - lead) * shape.back.density(queued / 2.0 + lead)
-            });
+            let foreseen = hypothesis.belief.update(&shape.tops, |offset| shape.likelihood(offset));
             hypothesis.evidence = MEMORY * hypothesis.evidence + foreseen.ln();
         }
         let best = self.bank.iter().map(|hypothesis| hypothesis.evidence).fold(f64::NEG_INFINITY, f64::max);
@@ -125,7 +125,7 @@ impl Estimator {
         let deviation = (sample.delay.as_f64() / 2.0).max(1_000.0);
         let belief = Belief::new(0.0, deviation, FREQUENCY_DEVIATION);
         let filters = WANDERS.map(|wander| Hypothesis { wander, belief, evidence: 0.0 });
-        self.bank = SHAPES.iter().flat_map(|_| filters).collect();
+        self.bank = KINDS.iter().flat_map(|_| filters).collect();
     }
 
     /// The weighted mean of offset and frequency.
@@ -158,56 +158,103 @@ impl Estimator {
     }
 }
 
-/// One shape of queueing, in both directions, with the base that belongs to it.
+/// A kind of queueing.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Gamma(k), with the same θ both ways.
+    Alike { k: i32 },
+    /// Gamma(k), with a θ for each way.
+    Apart { k: i32 },
+    /// Nothing is known but that both delays are positive: the offset may be anywhere the round trip allows.
+    Any,
+}
+
+/// What one exchange says about the offset, given one kind of queueing and how long its round trip was.
 struct Shape {
-    there: Queueing,
-    back: Queueing,
-    /// Of one way.
-    base: f64,
+    /// `None`: uniform between the tops.
+    ways: Option<[Queueing; 2]>,
+    middle: f64,
+    /// What both ways together have queued.
+    queued: f64,
+    /// Where the likelihood is to be looked at closely.
+    tops: [(f64, f64); 2],
+    /// Makes it a density.
+    norm: f64,
 }
 
 impl Shape {
-    fn new(k: i32, delays: &Delays) -> Self {
-        let scale = delays.scale(f64::from(k));
-        Self { there: Queueing::new(k, scale.there), back: Queueing::new(k, scale.back), base: scale.base }
+    fn new(kind: Kind, delays: &Delays, middle: f64, delay: f64) -> Self {
+        let (k, apart) = match kind {
+            Kind::Alike { k } => (k, false),
+            Kind::Apart { k } => (k, true),
+            Kind::Any => (1, false),
+        };
+        let scale = delays.scale(f64::from(k), apart);
+        let queued = delay - 2.0 * scale.base;
+        if matches!(kind, Kind::Any) {
+            let half = queued.max(0.0) / 2.0 + 0.05 * scale.there;
+            let norm = (1.0 - STRAY) / (2.0 * half);
+            return Self { ways: None, middle, queued, tops: [(middle, half); 2], norm };
+        }
+        let ways = [Queueing::new(k, scale.there), Queueing::new(k, scale.back)];
+        let tops =
+            [(queued / 2.0 - ways[0].usual(), ways[0].reach()), (ways[1].usual() - queued / 2.0, ways[1].reach())];
+        let wide = (0.0, queued.abs() / 2.0 + ways[0].reach().max(ways[1].reach()));
+        let shape = Self { ways: Some(ways), middle: 0.0, queued, tops, norm: 1.0 };
+        let total =
+            belief::integrate(&[wide, tops[0], tops[1]], (-wide.1, wide.1), |x| [shape.likelihood(x), 0.0, 0.0]);
+        let tops = tops.map(|(top, reach)| (middle + top, reach));
+        Self { middle, tops, norm: 1.0 / total[0].max(f64::MIN_POSITIVE), ..shape }
+    }
+
+    fn likelihood(&self, offset: f64) -> f64 {
+        let lead = offset - self.middle;
+        match &self.ways {
+            Some([there, back]) => {
+                self.norm * there.density(self.queued / 2.0 - lead) * back.density(self.queued / 2.0 + lead)
+            }
+            None => {
+                let half = self.tops[0].1;
+                let beyond = (lead.abs() / half - 1.0).max(0.0);
+                if beyond == 0.0 { self.norm } else { self.norm * STRAY * (-beyond).exp() }
+            }
+        }
     }
 }
 
 /// The density of one way's queueing time.
+#[derive(Clone, Copy)]
 struct Queueing {
-    k: i32,
+    k: f64,
     theta: f64,
-    /// 1 / (θ Γ(k)), as the density is taken at q/θ.
-    norm: f64,
+    /// ln Γ(k).
+    log_gamma: f64,
 }
 
 impl Queueing {
     fn new(k: i32, theta: f64) -> Self {
-        Self { k, theta, norm: (1.0 - STRAY) / theta }
+        let log_gamma = (1..k).map(|factor| f64::from(factor).ln()).sum();
+        Self { k: f64::from(k), theta, log_gamma }
     }
 
     /// The mean queueing time.
     fn usual(&self) -> f64 {
-        f64::from(self.k) * self.theta
+        self.k * self.theta
     }
 
     /// How far around the mean nearly all of it lies.
     fn reach(&self) -> f64 {
-        3.0 * f64::from(self.k).sqrt() * self.theta
+        3.0 * self.k.sqrt() * self.theta
     }
 
     fn density(&self, queued: f64) -> f64 {
         let x = queued / self.theta;
-        if x < 0.0 {
+        if x <= 0.0 {
             // The base is an estimate too, and routes become shorter.
             return STRAY / self.theta * 0.5 * (2.0 * x).exp();
         }
-        // Γ(k) by the product, interleaved with the powers so that neither overflows.
-        let mut power = (-x).exp();
-        for factor in 1..self.k {
-            power *= x / f64::from(factor);
-        }
-        let far = 1.0 / (1.0 + x / (10.0 * f64::from(self.k)));
-        self.norm * power + STRAY / (20.0 * f64::from(self.k) * self.theta) * far * far
+        let power = if self.k == 1.0 { -x } else { (self.k - 1.0) * x.ln() - x - self.log_gamma };
+        let far = 1.0 / (1.0 + x / (10.0 * self.k));
+        ((1.0 - STRAY) * power.exp() + STRAY / (20.0 * self.k) * far * far) / self.theta
     }
 }

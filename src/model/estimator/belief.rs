@@ -41,35 +41,18 @@ impl Belief {
     /// none of its narrow tops falls between two points of a wide belief.
     pub(super) fn update(&mut self, tops: &[(f64, f64); 2], likelihood: impl Fn(f64) -> f64) -> f64 {
         let deviation = self.oo.sqrt();
-        let (low, high) = (self.offset - REACH * deviation, self.offset + REACH * deviation);
-        let mut points = [0.0; 3 * POINTS];
-        let whole = (self.offset, REACH * deviation);
-        for (part, (middle, reach)) in points.chunks_exact_mut(POINTS).zip([whole, tops[0], tops[1]]) {
-            for (index, point) in part.iter_mut().enumerate() {
-                let along = 2.0 * (index as f64 + 0.5) / POINTS as f64 - 1.0;
-                *point = (middle + reach * along).clamp(low, high);
-            }
-        }
-        points.sort_unstable_by(f64::total_cmp);
-        let (mut total, mut first, mut second) = (0.0, 0.0, 0.0);
-        let mut last: Option<(f64, f64)> = None;
-        for point in points {
-            let z = (point - self.offset) / deviation;
-            let weight = (-0.5 * z * z).exp() * likelihood(point);
-            // The trapezoid rule; points held at the ends have no width.
-            if let Some((former, former_weight)) = last {
-                let width = (z - former) / 2.0;
-                total += width * (weight + former_weight);
-                first += width * (weight * z + former_weight * former);
-                second += width * (weight * z * z + former_weight * former * former);
-            }
-            last = Some((z, weight));
-        }
-        let density = total / std::f64::consts::TAU.sqrt();
+        let ends = (self.offset - REACH * deviation, self.offset + REACH * deviation);
+        let parts = [(self.offset, REACH * deviation), tops[0], tops[1]];
+        let moments = integrate(&parts, ends, |x| {
+            let z = (x - self.offset) / deviation;
+            let weight = (-0.5 * z * z).exp() * likelihood(x);
+            [weight, weight * z, weight * z * z]
+        });
+        let density = moments[0] / (deviation * std::f64::consts::TAU.sqrt());
         if !(density > 0.0 && density.is_finite()) {
             return f64::MIN_POSITIVE;
         }
-        let (mean, square) = (first / total, second / total);
+        let (mean, square) = (moments[1] / moments[0], moments[2] / moments[0]);
         // A sum of finite steps cannot resolve less.
         let variance = (square - mean * mean).max(1e-6) * self.oo;
         self.set_offset(self.offset + mean * deviation, variance);
@@ -86,4 +69,33 @@ impl Belief {
         self.offset = offset;
         self.oo = variance;
     }
+}
+
+/// Integrals of three functions between `ends`, looked at closely within `parts`, pairs of a middle and a reach.
+pub(super) fn integrate<const PARTS: usize>(
+    parts: &[(f64, f64); PARTS],
+    ends: (f64, f64),
+    functions: impl Fn(f64) -> [f64; 3],
+) -> [f64; 3] {
+    let mut points = [[0.0; POINTS]; PARTS];
+    for (row, &(middle, reach)) in points.iter_mut().zip(parts) {
+        for (index, point) in row.iter_mut().enumerate() {
+            let along = 2.0 * (index as f64 + 0.5) / POINTS as f64 - 1.0;
+            *point = (middle + reach * along).clamp(ends.0, ends.1);
+        }
+    }
+    let points = points.as_flattened_mut();
+    points.sort_unstable_by(f64::total_cmp);
+    // The trapezoid rule; points held at the ends have no width.
+    let mut totals = [0.0; 3];
+    let mut former = (points[0], functions(points[0]));
+    for &mut point in &mut points[1..] {
+        let next = (point, functions(point));
+        let width = (next.0 - former.0) / 2.0;
+        for (total, (a, b)) in totals.iter_mut().zip(next.1.into_iter().zip(former.1)) {
+            *total += width * (a + b);
+        }
+        former = next;
+    }
+    totals
 }

@@ -60,7 +60,7 @@ impl Delays {
     ///
     /// The round trip tells how much is queued; the ways, whose times rest on our own estimate of the offset, only
     /// how it is shared between them. Else an estimate that wanders would excuse its own wandering.
-    pub(super) fn scale(&self, k: f64) -> Scale {
+    pub(super) fn scale(&self, k: f64, apart: bool) -> Scale {
         let trust = (self.round_trips.count() / ENOUGH).min(1.0).powi(2);
         let spread = trust * self.round_trips.spread + (1.0 - trust) * GUESS * self.shortest;
         let unit = gamma_quantile(2.0 * k, QUARTILE) - gamma_quantile(2.0 * k, -QUARTILE);
@@ -68,7 +68,7 @@ impl Delays {
         let share = |way: &Recent| {
             let both = (self.there.spread.powi(2) + self.back.spread.powi(2)).sqrt();
             let share = if both > 0.0 { (std::f64::consts::SQRT_2 * way.spread / both).max(0.1) } else { 1.0 };
-            trust * share + (1.0 - trust)
+            if apart { trust * share + (1.0 - trust) } else { 1.0 }
         };
         let first = gamma_quantile(2.0 * k, normal_quantile(1.0 / (f64::from(self.seen.min(4096)) + 1.0)));
         Scale {
