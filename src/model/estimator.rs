@@ -105,12 +105,15 @@ impl Estimator {
         let dt = (sample.at - self.at).as_f64() * 1e-9;
         self.at = sample.at;
         let middle = (sample.offset - self.origin).as_f64();
+        let ordinary = self.delays.is_ordinary(delay);
         let shapes = KINDS.map(|kind| Shape::new(kind, &self.delays, middle, delay));
         for (index, hypothesis) in self.bank.iter_mut().enumerate() {
             let shape = &shapes[index / WANDERS.len()];
             hypothesis.belief.predict(dt, hypothesis.wander);
             let foreseen = hypothesis.belief.update(&shape.tops, |offset| shape.likelihood(offset));
-            hypothesis.evidence = MEMORY * hypothesis.evidence + foreseen.ln();
+            if ordinary {
+                hypothesis.evidence = MEMORY * hypothesis.evidence + foreseen.ln();
+            }
         }
         let best = self.bank.iter().map(|hypothesis| hypothesis.evidence).fold(f64::NEG_INFINITY, f64::max);
         for hypothesis in &mut self.bank {

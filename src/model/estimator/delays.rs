@@ -56,6 +56,11 @@ impl Delays {
         self.back.add(back);
     }
 
+    /// Whether `delay` is none of the longest quarter of the recent ones.
+    pub(super) fn is_ordinary(&self, delay: f64) -> bool {
+        delay <= self.round_trips.upper
+    }
+
     /// The scale of Gamma(k) jitter.
     ///
     /// The round trip tells how much is queued; the ways, whose times rest on our own estimate of the offset, only
@@ -83,8 +88,9 @@ impl Delays {
 #[derive(Clone, Debug, Default)]
 struct Recent {
     times: VecDeque<f64>,
-    /// Distance of the quartiles.
+    /// Distance of the quartiles, and the upper one.
     spread: f64,
+    upper: f64,
 }
 
 impl Recent {
@@ -96,7 +102,7 @@ impl Recent {
         let mut sorted: Vec<f64> = self.times.iter().copied().collect();
         sorted.sort_by(f64::total_cmp);
         let at = |quarters: usize| sorted[(sorted.len() - 1) * quarters / 4];
-        self.spread = at(3) - at(1);
+        (self.spread, self.upper) = (at(3) - at(1), at(3));
     }
 
     fn count(&self) -> f64 {
