@@ -47,6 +47,9 @@ const MEMORY: f64 = 0.985;
 /// What the frequency error of a raw counter typically is, ppb.
 const FREQUENCY_DEVIATION: f64 = 30_000.0;
 
+/// Exchanges that are judged again as long as there are no more than these.
+const EARLY: usize = 12;
+
 /// How often a delay follows no shape.
 const STRAY: f64 = 0.03;
 
@@ -91,17 +94,33 @@ pub(crate) struct Estimator {
     origin: Nanos,
     at: Counter,
     bank: Vec<Hypothesis>,
+    early: Vec<Sample>,
 }
 
 impl Estimator {
     /// Takes in one exchange; time must not run backwards.
+    ///
+    /// The first exchanges are judged before anything is known of their delays. So they are kept, and judged again, all
+    /// of them, by what each new one adds to that knowledge.
     pub(crate) fn add(&mut self, sample: &Sample) {
-        let delay = sample.delay.as_f64();
-        self.delays.add(delay);
-        if self.bank.is_empty() {
-            self.begin(sample);
+        self.delays.add(sample.delay.as_f64());
+        if self.early.len() == EARLY {
+            self.judge(sample);
             return;
         }
+        self.early.push(*sample);
+        let early = std::mem::take(&mut self.early);
+        self.delays.forget_ways();
+        self.begin(&early[0]);
+        for sample in &early[1..] {
+            self.judge(sample);
+        }
+        self.early = early;
+    }
+
+    /// Lets every filter take in one exchange, and weighs them by how well they foresaw it.
+    fn judge(&mut self, sample: &Sample) {
+        let delay = sample.delay.as_f64();
         let dt = (sample.at - self.at).as_f64() * 1e-9;
         self.at = sample.at;
         let middle = (sample.offset - self.origin).as_f64();

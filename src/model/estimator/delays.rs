@@ -56,6 +56,11 @@ impl Delays {
         self.back.add(back);
     }
 
+    /// Forgets the one-way times: the estimates they rest on are made anew.
+    pub(super) fn forget_ways(&mut self) {
+        (self.there, self.back) = (Recent::default(), Recent::default());
+    }
+
     /// Whether `delay` is none of the longest quarter of the recent ones.
     pub(super) fn is_ordinary(&self, delay: f64) -> bool {
         delay <= self.round_trips.upper
