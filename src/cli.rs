@@ -190,8 +190,8 @@ impl Query {
         } else {
             write!(out, "{}", table::answers(&answers))?;
         }
-        let failed = answers.iter().filter_map(|(host, answer)| answer.as_ref().err().map(|e| format!("{host}: {e}")));
-        let failed = failed.collect::<Vec<_>>();
+        let failed: Vec<_> =
+            answers.iter().filter_map(|(_, answer)| answer.as_ref().err().map(Error::to_string)).collect();
         if failed.is_empty() { Ok(()) } else { Err(Failure::Hosts(failed)) }
     }
 
@@ -212,7 +212,7 @@ enum Failure {
     Clock(Error),
     /// The results could not be written.
     Output(io::Error),
-    /// Some of the hosts could not be asked; one sentence each.
+    /// Some of the hosts could not be asked; one sentence each, which names the host.
     Hosts(Vec<String>),
 }
 

@@ -1,7 +1,8 @@
 """What most tests need: an upstream on this machine, and a clock that follows it."""
 
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import ntpclock
 import pytest
@@ -14,6 +15,16 @@ def known(ns: int | None) -> int:
     """`ns`, which is known."""
     assert ns is not None
     return ns
+
+
+def eventually(holds: Callable[[], object]) -> bool:
+    """Whether `holds` comes to hold soon: what the engine thread does shows a few milliseconds later."""
+    deadline = time.monotonic() + 5
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,12 @@
 //! `ntpclock demo`: the whole way of the data in one process, without the network if need be.
 
 use std::io::Write;
+use std::thread;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::{Failure, Upstream, seconds, table};
+use super::{Failure, Upstream, seconds, table, text};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Error;
@@ -24,6 +25,9 @@ pub(super) struct Demo {
     /// How long to wait for synchronisation
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
+    /// How many seconds to watch the clock, one line each
+    #[arg(long, value_name = "SECONDS", default_value = "5")]
+    seconds: u32,
 }
 
 impl Demo {
@@ -46,17 +50,37 @@ impl Demo {
         let addresses = server.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         writeln!(out, "No server is named, so this process is its own: an NTP server on {addresses} that serves the")?;
         writeln!(out, "system clock. Time and bounds below are relative to this machine's clock, not to true UTC.")?;
-        self.show(Config::with_servers(&addresses)?, out)
+        let mut config = Config::with_servers(&addresses)?;
+        // Nobody else's server is troubled, so ask every second: then there is something to see.
+        config.set_poll_exponents(0, 0)?;
+        self.show(config, out)
     }
 
-    /// Starts a clock, waits, and shows what it knows.
+    /// Starts a clock, waits, watches it, and shows what it knows.
     fn show(&self, config: Config, out: &mut dyn Write) -> Result<(), Failure> {
         // Whoever watches sees at once what is being waited for.
         out.flush()?;
         let clock = Clock::start(config)?;
         let waited = clock.wait(None, Some(self.timeout));
+        if waited.is_ok() {
+            self.watch(&clock, out)?;
+        }
         write!(out, "\n{}", table::status(&clock.now(), clock.offset(), &clock.report()))?;
         write!(out, "\n{}", table::sources(&clock.sources()))?;
         Ok(waited?)
+    }
+
+    /// One line a second: the time, the bound, the offset, the state.
+    fn watch(&self, clock: &Clock, out: &mut dyn Write) -> Result<(), Failure> {
+        writeln!(out)?;
+        for second in 0..=self.seconds {
+            if second > 0 {
+                thread::sleep(Duration::from_secs(1));
+            }
+            let (reading, offset) = (clock.now(), clock.offset());
+            writeln!(out, "{}   offset {}   {}", text::time(&reading), text::offset(offset), reading.state)?;
+            out.flush()?;
+        }
+        Ok(())
     }
 }
