@@ -182,7 +182,7 @@ fn excuse(account: Option<&Account>, min_agreeing: usize, reading: &Reading) -> 
 
 /// What the engine last said of itself, with what the page says now.
 pub(crate) fn report(shared: &Shared) -> Report {
-    let account = shared.with_status(|status| status.account.clone()).flatten();
+    let account = shared.with_status(|status| status.account.clone());
     let mut report = account.map_or_else(blank_report, |account| account.report.clone());
     // The page knows better than the account what has come to pass since.
     let reading = read(shared);
@@ -219,7 +219,7 @@ fn blank_report() -> Report {
 }
 
 fn sources(shared: &Shared) -> Vec<SourceInfo> {
-    let Some(account) = shared.with_status(|status| status.account.clone()).flatten() else { return Vec::new() };
+    let Some(account) = shared.with_status(|status| status.account.clone()) else { return Vec::new() };
     let now = counter::now();
     let older = |source: &SourceInfo| {
         let age = if source.age_ns == i64::MAX { i64::MAX } else { (Nanos(source.age_ns) + (now - account.at)).0 };
