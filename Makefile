@@ -76,5 +76,5 @@ demo: all python
 test:
 	tests/tools.sh
 	$(MAKE) all python
-	$(CARGO) test --locked --all-features
+	$(CARGO) test --locked --all-features --no-fail-fast
 	.venv/bin/python -m pytest

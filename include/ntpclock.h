@@ -309,7 +309,7 @@ typedef struct {
      */
     uint32_t answering;
     /**
-     * Sources whose interval touches the agreed one.
+     * The most sources whose intervals have one point in common.
      */
     uint32_t agreeing;
     /**

@@ -21,6 +21,9 @@ use crate::units::{Nanos, UnixTime};
 /// How often a wait looks again without being told to: deadlines in the page pass silently.
 const PACE: Duration = Duration::from_millis(250);
 
+/// Where the server list comes from when the program names none.
+const SERVERS_VARIABLE: &str = "NTPCLOCK_SERVERS";
+
 /// UTC minus the system clock, with its bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offset {
@@ -35,6 +38,21 @@ pub struct Offset {
 pub struct Clock {
     shared: SharedRef,
     engine: Mutex<Option<Worker>>,
+}
+
+impl Config {
+    /// The defaults, with the servers of the environment variable `NTPCLOCK_SERVERS`, the only one that is ever read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidServer`], or [`Error::NoServers`] if it is not set.
+    pub fn from_environment() -> Result<Self, Error> {
+        match std::env::var(SERVERS_VARIABLE) {
+            Ok(list) => Self::with_servers(&list),
+            Err(std::env::VarError::NotPresent) => Err(Error::NoServers),
+            Err(std::env::VarError::NotUnicode(_)) => Err(Error::argument(SERVERS_VARIABLE, "is not valid UTF-8")),
+        }
+    }
 }
 
 impl Clock {
@@ -164,7 +182,7 @@ fn excuse(account: Option<&Account>, min_agreeing: usize, reading: &Reading) -> 
 
 /// What the engine last said of itself, with what the page says now.
 pub(crate) fn report(shared: &Shared) -> Report {
-    let account = shared.with_status(|status| status.account.clone()).flatten();
+    let account = shared.with_status(|status| status.account.clone());
     let mut report = account.map_or_else(blank_report, |account| account.report.clone());
     // The page knows better than the account what has come to pass since.
     let reading = read(shared);
@@ -201,7 +219,7 @@ fn blank_report() -> Report {
 }
 
 fn sources(shared: &Shared) -> Vec<SourceInfo> {
-    let Some(account) = shared.with_status(|status| status.account.clone()).flatten() else { return Vec::new() };
+    let Some(account) = shared.with_status(|status| status.account.clone()) else { return Vec::new() };
     let now = counter::now();
     let older = |source: &SourceInfo| {
         let age = if source.age_ns == i64::MAX { i64::MAX } else { (Nanos(source.age_ns) + (now - account.at)).0 };

@@ -6,9 +6,6 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::units::{Nanos, Ppb};
 
-/// Where the server list comes from when the program names none.
-const SERVERS_VARIABLE: &str = "NTPCLOCK_SERVERS";
-
 /// The port of NTP (RFC 5905).
 const NTP_PORT: u16 = 123;
 
@@ -133,19 +130,6 @@ impl Config {
         let mut config = Self::new();
         config.add_servers(list)?;
         if config.servers.is_empty() { Err(Error::NoServers) } else { Ok(config) }
-    }
-
-    /// The defaults, with the servers of the environment variable `NTPCLOCK_SERVERS`, the only one that is ever read.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidServer`], or [`Error::NoServers`] if it is not set.
-    pub fn from_environment() -> Result<Self, Error> {
-        match std::env::var(SERVERS_VARIABLE) {
-            Ok(list) => Self::with_servers(&list),
-            Err(std::env::VarError::NotPresent) => Err(Error::NoServers),
-            Err(std::env::VarError::NotUnicode(_)) => Err(Error::argument(SERVERS_VARIABLE, "is not valid UTF-8")),
-        }
     }
 
     /// Adds the servers of a comma-separated list: `host`, `host:port`, `[v6]:port`, `pool:host`, each

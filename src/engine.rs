@@ -6,6 +6,10 @@ pub(crate) mod roster;
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Release},
+};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -28,7 +32,11 @@ use roster::{Lookup, Roster};
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) publication: Publication,
+    /// Locked only under [`fork::exclusive`], so that a forked child finds it free.
     status: Mutex<Status>,
+    /// Counts the changes of `status`.
+    changes: AtomicU64,
+    waiting: Mutex<()>,
     changed: Condvar,
 }
 
@@ -84,28 +92,42 @@ impl Shared {
                 min_agreeing: 1,
                 account: None,
             }),
+            changes: AtomicU64::new(0),
+            waiting: Mutex::new(()),
             changed: Condvar::new(),
         }
     }
 
-    /// A look at the status; `None` only in a forked child whose parent was changing it in that instant.
-    pub(crate) fn with_status<T>(&self, look: impl FnOnce(&Status) -> T) -> Option<T> {
-        self.status.try_lock_for(Duration::from_secs(1)).map(|status| look(&status))
+    /// A look at the status.
+    pub(crate) fn with_status<T>(&self, look: impl FnOnce(&Status) -> T) -> T {
+        let _forks_wait = fork::exclusive();
+        look(&self.status.lock())
     }
 
     /// Waits until `judge` has an answer; it looks again at every change, and after the time it answers instead.
     pub(crate) fn wait_for<T>(&self, mut judge: impl FnMut(&Status) -> Result<T, Duration>) -> T {
-        let mut status = self.status.lock();
         loop {
-            match judge(&status) {
+            let seen = self.changes.load(Acquire);
+            let pause = match self.with_status(&mut judge) {
                 Ok(answer) => return answer,
-                Err(pause) => self.changed.wait_for(&mut status, pause),
+                Err(pause) => pause,
             };
+            let mut waiting = self.waiting.lock();
+            if self.changes.load(Acquire) == seen {
+                self.changed.wait_for(&mut waiting, pause);
+            }
         }
     }
 
     fn change(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.status.lock());
+        {
+            let _forks_wait = fork::exclusive();
+            change(&mut self.status.lock());
+        }
+        self.changes.fetch_add(1, Release);
+        // Taken and let go, so that whoever has looked but does not wait yet will be told. In a forked child a waiter
+        // of the parent may hold it for ever; then a waiter of ours looks again at its own pace.
+        drop(self.waiting.try_lock_for(Duration::from_millis(50)));
         self.changed.notify_all();
     }
 }
@@ -129,7 +151,7 @@ impl std::ops::Deref for SharedRef {
 
 /// Starts the engine's thread; it publishes to `shared`, which no other engine may do meanwhile.
 pub(crate) fn start(config: Config, shared: SharedRef) -> Result<Worker, Error> {
-    let last_epoch = shared.status.lock().last_epoch;
+    let last_epoch = shared.with_status(|status| status.last_epoch);
     let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
     let roster = Roster::new(&config.servers, &mut core, counter::now());
     // Told before the thread can: who asks right after the start finds every source.
@@ -147,9 +169,18 @@ pub(crate) fn start(config: Config, shared: SharedRef) -> Result<Worker, Error> 
     })
 }
 
-/// The day this library was built: UTC is not before it, which tells the era of a timestamp.
+/// How long to wait after a publication that came too late again and again.
+const RETRY: Nanos = Nanos::from_millis(100);
+
+/// How long to wait for random bits where there were none.
+const RANDOMNESS_RETRY: Nanos = Nanos::from_millis(100);
+
+/// How far the clock of the machine that built us may have been ahead: an era lasts 136 years, a year is cheap.
+const BUILD_CLOCK_ERROR: Nanos = Nanos::from_seconds(365 * 86_400);
+
+/// UTC is not before this, about the day the library was built; it tells the era of a timestamp.
 pub(crate) fn build_date() -> UnixTime {
-    unix_seconds(env!("NTPCLOCK_BUILD_DATE").parse().unwrap_or(0))
+    unix_seconds(env!("NTPCLOCK_BUILD_DATE").parse().unwrap_or(0)) - BUILD_CLOCK_ERROR
 }
 
 /// The engine's thread.
@@ -163,6 +194,10 @@ struct Run {
     answers: Sender<(usize, Addresses)>,
     answered: Receiver<(usize, Addresses)>,
     buffer: Box<[u8; socket::DATAGRAM_MAX]>,
+    /// When a publication came to nothing last.
+    gave_up: Counter,
+    /// The least time to sleep, once.
+    pause: Option<Nanos>,
 }
 
 impl Run {
@@ -178,6 +213,8 @@ impl Run {
             answers,
             answered,
             buffer: Box::new([0; socket::DATAGRAM_MAX]),
+            gave_up: Counter(i64::MIN),
+            pause: None,
         }
     }
 
@@ -190,7 +227,7 @@ impl Run {
             }
             self.tick();
             let now = counter::now();
-            if self.core.wants_plan(now) && now >= self.writer.ready_at() {
+            if self.core.wants_plan(now) && now >= self.writer.ready_at().max(self.gave_up + RETRY) {
                 self.publish();
             }
             self.sleep();
@@ -208,12 +245,12 @@ impl Run {
             self.look_up(id, now);
         }
         loop {
-            let request = match sys::random().and_then(|a| Ok((a, sys::random()?))) {
-                Ok((transmit, dither)) => self.core.poll_transmit(counter::now(), transmit, dither),
-                // Without randomness there is no safe request: come back when it is due again.
-                Err(_) => None,
+            let Ok((transmit, dither)) = sys::random().and_then(|transmit| Ok((transmit, sys::random()?))) else {
+                // Without randomness there is no safe request: come back a little later.
+                self.pause = Some(RANDOMNESS_RETRY);
+                return;
             };
-            let Some(request) = request else { return };
+            let Some(request) = self.core.poll_transmit(counter::now(), transmit, dither) else { return };
             match self.exchanger.send(&request) {
                 Ok(t1) => self.core.handle_sent(request.source, t1),
                 Err(error) => self.core.handle_failure(request.source, error.to_string(), counter::now()),
@@ -248,11 +285,12 @@ impl Run {
         let mut descriptors = vec![self.order.waker.as_raw_fd()];
         descriptors.extend(self.exchanger.descriptors());
         let now = counter::now();
-        let mut due = self.core.next_due();
+        let mut due = self.core.next_due(now);
         if self.core.wants_plan(now) {
-            due = due.min(self.writer.ready_at());
+            due = due.min(self.writer.ready_at().max(self.gave_up + RETRY));
         }
-        let timeout = (due - now).max(Nanos::ZERO).to_duration();
+        let least = self.pause.take().unwrap_or(Nanos::ZERO);
+        let timeout = (due - now).max(least).to_duration();
         match wake::wait(&descriptors, Some(timeout)) {
             Ok(ready) => {
                 if ready[0] {
@@ -293,7 +331,10 @@ impl Run {
             let plan = core.plan(switch);
             (plan.model, plan)
         });
-        self.core.commit(plan, counter::now());
+        match plan {
+            Some(plan) => self.core.commit(plan, counter::now()),
+            None => self.gave_up = counter::now(),
+        }
         self.account();
     }
 

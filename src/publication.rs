@@ -11,8 +11,8 @@ use page::{Page, WORDS};
 /// How far ahead a new model takes effect: long enough that a writer is rarely late, short enough not to matter.
 const LEAD: Nanos = Nanos::from_millis(1);
 
-/// The longest lead a writer that is always late is given; a stop waits for it to pass.
-const LEAD_MAX: Nanos = Nanos::from_millis(64);
+/// Attempts, each with twice the lead of the one before; the last has 64 ms.
+const ATTEMPTS: u32 = 7;
 
 /// Where readers find the page.
 #[derive(Debug)]
@@ -52,44 +52,149 @@ impl Writer {
     /// Publishes the model that `plan` makes for the counter value at which it will take effect.
     ///
     /// `plan` may be called again with a later one; what it returns beside the model that was published is handed back.
+    /// `None` if this thread was late again and again: nothing was shown, try again later.
+    ///
+    /// Between the last look at the counter and the store that shows the page lie a few instructions. A writer that
+    /// is stopped just there, for more than what is left of the lead, shows its line late, and a reader may then read less
+    /// than another did from the old one, by what the two lines differ. No store can be made to depend on the time;
+    /// half of the lead must be left so that only a long stop in that place can do harm.
     pub(crate) fn publish<P>(
         &mut self,
         publication: &Publication,
         generation: u32,
         counter: impl Fn() -> Counter,
         mut plan: impl FnMut(Counter) -> (ClockModel, P),
-    ) -> P {
-        let mut lead = LEAD;
-        loop {
+    ) -> Option<P> {
+        for attempt in 0..ATTEMPTS {
+            let lead = Nanos(LEAD.0 << attempt);
             let switch = counter() + lead;
             let (current, rest) = plan(switch);
             publication.0.stage(Page { former: self.current, current, switch, generation }.to_words());
             #[cfg(test)]
             stall::here();
             // A writer that comes too late would change what some readers have already read: it plans anew.
-            if counter() < switch {
+            if counter() < switch - lead.half_up() {
                 publication.0.turn();
                 (self.current, self.switch) = (current, switch);
-                return rest;
+                return Some(rest);
             }
-            lead = Nanos(lead.0 * 2).min(LEAD_MAX);
         }
+        None
     }
 }
 
 /// Lets tests hold writers where preemption hurts most: everything is written, nothing is shown.
 #[cfg(test)]
 pub(crate) mod stall {
+    use std::cell::RefCell;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
     use std::time::Duration;
 
-    /// How long each publication is held at first; halved at every attempt, so that one succeeds.
+    /// How long every writer is held, µs.
     pub(crate) static MICROS: AtomicU64 = AtomicU64::new(0);
 
+    thread_local! {
+        /// What this thread does instead of publishing.
+        pub(super) static HOOK: RefCell<Option<Box<dyn FnMut()>>> = const { RefCell::new(None) };
+    }
+
     pub(super) fn here() {
+        HOOK.with(|hook| hook.borrow_mut().as_mut().map(|hook| hook()));
         match MICROS.load(Relaxed) {
             0 => {}
             micros => std::thread::sleep(Duration::from_micros(micros)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::slew::{Course, Line, steer};
+    use crate::status::State;
+    use crate::units::{Ppb, Rate, UnixTime};
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    /// A model that shows `ahead` more than the counter from `switch` on, in epoch 1.
+    fn model(line: Line) -> ClockModel {
+        ClockModel { line, state: State::Synchronized, epoch: 1, ..ClockModel::UNSYNCHRONIZED }
+    }
+
+    fn line(ahead: i64) -> Line {
+        Line { base: Counter(0), utc: UnixTime(ahead), slew: Rate(0), slew_end: Counter(0), rate: Rate(0) }
+    }
+
+    /// Corrects what is shown by `correction`, continuously.
+    fn corrected(former: &ClockModel, switch: Counter, correction: Nanos) -> ClockModel {
+        let target = former.line.utc_at(switch) + correction;
+        match steer(Some(&former.line), switch, target, Ppb(0.0), Nanos::from_seconds(1)) {
+            Course::Slew(line) | Course::Step(line) => model(line),
+        }
+    }
+
+    fn shown(page: &Page, counter: i64) -> i64 {
+        page.model_at(Counter(counter)).line.utc_at(Counter(counter)).0
+    }
+
+    /// A publication with a first model, then a second with `correction`, whose writer is held for `held` ns at its
+    /// first attempt. Returns the pages before and after, and the counter when the second was shown.
+    fn publish_twice(correction: Nanos, held: i64) -> (Page, Page, i64) {
+        let counter = Rc::new(Cell::new(0));
+        let now = || Counter(counter.get());
+        let publication = Publication::new();
+        let mut writer = Writer::new();
+        let first = model(line(1_000));
+        writer.publish(&publication, 0, now, |_| (first, ())).unwrap();
+        counter.set(10_000_000);
+        let (before, _) = publication.read(now);
+        let (advance, mut left) = (Rc::clone(&counter), held);
+        let hold = move || advance.set(advance.get() + std::mem::take(&mut left));
+        stall::HOOK.with(|hook| hook.replace(Some(Box::new(hold))));
+        writer.publish(&publication, 0, now, |switch| (corrected(&first, switch, correction), ())).unwrap();
+        stall::HOOK.with(|hook| hook.take());
+        let (after, _) = publication.read(now);
+        (before, after, counter.get())
+    }
+
+    #[test]
+    fn readers_of_the_old_page_and_of_the_new_one_see_one_line() {
+        for correction in [Nanos::from_millis(50), Nanos::from_millis(-50)] {
+            for held in [0, 400_000, 900_000, 5_000_000, 20_000_000] {
+                let (before, after, turned) = publish_twice(correction, held);
+                assert!(after.switch.0 > turned, "the new model was shown after it took effect");
+                // Up to the turn, readers had the old page; from then on they have the new one.
+                let mut last = shown(&before, turned - 1_000_000);
+                for counter in (turned - 1_000_000..turned).step_by(10_000) {
+                    assert!(shown(&before, counter) >= last);
+                    last = shown(&before, counter);
+                }
+                for counter in (turned..turned + 200_000_000).step_by(10_000) {
+                    assert!(shown(&after, counter) >= last, "{correction:?} {held} at {counter}");
+                    last = shown(&after, counter);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn before_the_switch_the_new_page_still_shows_the_old_line() {
+        let (before, after, turned) = publish_twice(Nanos::from_millis(-50), 0);
+        assert_eq!(shown(&after, turned), shown(&before, turned));
+        let later = after.switch.0 + 10_000_000;
+        assert_eq!(shown(&after, later) - shown(&before, later), -5_000);
+    }
+
+    #[test]
+    fn a_writer_that_is_always_late_gives_up_and_shows_nothing() {
+        let counter = Rc::new(Cell::new(0));
+        let now = || Counter(counter.get());
+        let publication = Publication::new();
+        let advance = Rc::clone(&counter);
+        stall::HOOK.with(|hook| hook.replace(Some(Box::new(move || advance.set(advance.get() + 1_000_000_000)))));
+        let given_up = Writer::new().publish(&publication, 0, now, |_| (model(line(0)), ()));
+        stall::HOOK.with(|hook| hook.take());
+        assert!(given_up.is_none());
+        assert!(!publication.read(now).0.current.has_line());
     }
 }

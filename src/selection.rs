@@ -16,6 +16,8 @@ use crate::units::{Nanos, Ppb};
 pub(crate) struct Agreement {
     pub(crate) offset: Interval,
     pub(crate) frequency: FrequencyRange,
+    /// The largest number of witnesses that have one point in common.
+    pub(crate) agreeing: usize,
     /// More than `f` sources lie: this rests on a strict majority of all that are configured.
     pub(crate) faults_exceeded: bool,
 }
@@ -43,15 +45,23 @@ pub(crate) fn agree(witnesses: &[Witness], configured: usize, faults: usize) -> 
         return Err(Disagreement::TooFew);
     }
     let quorum = answering - faults;
+    let agreeing = deepest(witnesses);
     if let Some(offset) = offsets(witnesses, quorum) {
-        return Ok(Agreement { offset, frequency: frequencies(witnesses, quorum), faults_exceeded: false });
+        return Ok(Agreement { offset, frequency: frequencies(witnesses, quorum), agreeing, faults_exceeded: false });
     }
     let majority = configured / 2 + 1;
     match offsets(witnesses, majority) {
         // Fewer than a majority may now tell the truth about the frequency as well.
-        Some(offset) => Ok(Agreement { offset, frequency: frequencies(witnesses, majority), faults_exceeded: true }),
+        Some(offset) => {
+            Ok(Agreement { offset, frequency: frequencies(witnesses, majority), agreeing, faults_exceeded: true })
+        }
         None => Err(Disagreement::NoMajority),
     }
+}
+
+/// How many witnesses the best-covered point has.
+fn deepest(witnesses: &[Witness]) -> usize {
+    (1..=witnesses.len()).rev().find(|&quorum| offsets(witnesses, quorum).is_some()).unwrap_or(0)
 }
 
 /// The hull of the offsets that `quorum` witnesses cover.
@@ -111,6 +121,13 @@ mod tests {
     fn no_more_answers_than_possible_liars_are_no_agreement() {
         assert_eq!(agree(&[witness(0, 1)], 4, 1), Err(Disagreement::TooFew));
         assert_eq!(agree(&[], 1, 0), Err(Disagreement::TooFew));
+    }
+
+    #[test]
+    fn two_that_are_both_possible_do_not_agree() {
+        // Two of four are silent and one of all may lie: the hull spans both that answer, and neither backs the other.
+        let agreement = agree(&[witness(0, 1), witness(500, 501)], 4, 1).unwrap();
+        assert_eq!((agreement.offset, agreement.agreeing), (Interval::new(Nanos(0), Nanos(501)), 1));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(crate) struct Source {
     address: Option<SocketAddr>,
     /// When an address should next be looked for.
     resolve_due: Option<Counter>,
+    /// An address is being looked for.
+    resolving: bool,
     resolve_failures: i8,
     poll: Poll,
     pending: Option<Pending>,
@@ -36,6 +38,8 @@ pub(crate) struct Source {
     false_streak: u8,
     denied: bool,
     fault: Option<Fault>,
+    /// An exchange came that selection has not yet seen.
+    fresh: bool,
     pub(crate) exchanges: u64,
     pub(crate) rejected: u64,
     pub(crate) restarts: u32,
@@ -89,6 +93,7 @@ impl Source {
         Self {
             address: None,
             resolve_due: Some(now),
+            resolving: false,
             resolve_failures: 0,
             poll: Poll::new(settings, now),
             pending: None,
@@ -98,6 +103,7 @@ impl Source {
             false_streak: 0,
             denied: false,
             fault: None,
+            fresh: false,
             exchanges: 0,
             rejected: 0,
             restarts: 0,
@@ -154,7 +160,7 @@ impl Source {
     pub(crate) fn take_address_wish(&mut self, now: Counter) -> bool {
         let wished = self.resolve_due.is_some_and(|due| due <= now);
         if wished {
-            self.resolve_due = None;
+            (self.resolve_due, self.resolving) = (None, true);
         }
         wished
     }
@@ -162,7 +168,7 @@ impl Source {
     /// The server to ask from now on. The same one again changes nothing but the wait.
     pub(crate) fn assign(&mut self, address: SocketAddr, now: Counter) {
         self.resolve_failures = 0;
-        self.resolve_due = None;
+        (self.resolve_due, self.resolving) = (None, false);
         if self.address == Some(address) {
             // Nothing better was found: go on, and look again when patience ends anew.
             self.false_streak = 0;
@@ -182,6 +188,7 @@ impl Source {
         if self.address.is_none() {
             self.fault = Some(Fault::World(why));
         }
+        self.resolving = false;
         self.resolve_failures = (self.resolve_failures + 1).min(RESOLVE_RETRY_MAX + 1);
         self.resolve_due = Some(now + Nanos::from_log2_seconds(self.resolve_failures - 1));
     }
@@ -249,6 +256,7 @@ impl Source {
         self.filter.add(exchange, settings);
         self.poll.handle_answer(fits);
         self.exchanges += 1;
+        self.fresh = true;
         self.fault = None;
         if self.filter.testimony(stamps.t4, settings).is_err() {
             self.filter.restart();
@@ -299,10 +307,10 @@ impl Source {
         }
     }
 
-    /// Selection's verdict after a new exchange of any source.
-    pub(crate) fn handle_selection(&mut self, selection: Selection, is_newest: bool, now: Counter) {
+    /// Selection's verdict, after exchanges of this source or of others.
+    pub(crate) fn handle_selection(&mut self, selection: Selection, now: Counter) {
         self.selection = selection;
-        if !is_newest {
+        if !std::mem::take(&mut self.fresh) {
             return;
         }
         if selection != Selection::Falseticker {
@@ -316,9 +324,15 @@ impl Source {
         }
     }
 
-    /// Asks for a (perhaps different) address, no more often than retries allow.
+    /// Whether the address that was wished for is still of use: the old one may have come back to its senses meanwhile.
+    pub(crate) fn wants_address(&self) -> bool {
+        let good = self.reach() != 0 && !self.denied && self.selection != Selection::Falseticker;
+        self.address.is_none() || !good
+    }
+
+    /// Asks for a (perhaps different) address, one question at a time.
     fn wish_for_another(&mut self, now: Counter) {
-        if self.resolve_due.is_none() {
+        if self.resolve_due.is_none() && !self.resolving {
             self.resolve_due = Some(now);
         }
     }

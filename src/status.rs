@@ -105,7 +105,7 @@ pub struct Report {
     pub configured: u32,
     /// r: sources that answer (reach register not zero).
     pub answering: u32,
-    /// Sources whose interval touches the agreed one.
+    /// The most sources whose intervals have one point in common.
     pub agreeing: u32,
     /// f: sources assumed to lie at most.
     pub fault_limit: u32,

@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 
 use crate::config::Settings;
-use crate::exchange::{Exchange, Interval};
+use crate::exchange::{Exchange, Interval, ServerState};
 use crate::model::bound::{FrequencyRange, Witness};
 use crate::model::slew::{Course, steer};
 use crate::model::{ClockModel, UtcSpan};
@@ -51,8 +51,16 @@ struct Verdict {
     faults: usize,
     faults_exceeded: bool,
     frequency: Ppb,
-    /// The survivor that pins the time down best.
-    primary: Option<usize>,
+    /// The survivor that pins the time down best, as it was then.
+    primary: Option<Primary>,
+}
+
+/// What a server that follows us is told about the source that we follow most.
+#[derive(Clone, Copy, Debug)]
+struct Primary {
+    server: ServerState,
+    delay: Nanos,
+    reference_id: u32,
 }
 
 /// The core.
@@ -71,8 +79,6 @@ pub(crate) struct Synchronizer {
     settled: bool,
     /// Something happened since the last plan was committed.
     dirty: bool,
-    /// The source whose exchange that was.
-    fresh: Option<SourceId>,
 }
 
 impl Synchronizer {
@@ -90,7 +96,6 @@ impl Synchronizer {
             settle_at: None,
             settled: false,
             dirty: false,
-            fresh: None,
         }
     }
 
@@ -116,16 +121,21 @@ impl Synchronizer {
         &self.model
     }
 
-    /// When something is to be done next.
-    pub(crate) fn next_due(&self) -> Counter {
+    /// When something is to be done next, beside a plan that is wanted already.
+    pub(crate) fn next_due(&self, now: Counter) -> Counter {
         let sources = self.sources.iter().map(Source::due).min().unwrap_or(Counter(i64::MAX));
-        self.settle_at.unwrap_or(Counter(i64::MAX)).min(sources)
+        self.settle_at.filter(|&settle| settle > now).unwrap_or(Counter(i64::MAX)).min(sources)
     }
 
     /// A source that wants an address (or another one); each wish is told once and must be answered with
     /// [`Self::assign`] or [`Self::handle_no_address`].
     pub(crate) fn take_address_wish(&mut self, now: Counter) -> Option<SourceId> {
         self.sources.iter_mut().position(|source| source.take_address_wish(now)).map(SourceId)
+    }
+
+    /// Whether an address that was looked for is still of use.
+    pub(crate) fn wants_address(&self, id: SourceId) -> bool {
+        self.sources[id.0].wants_address()
     }
 
     pub(crate) fn assign(&mut self, id: SourceId, address: SocketAddr, now: Counter) {
@@ -158,7 +168,7 @@ impl Synchronizer {
     pub(crate) fn handle_datagram(&mut self, id: SourceId, datagram: &[u8], t4: Counter) -> Outcome {
         let outcome = self.sources[id.0].handle_datagram(datagram, t4, self.pivot, &self.settings);
         if outcome == Outcome::Accepted {
-            self.handle_fresh(id, t4);
+            self.handle_fresh(t4);
         }
         self.dirty |= outcome != Outcome::Ignored;
         outcome
@@ -170,7 +180,7 @@ impl Synchronizer {
         let before = source.exchanges;
         source.handle_recorded(exchange, &self.settings);
         if source.exchanges > before {
-            self.handle_fresh(id, exchange.stamps.t4);
+            self.handle_fresh(exchange.stamps.t4);
         }
         self.dirty = true;
     }
@@ -181,8 +191,7 @@ impl Synchronizer {
         self.dirty = true;
     }
 
-    fn handle_fresh(&mut self, id: SourceId, t4: Counter) {
-        self.fresh = Some(id);
+    fn handle_fresh(&mut self, t4: Counter) {
         if !self.settled && self.settle_at.is_none() {
             self.settle_at = Some(t4 + SETTLE);
         }
@@ -214,11 +223,18 @@ impl Synchronizer {
     /// What to publish so that it takes effect at `switch`, a little after now.
     pub(crate) fn plan(&self, switch: Counter) -> Plan {
         let duplicates = self.duplicates(switch);
-        let configured = self.sources.len() - duplicates.iter().filter(|&&duplicate| duplicate).count();
+        let configured = self.sources.len() - duplicates.iter().flatten().count();
         let testimonies: Vec<Option<Testimony>> = (self.sources.iter().zip(&duplicates))
-            .map(|(source, &duplicate)| if duplicate { None } else { source.testimony(switch, &self.settings) })
+            .map(|(source, &duplicate)| match duplicate {
+                Some(_) => None,
+                None => source.testimony(switch, &self.settings),
+            })
             .collect();
-        let witnesses: Vec<Witness> = testimonies.iter().flatten().map(Testimony::witness).collect();
+        let witnesses: Vec<Witness> = (testimonies.iter().enumerate())
+            .filter_map(|(index, testimony)| {
+                Some(self.unite(index, testimony.as_ref()?.witness(), &duplicates, switch))
+            })
+            .collect();
         let faults = self.settings.faults(configured);
         let agreement = selection::agree(&witnesses, configured, faults);
         let selections = self.selections(&testimonies, &duplicates, &agreement);
@@ -227,13 +243,13 @@ impl Synchronizer {
         let verdict = Verdict {
             configured,
             answering: witnesses.len(),
-            agreeing: survivors.len(),
+            agreeing: agreement.as_ref().map_or(0, |agreement| agreement.agreeing),
             faults,
             faults_exceeded: agreement.as_ref().is_ok_and(|agreement| agreement.faults_exceeded),
             ..Verdict::default()
         };
         match agreement {
-            Ok(agreement) if survivors.len() >= self.settings.min_agreeing && self.may_start(switch) => {
+            Ok(agreement) if agreement.agreeing >= self.settings.min_agreeing && self.may_start(switch) => {
                 self.follow(switch, &agreement, &testimonies, &survivors, verdict, selections)
             }
             _ => self.hold(verdict, selections),
@@ -251,13 +267,13 @@ impl Synchronizer {
         if self.settled {
             self.settle_at = None;
         }
-        for (index, (source, selection)) in self.sources.iter_mut().zip(&plan.selections).enumerate() {
-            source.handle_selection(*selection, self.fresh == Some(SourceId(index)), now);
+        for (source, selection) in self.sources.iter_mut().zip(&plan.selections) {
+            source.handle_selection(*selection, now);
         }
         self.last_epoch = self.last_epoch.max(plan.model.epoch);
         self.model = plan.model;
         self.verdict = plan.verdict;
-        (self.dirty, self.fresh) = (false, None);
+        self.dirty = false;
     }
 
     /// Whether the first synchronisation may happen: all sources were tried, or waited for long enough.
@@ -267,10 +283,10 @@ impl Synchronizer {
             || !self.sources.iter().any(Source::is_untried)
     }
 
-    /// Which sources are other names for one that stands before them in the list: the same address, or, above
-    /// stratum 1, the same reference at the same time. A stranger may *claim* another's reference; intervals
-    /// that do not meet prove that it is not the same server.
-    fn duplicates(&self, now: Counter) -> Vec<bool> {
+    /// For each source, the one before it in the list that it is another name of: the same address, or, above stratum 1,
+    /// the same reference at the same time. A stranger may *claim* another's reference; intervals that do not meet prove
+    /// that it is not the same server.
+    fn duplicates(&self, now: Counter) -> Vec<Option<usize>> {
         let same = |a: &Source, b: &Source| {
             if a.address().is_some() && a.address() == b.address() {
                 return true;
@@ -288,24 +304,33 @@ impl Synchronizer {
                 }
         };
         (self.sources.iter().enumerate())
-            .map(|(index, source)| self.sources[..index].iter().any(|former| same(former, source)))
+            .map(|(index, source)| self.sources[..index].iter().position(|former| same(former, source)))
             .collect()
+    }
+
+    /// What source `index` and its duplicates testify together: they count once, and either may be the one that lies
+    /// about being the other. So the union of what they say is what one of them vouches for.
+    fn unite(&self, index: usize, witness: Witness, duplicates: &[Option<usize>], now: Counter) -> Witness {
+        let others = duplicates.iter().enumerate().filter(|(_, original)| **original == Some(index));
+        let testimonies = others.filter_map(|(other, _)| self.sources[other].testimony(now, &self.settings));
+        testimonies.fold(witness, |all, one| all.hull(&one.witness()))
     }
 
     fn selections(
         &self,
         testimonies: &[Option<Testimony>],
-        duplicates: &[bool],
+        duplicates: &[Option<usize>],
         agreement: &Result<Agreement, Disagreement>,
     ) -> Vec<Selection> {
-        let judge = |source: &Source, testimony: &Option<Testimony>, duplicate: bool| match (testimony, agreement) {
-            _ if duplicate => Selection::Duplicate,
-            (Some(testimony), Ok(agreement)) if agreement.includes(&testimony.witness()) => Selection::Truechimer,
-            (Some(_), Ok(_)) => Selection::Falseticker,
-            (Some(_), Err(_)) => Selection::Candidate,
-            (None, _) if matches!(source.fault(), Some(Fault::Refused(_))) => Selection::Unusable,
-            (None, _) => Selection::Unreachable,
-        };
+        let judge =
+            |source: &Source, testimony: &Option<Testimony>, duplicate: Option<usize>| match (testimony, agreement) {
+                _ if duplicate.is_some() => Selection::Duplicate,
+                (Some(testimony), Ok(agreement)) if agreement.includes(&testimony.witness()) => Selection::Truechimer,
+                (Some(_), Ok(_)) => Selection::Falseticker,
+                (Some(_), Err(_)) => Selection::Candidate,
+                (None, _) if matches!(source.fault(), Some(Fault::Refused(_))) => Selection::Unusable,
+                (None, _) => Selection::Unreachable,
+            };
         (self.sources.iter().zip(testimonies).zip(duplicates))
             .map(|((source, testimony), &duplicate)| judge(source, testimony, duplicate))
             .collect()
@@ -333,7 +358,12 @@ impl Synchronizer {
         }
         let offset = agreement.offset.clamp(agreement.offset.low + Nanos((offsets / weights).round() as i64));
         let frequency = agreement.frequency.clamp(Ppb(frequencies / weights));
-        let primary = voices.min_by(|a, b| width(a.1).total_cmp(&width(b.1))).map(|(index, _)| index);
+        let nearest = voices.min_by(|a, b| width(a.1).total_cmp(&width(b.1))).map(|(index, _)| &self.sources[index]);
+        let primary = nearest.and_then(|source| {
+            let delay = source.newest().map_or(Nanos::ZERO, |newest| newest.delay.max(Nanos::ZERO));
+            let reference_id = source.address().map_or(0, |address| packet::reference_id(address.ip()));
+            source.server.map(|server| Primary { server, delay, reference_id })
+        });
 
         let former = self.model.has_line().then_some(&self.model.line);
         let utc = |offset: Nanos| UnixTime(switch.0) + offset;
@@ -396,10 +426,8 @@ impl Synchronizer {
         } else {
             Nanos::MAX
         };
-        let primary = self.verdict.primary.map(|index| &self.sources[index]);
-        let server = primary.and_then(|source| source.server);
-        let delay = primary.and_then(Source::newest).map_or(Nanos::ZERO, |newest| newest.delay.max(Nanos::ZERO));
-        let root_delay = server.map_or(Nanos::ZERO, |server| server.root_delay) + delay;
+        let primary = self.verdict.primary;
+        let root_delay = primary.map_or(Nanos::ZERO, |primary| primary.server.root_delay + primary.delay);
         // A client adds half the root delay: what is left of our bound is dispersion.
         let root_dispersion = (bound - root_delay.half_up()).max(Nanos::ZERO);
         Report {
@@ -413,10 +441,10 @@ impl Synchronizer {
             faults_exceeded: self.verdict.faults_exceeded,
             frequency_ppb: self.verdict.frequency.0,
             bound_ns: bound.0,
-            stratum: server.map_or(16, |server| server.stratum.saturating_add(1).min(16)),
+            stratum: primary.map_or(16, |primary| primary.server.stratum.saturating_add(1).min(16)),
             root_delay_ns: root_delay.0,
             root_dispersion_ns: root_dispersion.0,
-            reference_id: primary.and_then(Source::address).map_or(0, |address| packet::reference_id(address.ip())),
+            reference_id: primary.map_or(0, |primary| primary.reference_id),
             reference_time_ns: if model.has_line() { model.line.utc_at(model.newest_exchange).0 } else { 0 },
             leap: model.leap,
             exchanges: self.sources.iter().map(|source| source.exchanges).sum(),
@@ -475,6 +503,8 @@ mod tests {
         now: Counter,
         /// Frequency of UTC against the counter, ppb.
         frequency: i64,
+        /// Each server's reference id; above 0 it is of stratum 2.
+        references: Vec<u32>,
         /// What each server adds to the truth, ns; `None`: it is dead.
         servers: Vec<Option<i64>>,
         seed: u64,
@@ -488,8 +518,8 @@ mod tests {
                 let id = core.add_source(Counter(0));
                 core.assign(id, SocketAddr::from((Ipv4Addr::new(192, 0, 2, index as u8 + 1), 123)), Counter(0));
             }
-            let servers = servers.to_vec();
-            Self { core, now: Counter(0), frequency: 20_000, servers, seed: 1, backwards: Vec::new() }
+            let (references, servers) = (vec![0; servers.len()], servers.to_vec());
+            Self { core, now: Counter(0), frequency: 20_000, references, servers, seed: 1, backwards: Vec::new() }
         }
 
         fn utc(&self, counter: Counter) -> UnixTime {
@@ -509,8 +539,11 @@ mod tests {
             let there = Nanos(100_000 + (self.random() % 50_000) as i64);
             let back = Nanos(100_000 + (self.random() % 50_000) as i64);
             let t2 = self.utc(t1 + there) + Nanos(error);
+            let reference_id = self.references[request.source.0];
             let reply = Packet {
-                stratum: 1,
+                stratum: if reference_id == 0 { 1 } else { 2 },
+                reference_id,
+                reference: NtpTime::from_unix(unix_seconds(1_795_000_000)),
                 mode: packet::Mode::Server,
                 precision: -25,
                 origin: Packet::parse(&request.datagram).unwrap().transmit,
@@ -548,7 +581,7 @@ mod tests {
                         self.backwards.push((self.now, shown.0 - shown.1));
                     }
                 }
-                self.now = self.core.next_due().max(self.now + Nanos(1)).min(end.max(self.now + Nanos(1)));
+                self.now = self.core.next_due(self.now).max(self.now + Nanos(1)).min(end.max(self.now + Nanos(1)));
             }
         }
 
@@ -657,6 +690,30 @@ mod tests {
         world.run_until(60);
         assert_eq!(world.selections(), [Selection::Truechimer, Selection::Duplicate]);
         assert_eq!(world.core.report(world.now).configured, 1);
+    }
+
+    #[test]
+    fn who_claims_to_be_another_server_does_not_replace_it() {
+        // Four sources, one of them a liar who stands before an honest one and copies its reference.
+        let mut world = world(&[Some(-150_000), Some(0), Some(0), Some(0)]);
+        world.references = vec![7, 7, 8, 9];
+        world.run_until(300);
+        assert!(world.error().1, "{:?}", world.error());
+        assert_eq!(world.selections()[1], Selection::Duplicate);
+        assert_eq!(world.state(), State::Synchronized);
+    }
+
+    #[test]
+    fn a_server_that_follows_us_is_told_in_holdover_what_it_was_told_before() {
+        let mut world = world(&[Some(0)]);
+        world.run_until(60);
+        let before = world.core.report(world.now);
+        world.core.assign(SourceId(0), SocketAddr::from((Ipv4Addr::new(192, 0, 2, 99), 123)), world.now);
+        let plan = world.core.plan(world.now);
+        world.core.commit(plan, world.now);
+        let after = world.core.report(world.now);
+        assert_eq!((after.state, after.stratum), (State::Holdover, before.stratum));
+        assert_eq!(after.reference_id, before.reference_id);
     }
 
     #[test]

@@ -47,6 +47,11 @@ fn the_process_wide_clock_takes_calls_in_any_order() {
 }
 
 #[test]
+fn a_forked_child_reads_on_and_the_parent_notices_nothing() {
+    in_c("tests/c/fork.c");
+}
+
+#[test]
 fn the_last_error_belongs_to_its_thread() {
     in_c("tests/c/errors.c");
 }

@@ -225,7 +225,7 @@ class Report:
 
     @property
     def agreeing(self) -> int:
-        """Sources whose interval touches the agreed one."""
+        """The most sources whose intervals have one point in common."""
 
     @property
     def fault_limit(self) -> int:

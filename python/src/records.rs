@@ -203,7 +203,7 @@ record! {
         configured: u32,
         /// Sources that answer.
         answering: u32,
-        /// Sources whose interval touches the agreed one.
+        /// The most sources whose intervals have one point in common.
         agreeing: u32,
         /// Sources assumed to lie at most.
         fault_limit: u32,

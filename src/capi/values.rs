@@ -122,7 +122,7 @@ pub struct ntp_report {
     pub configured: u32,
     /// Sources that answer (reach register not zero).
     pub answering: u32,
-    /// Sources whose interval touches the agreed one.
+    /// The most sources whose intervals have one point in common.
     pub agreeing: u32,
     /// Sources assumed to lie at most.
     pub fault_limit: u32,

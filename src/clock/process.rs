@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::Offset;
 use crate::config::Config;
-use crate::engine::{self, Shared, SharedRef};
+use crate::engine::{self, Shared, SharedRef, Status};
 use crate::error::Error;
 use crate::reading::Reading;
 use crate::status::{Report, SourceInfo};
@@ -38,21 +38,28 @@ pub fn start(servers: Option<&str>) -> Result<(), Error> {
     let config = servers.map_or_else(Config::from_environment, Config::with_servers)?;
     let servers = config.servers();
     fork::watch();
-    let _alone = fork::lifecycle();
-    match &mut *RUN.lock() {
-        Some(run) if run.generation == fork::generation() => {
-            if run.servers != servers {
-                return Err(Error::AlreadyRunning { servers: run.servers.clone() });
-            }
-            run.starts += 1;
+    let _alone = fork::lifecycle().ok_or_else(|| Error::Io {
+        what: "starting the clock inside a fork handler".to_owned(),
+        source: std::io::ErrorKind::Deadlock.into(),
+    })?;
+    let mut run = RUN.lock();
+    if let Some(run) = &mut *run
+        && SHARED.with_status(Status::is_running)
+    {
+        if run.servers != servers {
+            return Err(Error::AlreadyRunning { servers: run.servers.clone() });
         }
-        other => {
-            // What was inherited of a parent's thread is let go of, not ended: it is not here.
-            std::mem::forget(other.take());
-            let engine = engine::start(config, SharedRef::Static(&SHARED))?;
-            *other = Some(Run { servers, starts: 1, generation: fork::generation(), engine });
-        }
+        run.starts += 1;
+        return Ok(());
     }
+    match run.take() {
+        // What was inherited of a parent's thread is let go of, not ended: it is not here.
+        Some(inherited) if inherited.generation != fork::generation() => std::mem::forget(inherited),
+        // A thread that has ended by itself is waited for: the page has one writer at a time.
+        ended => drop(ended),
+    }
+    let engine = engine::start(config, SharedRef::Static(&SHARED))?;
+    *run = Some(Run { servers, starts: 1, generation: fork::generation(), engine });
     Ok(())
 }
 
@@ -87,7 +94,8 @@ pub fn sources() -> Vec<SourceInfo> {
 
 /// Undoes one [`start`]; harmless without one.
 pub fn stop() {
-    let _alone = fork::lifecycle();
+    // Inside a fork handler there is no stopping.
+    let Some(_alone) = fork::lifecycle() else { return };
     let mut run = RUN.lock();
     match &mut *run {
         Some(Run { starts, .. }) if *starts > 1 => *starts -= 1,
@@ -96,10 +104,9 @@ pub fn stop() {
     }
 }
 
-/// Whether a start is in force.
+/// Whether a start is in force, in this process.
 pub fn is_running() -> bool {
-    let _alone = fork::lifecycle();
-    RUN.lock().as_ref().is_some_and(|run| run.generation == fork::generation())
+    SHARED.with_status(Status::is_running)
 }
 
 pub(crate) fn shared() -> SharedRef {

@@ -61,6 +61,11 @@ impl Roster {
 
     /// Gives `id`, and for a pool the places still free, addresses out of `found`.
     pub(crate) fn assign(&mut self, id: SourceId, found: &[SocketAddr], core: &mut Synchronizer, now: Counter) {
+        // The answer may be late: a source that has come back to its senses keeps what it has.
+        if let Some(address) = core.address(id).filter(|_| !core.wants_address(id)) {
+            core.assign(id, address, now);
+            return;
+        }
         let Some(entry) = self.entry(id) else { return };
         let former = core.address(id);
         if let Some(former) = former {

@@ -39,6 +39,8 @@ pub(crate) struct Poll {
     /// Unanswered requests in a row, saturating.
     missed: u8,
     ever_answered: bool,
+    /// The server has said that we ask too much.
+    kissed: bool,
     due: Counter,
 }
 
@@ -56,6 +58,7 @@ impl Poll {
             reach: 0,
             missed: 0,
             ever_answered: false,
+            kissed: false,
             due: now,
         }
     }
@@ -136,8 +139,10 @@ impl Poll {
         self.steady = 0;
         if !self.ever_answered {
             // 1, 2, 4 … s, never closer together than the configured polls allow.
-            let doubled = (self.missed.cast_signed() - 1).clamp(0, FIRST_RETRY_MAX).min(self.max);
-            self.due = now + Nanos::from_log2_seconds(doubled);
+            let doublings = i8::try_from(self.missed - 1).unwrap_or(i8::MAX).min(FIRST_RETRY_MAX).min(self.max);
+            let retry = now + Nanos::from_log2_seconds(doublings);
+            // A kiss may have asked for a longer silence.
+            self.due = if self.kissed { self.due.max(retry) } else { retry };
         } else if self.is_unreachable() {
             self.burst = 0;
             self.exponent = (self.exponent + 1).min(self.max);
@@ -147,7 +152,7 @@ impl Poll {
 
     /// The server says we ask too often. Its own poll field is not believed: a forged one would silence us.
     pub(crate) fn handle_rate_kiss(&mut self, now: Counter) {
-        self.burst = 0;
+        (self.burst, self.kissed) = (0, true);
         self.floor = (self.floor + 1).min(self.max);
         self.exponent = (self.exponent + 1).max(self.floor).min(self.max);
         self.due = self.due.max(now + self.interval());
@@ -155,7 +160,7 @@ impl Poll {
 
     /// The server denies service: ask as seldom as we ever do.
     pub(crate) fn handle_deny_kiss(&mut self, now: Counter) {
-        self.burst = 0;
+        (self.burst, self.kissed) = (0, true);
         self.exponent = self.max;
         self.due = self.due.max(now + self.interval());
     }
@@ -170,6 +175,7 @@ impl Poll {
             reach: 0,
             missed: 0,
             ever_answered: false,
+            kissed: false,
             due: now,
             ..*self
         };
@@ -218,13 +224,28 @@ mod tests {
     fn without_a_first_answer_tries_go_on_at_growing_distance() {
         let mut poll = Poll::new(&Settings::default(), seconds(0));
         let mut gaps = Vec::new();
-        for _ in 0..10 {
+        for _ in 0..400 {
             let sent = poll.due();
             poll.handle_sent(sent, 0);
             poll.handle_miss(sent);
             gaps.push((poll.due() - sent).0 / 1_000_000_000);
         }
-        assert_eq!(gaps, [1, 2, 4, 8, 16, 32, 64, 64, 64, 64]);
+        assert_eq!(gaps[..7], [1, 2, 4, 8, 16, 32, 64]);
+        assert!(gaps[7..].iter().all(|&gap| gap == 64), "{gaps:?}");
+    }
+
+    #[test]
+    fn a_kiss_is_heeded_even_as_the_first_answer() {
+        let mut poll = Poll::new(&Settings::default(), seconds(0));
+        poll.handle_sent(seconds(0), 0);
+        poll.handle_deny_kiss(seconds(0));
+        poll.handle_miss(seconds(0));
+        assert_eq!(poll.due(), seconds(1024));
+        let mut poll = Poll::new(&Settings::default(), seconds(0));
+        poll.handle_sent(seconds(0), 0);
+        poll.handle_rate_kiss(seconds(0));
+        poll.handle_miss(seconds(0));
+        assert_eq!(poll.due(), seconds(32));
     }
 
     #[test]

@@ -32,13 +32,17 @@ pub(crate) fn watch() {
 
 /// Held while the process-wide clock is started or stopped, for some milliseconds. Never taken by a thread of ours, nor
 /// while [`exclusive`] is held.
-pub(crate) fn lifecycle() -> MutexGuard<'static, ()> {
-    LIFECYCLE.lock()
+///
+/// `None` to a fork handler of the host's that runs while this very thread forks: it has the lock already, and what
+/// it would do, with threads that wait for the fork or that are not here, cannot be done.
+pub(crate) fn lifecycle() -> Option<MutexGuard<'static, ()>> {
+    if is_forking() { None } else { Some(LIFECYCLE.lock()) }
 }
 
 /// Held for a few instructions at a time, over every other process-wide lock.
-pub(crate) fn exclusive() -> MutexGuard<'static, ()> {
-    EXCLUSIVE.lock()
+pub(crate) fn exclusive() -> Option<MutexGuard<'static, ()>> {
+    // Who forks holds it already.
+    if is_forking() { None } else { Some(EXCLUSIVE.lock()) }
 }
 
 thread_local! {
@@ -46,16 +50,22 @@ thread_local! {
     static HELD: RefCell<Option<[MutexGuard<'static, ()>; 2]>> = const { RefCell::new(None) };
 }
 
+fn is_forking() -> bool {
+    // A thread that is past its thread-locals is past forking with them.
+    HELD.try_with(|held| held.borrow().is_some()).unwrap_or(false)
+}
+
 extern "C" fn before() {
-    let guards = [lifecycle(), exclusive()];
-    HELD.with(|held| held.replace(Some(guards)));
+    let guards = [LIFECYCLE.lock(), EXCLUSIVE.lock()];
+    // Where there are no thread-locals any more the locks are let go of again: better unguarded than dead.
+    drop(HELD.try_with(|held| held.replace(Some(guards))));
 }
 
 extern "C" fn in_parent() {
-    HELD.with(|held| held.take());
+    drop(HELD.try_with(RefCell::take));
 }
 
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Relaxed);
-    HELD.with(|held| held.take());
+    drop(HELD.try_with(RefCell::take));
 }

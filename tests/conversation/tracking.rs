@@ -1,6 +1,8 @@
 //! The promise: three languages, synchronised to a real server, read its time and an interval that holds it.
 
 use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use crate::library::root;
 use crate::peers::Chronyd;
@@ -9,6 +11,10 @@ use crate::{LIMIT_NS, alone};
 
 /// How long every reader watches.
 const SECONDS: &str = "60";
+
+/// Nine programs that start in the same moment on two cores would measure how those are shared out: the first
+/// exchange of one would wait for the start of the others.
+const APART: Duration = Duration::from_millis(700);
 
 /// Each reader samples about every millisecond; a tenth of that must have come about on a busy machine.
 const FEWEST_SAMPLES: i64 = 6_000;
@@ -31,6 +37,7 @@ fn c_cpp_and_python_read_a_real_servers_time_within_200_us_and_the_interval_alwa
             command.args([&server.entry(), &(shift * 1_000_000_000).to_string(), SECONDS]);
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
             let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+            sleep(APART);
             readers.push(Reader { name: format!("{language}, server {shift:+} s"), child });
         };
         start("C", &mut Command::new(&c));
