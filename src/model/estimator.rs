@@ -39,7 +39,7 @@ const KINDS: [Kind; 8] = [
 ];
 
 /// Random walk of the frequency in ppb per √s: from a machine room's crystal to a busy virtual machine's counter.
-const WANDERS: [f64; 4] = [0.3, 2.5, 15.0, 100.0];
+const WANDERS: [f64; 5] = [0.3, 1.2, 5.0, 20.0, 80.0];
 
 /// How long evidence counts, as its share after one exchange.
 const MEMORY: f64 = 0.985;

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 /// One-way times whose quartiles are kept.
-const RECENT: usize = 64;
+const RECENT: usize = 128;
 
 /// What a timestamp is off by even on an idle machine, ns.
 const GRAIN: f64 = 30.0;
