@@ -90,7 +90,7 @@ impl Filter {
         self.clear();
         self.sightings.extend(sighting);
         self.newest = newest;
-        for sample in newest {
+        if let Some(sample) = newest {
             self.estimator.add(&sample);
             self.shortest = sample.delay;
         }

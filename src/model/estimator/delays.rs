@@ -17,10 +17,10 @@ const GRAIN: f64 = 30.0;
 const QUARTILE: f64 = 0.674_49;
 
 /// What the quartiles of the round trip are apart, as a share of the shortest, before any were seen.
-const GUESS: f64 = 0.1;
+const GUESS: f64 = 0.07;
 
 /// Times enough to know their quartiles.
-const ENOUGH: f64 = 8.0;
+const ENOUGH: f64 = 12.0;
 
 /// The delays of one source, in ns.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +71,7 @@ impl Delays {
     /// The round trip tells how much is queued; the ways, whose times rest on our own estimate of the offset, only
     /// how it is shared between them. Else an estimate that wanders would excuse its own wandering.
     pub(super) fn scale(&self, k: f64, apart: bool) -> Scale {
-        let trust = (self.round_trips.count() / ENOUGH).min(1.0).powi(2);
+        let trust = (self.round_trips.count() / ENOUGH).min(1.0);
         let spread = trust * self.round_trips.spread + (1.0 - trust) * GUESS * self.shortest;
         let unit = gamma_quantile(2.0 * k, QUARTILE) - gamma_quantile(2.0 * k, -QUARTILE);
         let theta = (spread / unit).max(GRAIN / k.sqrt());
