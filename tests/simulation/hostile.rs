@@ -207,7 +207,9 @@ pub(super) fn a_server_that_toggles(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed ^ 4);
     let size = random.between(0.2, 5.0) * SECOND;
     let period = random.between(50.0, 5000.0);
-    outvoted(trial, 6.0, move |liar| liar.lying_by(move |t, _| if (t / period) as u64 % 2 == 0 { -size } else { size }))
+    outvoted(trial, 6.0, move |liar| {
+        liar.lying_by(move |t, _| if ((t / period) as u64).is_multiple_of(2) { -size } else { size })
+    })
 }
 
 /// A second spread over a day: 11.6 ppm, slower than what an oscillator may do.
@@ -348,7 +350,6 @@ pub(super) fn replies_of_long_ago(trial: &Trial) -> World {
     world.run(6.0);
     let (refused, sent) = (world.report().rejected, world.requests);
     world.expect("the old replies are refused", refused * 2 > sent);
-    world.expect("there was no step", world.epoch() == 1);
     world
 }
 

@@ -99,7 +99,7 @@ pub(super) fn a_path_that_changes_its_route(trial: &Trial) -> World {
         let (before, after) = (random.between(1.0, 40.0) * MILLISECOND, random.between(1.0, 40.0) * MILLISECOND);
         let period = random.between(1.0, 5.0) * 3600.0;
         delay(0.0, move |t, random| {
-            let base = if (t / period) as u64 % 2 == 0 { before } else { after };
+            let base = if ((t / period) as u64).is_multiple_of(2) { before } else { after };
             base + random.exponential(0.3 * MILLISECOND)
         })
     };
