@@ -1,6 +1,7 @@
 # make            the C library, shared and static, and the command
 # make demo       shows the time in C, C++ and Python; SERVERS=... names the servers to follow
 # make test       every test of every language; installs what it lacks (tests/tools.sh)
+# make soak       the simulated scenarios for 20 years (YEARS=...); make test plays them for 30 days
 # make install    puts them under DESTDIR and PREFIX; builds nothing, so it needs no compiler
 # make uninstall  takes them away again
 
@@ -65,7 +66,9 @@ clean:
 
 include python/python.mk
 
-.PHONY: demo test
+YEARS ?= 20
+
+.PHONY: demo test soak
 # Else what cargo builds for two goals at once would only wait for its lock.
 .NOTPARALLEL:
 
@@ -78,3 +81,8 @@ test:
 	$(MAKE) all python
 	$(CARGO) test --locked --all-features --no-fail-fast
 	.venv/bin/python -m pytest
+
+# One line a scenario; fails if any of them was violated.
+soak:
+	NTPCLOCK_SIMULATED_DAYS=$$(($(YEARS) * 1461 / 4)) \
+	  $(CARGO) test --locked --release --all-features --lib simulation:: -- --nocapture

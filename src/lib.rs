@@ -24,6 +24,9 @@ pub mod capi;
 pub mod cli;
 mod clock;
 mod server;
+#[cfg(test)]
+#[path = "../tests/simulation/mod.rs"]
+mod simulation;
 
 pub use clock::process::{is_running, now, offset, report, sources, start, stop, wait};
 pub use clock::{Clock, Offset};

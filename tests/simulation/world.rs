@@ -1,0 +1,317 @@
+//! Virtual time: the real core and the real publication, driven as the engine drives them, in a world that is made up.
+
+use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::Trial;
+use super::oracle::{Oracle, Promise, second};
+use super::oscillator::Oscillator;
+use super::random::Random;
+use super::server::{Server, address, number};
+use crate::config::Settings;
+use crate::packet::HEADER_LEN;
+use crate::publication::{Publication, Writer};
+use crate::reading::Reading;
+use crate::source::Outcome;
+use crate::status::{Report, Selection, SourceInfo, State};
+use crate::synchronizer::{SourceId, Synchronizer};
+use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
+
+/// Begins the era of the wire's timestamps: about the time this was written.
+pub(super) const PIVOT: UnixTime = unix_seconds(1_790_000_000);
+
+/// When a scenario begins that does not say otherwise.
+const BEGIN: UnixTime = unix_seconds(1_795_000_000);
+
+/// Rounds without progress after which the core is said to turn in circles.
+const ROUNDS_MAX: u32 = 10_000;
+
+/// How often planning takes so long that the switch is missed.
+const LATE: f64 = 0.02;
+
+/// A datagram on its way to us.
+type Arrival = Reverse<(Counter, usize, [u8; HEADER_LEN])>;
+
+/// A core, its servers, its oscillator, and the oracle that watches.
+pub(super) struct World {
+    core: Synchronizer,
+    writer: Writer,
+    publication: Publication,
+    oscillator: Oscillator,
+    servers: Vec<Server>,
+    /// Servers that the resolver has not named yet.
+    spares: Vec<usize>,
+    arrivals: BinaryHeap<Arrival>,
+    origin: Counter,
+    now: Counter,
+    /// Up to here, pauses of the counter have been seen to.
+    passed: Counter,
+    /// The second of the next reading.
+    next_reading: i64,
+    random: Random,
+    pub(super) oracle: Oracle,
+    promise: Promise,
+    disruption: Option<Disruption>,
+    /// Requests sent in all.
+    pub(super) requests: u64,
+}
+
+/// The counter stood still; readings are excused until a majority of the sources was heard again.
+#[derive(Debug)]
+struct Disruption {
+    at: Counter,
+    heard: Vec<bool>,
+    /// When what was then published took effect.
+    over: Option<Counter>,
+}
+
+impl World {
+    /// A world with one source for each of `servers`, as of now.
+    pub(super) fn new(trial: &Trial, settings: &Settings, oscillator: Oscillator, servers: Vec<Server>) -> Self {
+        Self::beginning(BEGIN, trial, settings, oscillator, servers)
+    }
+
+    pub(super) fn beginning(
+        begin: UnixTime,
+        trial: &Trial,
+        settings: &Settings,
+        mut oscillator: Oscillator,
+        servers: Vec<Server>,
+    ) -> Self {
+        let mut random = Random::new(!trial.seed);
+        // A machine may have been up for minutes or for years.
+        let origin = Counter(random.exponential(3e15) as i64);
+        oscillator.start(origin, begin, random.split());
+        let mut core = Synchronizer::new(settings.clone(), PIVOT, 0);
+        for _ in &servers {
+            core.add_source(origin);
+        }
+        Self {
+            core,
+            writer: Writer::new(),
+            publication: Publication::new(),
+            oscillator,
+            servers,
+            spares: Vec::new(),
+            arrivals: BinaryHeap::new(),
+            origin,
+            now: origin,
+            passed: origin,
+            next_reading: 0,
+            random,
+            oracle: Oracle::default(),
+            promise: Promise::HoldsUtc,
+            disruption: None,
+            requests: 0,
+        }
+    }
+
+    /// Further servers behind the same names, for sources that want another one.
+    pub(super) fn with_spares(mut self, spares: Vec<Server>) -> Self {
+        self.spares = (self.servers.len()..).take(spares.len()).collect();
+        self.servers.extend(spares);
+        self
+    }
+
+    /// From now on, what is promised is this.
+    pub(super) fn promise(&mut self, promise: Promise) {
+        self.promise = promise;
+    }
+
+    pub(super) fn report(&self) -> Report {
+        self.core.report(self.now)
+    }
+
+    pub(super) fn sources(&self) -> Vec<SourceInfo> {
+        self.core.source_infos(self.now)
+    }
+
+    pub(super) fn selections(&self) -> Vec<Selection> {
+        self.sources().iter().map(|info| info.selection).collect()
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.oracle.last().map_or(State::Unsynchronized, |reading| reading.state)
+    }
+
+    pub(super) fn epoch(&self) -> u32 {
+        self.report().epoch
+    }
+
+    /// Whether the reading is, at this moment, within `nanos` of UTC.
+    pub(super) fn is_right_within(&self, nanos: f64) -> bool {
+        self.state().is_usable() && (self.oracle.error as f64).abs() <= nanos
+    }
+
+    pub(super) fn seconds(&self) -> f64 {
+        (self.now - self.origin).as_f64() / 1e9
+    }
+
+    /// Notes whether something is as the scenario wants it.
+    pub(super) fn expect(&mut self, what: &str, holds: bool) {
+        self.oracle.expect(what, holds, self.seconds());
+    }
+
+    /// Lets so many hours pass, looking every second.
+    pub(super) fn run(&mut self, hours: f64) {
+        let end = self.now + Nanos((hours * 3.6e12) as i64);
+        let (mut rounds, mut before) = (0, self.now);
+        while self.now < end {
+            let next = self.next_event().min(end);
+            self.pass_to(next);
+            self.read_until(next);
+            while let Some(Reverse((at, source, datagram))) = self.arrivals.pop_if_due(self.now) {
+                self.receive(SourceId(source), &datagram, at);
+            }
+            self.tick();
+            if self.core.wants_plan(self.now) && self.now >= self.writer.ready_at() {
+                self.publish();
+            }
+            rounds = if self.now > before { 0 } else { rounds + 1 };
+            assert!(rounds < ROUNDS_MAX, "the core wants to be asked again at once, for ever: {:?}", self.core);
+            before = self.now;
+        }
+        self.read_until(end);
+    }
+
+    fn next_event(&self) -> Counter {
+        let mut next = self.core.next_due();
+        if self.core.wants_plan(self.now) {
+            // What is due once it may be published: the engine would turn in circles until then.
+            next = if next <= self.now { self.writer.ready_at() } else { next.min(self.writer.ready_at()) };
+        }
+        let arrival = self.arrivals.peek().map_or(Counter(i64::MAX), |Reverse((at, ..))| *at);
+        let pause = self.next_pause().unwrap_or(Counter(i64::MAX));
+        next.min(arrival).min(pause).max(self.now)
+    }
+
+    /// When the counter stands still next, or did while nobody looked.
+    fn next_pause(&self) -> Option<Counter> {
+        self.oscillator.next_pause(self.passed + Nanos(1))
+    }
+
+    /// Lets the time until `next` pass; what happens to the counter on the way, happens.
+    fn pass_to(&mut self, next: Counter) {
+        if let Some(pause) = self.next_pause().filter(|&pause| pause <= next) {
+            // A sleeping machine hears nothing: what was on its way is lost.
+            self.arrivals.clear();
+            self.disruption = Some(Disruption { at: pause, heard: vec![false; self.core.source_count()], over: None });
+        }
+        self.now = self.now.max(next);
+        self.passed = self.now;
+    }
+
+    /// Reads the clock at every whole second before `end`.
+    fn read_until(&mut self, end: Counter) {
+        loop {
+            let at = second(self.origin, self.next_reading);
+            if at >= end {
+                return;
+            }
+            self.next_reading += 1;
+            // A second that passed while a plan was made is read late, but before its switch.
+            self.read(at);
+        }
+    }
+
+    fn read(&mut self, at: Counter) {
+        let (page, counter) = self.publication.read(|| at);
+        let reading = Reading::new(&page, counter, 0, || UnixTime(0));
+        let excused = self.disruption.as_ref().is_some_and(|disruption| disruption.excuses(at));
+        let promise = if excused { Promise::Nothing } else { self.promise };
+        let utc = self.oscillator.utc_at(at);
+        let seconds = (at - self.origin).as_f64() / 1e9;
+        self.oracle.judge(&reading, utc, seconds, promise);
+    }
+
+    /// Does everything that is due, as the engine does.
+    fn tick(&mut self) {
+        let now = self.now;
+        while self.core.expire(now).is_some() {}
+        while let Some(id) = self.core.take_address_wish(now) {
+            let present = self.core.address(id).map(number);
+            let found = match present {
+                None => id.0,
+                Some(present) if self.spares.is_empty() => present,
+                Some(_) => self.spares.remove(0),
+            };
+            self.core.assign(id, address(found), now);
+        }
+        loop {
+            let (transmit, dither) = (self.random.next(), self.random.next());
+            let Some(request) = self.core.poll_transmit(now, transmit, dither) else { return };
+            self.core.handle_sent(request.source, now);
+            self.requests += 1;
+            let server = &mut self.servers[number(request.address)];
+            let seconds = (now - self.origin).as_f64() / 1e9;
+            let replies = server.answer(&request.datagram, now, seconds, &mut self.oscillator, &mut self.random);
+            for reply in replies {
+                self.arrivals.push(Reverse((reply.arrives.max(now), request.source.0, reply.packet.bytes())));
+            }
+        }
+    }
+
+    fn receive(&mut self, id: SourceId, datagram: &[u8; HEADER_LEN], at: Counter) {
+        // The engine stamps a little late, the kernel too.
+        let t4 = at + Nanos(self.random.exponential(2_000.0) as i64);
+        let outcome = self.core.handle_datagram(id, datagram, t4);
+        self.now = self.now.max(t4);
+        if let (Outcome::Accepted, Some(disruption)) = (outcome, &mut self.disruption) {
+            disruption.heard[id.0] = true;
+        }
+    }
+
+    /// Publishes as the engine does: planning takes time, at times too much of it.
+    fn publish(&mut self) {
+        let clock = Cell::new(self.now);
+        let core = &self.core;
+        let random = &mut self.random;
+        let plan = self.writer.publish(
+            &self.publication,
+            0,
+            || clock.get(),
+            |switch| {
+                let mean = if random.chance(LATE) { 3e6 } else { 2e4 };
+                clock.set(clock.get() + Nanos(random.exponential(mean) as i64));
+                let plan = core.plan(switch);
+                (plan.model, plan)
+            },
+        );
+        let published = clock.get();
+        self.core.commit(plan, published);
+        let switch = self.writer.ready_at();
+        if let Some(disruption) = &mut self.disruption {
+            let heard = disruption.heard.iter().filter(|&&heard| heard).count();
+            if heard * 2 > disruption.heard.len() && disruption.over.is_none() {
+                disruption.over = Some(switch);
+            }
+        }
+        // Readers look on both sides of the switch, and just when the page was turned.
+        for at in [published, switch - Nanos(1), switch] {
+            if self.next_pause().is_some_and(|pause| pause <= at) {
+                break;
+            }
+            self.read_until(at);
+            self.read(at);
+        }
+        self.now = published;
+    }
+}
+
+impl Disruption {
+    fn excuses(&self, at: Counter) -> bool {
+        at >= self.at && self.over.is_none_or(|over| at < over)
+    }
+}
+
+/// The earliest arrival, if its time has come.
+trait PopIfDue {
+    fn pop_if_due(&mut self, now: Counter) -> Option<Arrival>;
+}
+
+impl PopIfDue for BinaryHeap<Arrival> {
+    fn pop_if_due(&mut self, now: Counter) -> Option<Arrival> {
+        if self.peek().is_some_and(|Reverse((at, ..))| *at <= now) { self.pop() } else { None }
+    }
+}
