@@ -176,10 +176,10 @@ impl World {
     }
 
     fn next_event(&self) -> Counter {
-        let mut next = self.core.next_due();
+        let mut next = self.core.next_due(self.now);
         if self.core.wants_plan(self.now) {
             // What is due once it may be published: the engine would turn in circles until then.
-            next = if next <= self.now { self.writer.ready_at() } else { next.min(self.writer.ready_at()) };
+            next = next.min(self.writer.ready_at());
         }
         let arrival = self.arrivals.peek().map_or(Counter(i64::MAX), |Reverse((at, ..))| *at);
         let pause = self.next_pause().unwrap_or(Counter(i64::MAX));
@@ -279,6 +279,11 @@ impl World {
             },
         );
         let published = clock.get();
+        let Some(plan) = plan else {
+            // Too late again and again: nothing was shown.
+            self.now = published;
+            return;
+        };
         self.core.commit(plan, published);
         let switch = self.writer.ready_at();
         if let Some(disruption) = &mut self.disruption {
