@@ -97,11 +97,44 @@ impl FrequencyRange {
     }
 }
 
+/// The average frequencies, over any span that lies within the knee before `now`, that no pair of `sightings` of that time
+/// excludes: no two frequencies of that time differ by more than `short`.
+fn averages(sightings: &[Sighting], drift: &DriftLimit, limit: Ppb) -> FrequencyRange {
+    let mut range = FrequencyRange::unknown(limit);
+    for (index, late) in sightings.iter().enumerate() {
+        for early in &sightings[..index] {
+            let span = (late.at - early.at).as_f64();
+            if span > 0.0 {
+                let most = (late.offset.high - early.offset.low).as_f64() / span * 1e9 + drift.short.0;
+                let least = (late.offset.low - early.offset.high).as_f64() / span * 1e9 - drift.short.0;
+                range.high = Ppb(range.high.0.min(most));
+                range.low = Ppb(range.low.0.max(least));
+            }
+        }
+    }
+    range
+}
+
 /// Where UTC minus counter lies at `now` by all of `sightings` together; empty if they contradict each other.
-pub(crate) fn carry_all(sightings: &[Sighting], range: FrequencyRange, now: Counter, drift: &DriftLimit) -> Interval {
+///
+/// Each is carried to `now` twice: from the frequency at `now` backwards, widened by G; and, within the knee, at an average
+/// frequency. Both hold, so their intersection does.
+pub(crate) fn carry_all(
+    sightings: &[Sighting],
+    range: FrequencyRange,
+    now: Counter,
+    drift: &DriftLimit,
+    limit: Ppb,
+) -> Interval {
     let everywhere = Interval::new(Nanos(i64::MIN), Nanos(i64::MAX));
     let carried = sightings.iter().map(|sighting| range.carry(sighting.offset, now - sighting.at, drift));
-    carried.fold(everywhere, Interval::intersect)
+    let all = carried.fold(everywhere, Interval::intersect);
+    let recent = sightings.partition_point(|sighting| now - sighting.at > drift.knee);
+    let recent = &sightings[recent..];
+    let averages = averages(recent, drift, limit);
+    let steady = DriftLimit { short: Ppb(0.0), knee: drift.knee, long: Ppb(0.0) };
+    let carried = recent.iter().map(|sighting| averages.carry(sighting.offset, now - sighting.at, &steady));
+    carried.fold(all, Interval::intersect)
 }
 
 #[cfg(test)]
@@ -141,7 +174,7 @@ mod tests {
             let now = Counter(later * 1_000_000_000);
             let range = FrequencyRange::seen(&seen, now, &DRIFT, LIMIT);
             assert!(range.low.0 <= 52_000.0 && 52_000.0 <= range.high.0, "{range:?}");
-            let interval = carry_all(&seen, range, now, &DRIFT);
+            let interval = carry_all(&seen, range, now, &DRIFT, LIMIT);
             assert!(interval.low.0 <= truth(later) && truth(later) <= interval.high.0, "{later}: {interval:?}");
         }
     }
@@ -149,7 +182,7 @@ mod tests {
     #[test]
     fn a_new_and_close_sighting_narrows_an_old_and_wide_one() {
         let seen = [sighting(0, -1_000_000, 1_000_000), sighting(16, -1_000, 1_000)];
-        let interval = carry_all(&seen, FrequencyRange::unknown(LIMIT), Counter(16_000_000_000), &DRIFT);
+        let interval = carry_all(&seen, FrequencyRange::unknown(LIMIT), Counter(16_000_000_000), &DRIFT, LIMIT);
         assert_eq!(interval, Interval::new(Nanos(-1_000), Nanos(1_000)));
     }
 }

@@ -8,8 +8,8 @@ use crate::model::bound::{FrequencyRange, Sighting, Witness, carry_all};
 use crate::model::estimator::{Estimate, Estimator, Sample};
 use crate::units::{Counter, Nanos};
 
-/// Exchanges kept: half an hour at 64 s, and little enough to compare every pair.
-const MEMORY: usize = 24;
+/// Exchanges kept: a quarter of an hour at 16 s, and little enough to compare every pair.
+const MEMORY: usize = 48;
 
 /// What two good exchanges on an idle machine may differ by.
 const GRAIN: Nanos = Nanos(1_000);
@@ -63,7 +63,7 @@ impl Filter {
         let Some(estimate) = self.estimator.estimate() else { return Ok(None) };
         let sightings = self.sightings.as_slices().0;
         let frequency = FrequencyRange::seen(sightings, now, &settings.drift, settings.frequency_limit);
-        let offset = carry_all(sightings, frequency, now, &settings.drift);
+        let offset = carry_all(sightings, frequency, now, &settings.drift, settings.frequency_limit);
         if frequency.is_empty() || offset.is_empty() {
             Err(Contradiction)
         } else {
