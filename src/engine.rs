@@ -252,7 +252,7 @@ impl Run {
             };
             let Some(request) = self.core.poll_transmit(counter::now(), transmit, dither) else { return };
             match self.exchanger.send(&request) {
-                Ok(t1) => self.core.handle_sent(request.source, t1),
+                Ok((t1, local)) => self.core.handle_sent(request.source, t1, local),
                 Err(error) => self.core.handle_failure(request.source, error.to_string(), counter::now()),
             }
         }

@@ -157,6 +157,8 @@ pub(crate) enum Refusal {
     Kiss(Kiss),
     /// Leap indicator 3, or stratum 16 and above.
     Unsynchronized,
+    /// The server follows us: its time is our own.
+    Loop,
     /// A receive or transmit timestamp of zero.
     NoTimestamp,
     /// Root distance of 16 s or more.
@@ -185,6 +187,7 @@ impl fmt::Display for Refusal {
             Self::Kiss(Kiss::Deny) => f.write_str("the server denies service (DENY)"),
             Self::Kiss(Kiss::Other(code)) => write!(f, "the server sent the kiss code {}", code.escape_ascii()),
             Self::Unsynchronized => f.write_str("the server is not synchronised"),
+            Self::Loop => f.write_str("the server follows this very host"),
             Self::NoTimestamp => f.write_str("the reply lacks a timestamp"),
             Self::RootDistance => f.write_str("the server's root distance is 16 s or more"),
             Self::Hold(hold) => write!(f, "the server held the request for {} ns", hold.0),

@@ -23,9 +23,10 @@ pub(crate) struct Agreement {
 }
 
 impl Agreement {
-    /// Whether `witness` covers a part of what was agreed on.
-    pub(crate) fn includes(&self, witness: &Witness) -> bool {
-        self.offset.overlaps(witness.offset)
+    /// By how much `witness` misses what was agreed on; `None` if it covers a part of it.
+    pub(crate) fn missed_by(&self, witness: &Witness) -> Option<Nanos> {
+        let gap = (witness.offset.low - self.offset.high).max(self.offset.low - witness.offset.high);
+        (gap > Nanos::ZERO).then_some(gap)
     }
 }
 
@@ -108,7 +109,7 @@ mod tests {
         let witnesses = [witness(0, 10), witness(5_000, 5_010), witness(5, 15)];
         assert_eq!(agreed(&witnesses, 3, 0), Some((5, 10, true)));
         let agreement = agree(&witnesses, 3, 0).unwrap();
-        assert_eq!(witnesses.map(|w| agreement.includes(&w)), [true, false, true]);
+        assert_eq!(witnesses.map(|w| agreement.missed_by(&w)), [None, Some(Nanos(4_990)), None]);
     }
 
     #[test]

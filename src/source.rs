@@ -4,11 +4,12 @@ pub(crate) mod filter;
 pub(crate) mod poll;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Settings;
 use crate::exchange::{self, Exchange, Kiss, Refusal, ServerState};
 use crate::model::estimator::Sample;
+use crate::packet;
 use crate::status::Selection;
 use crate::units::{Counter, Nanos, NtpTime, UnixTime};
 use filter::{Filter, Testimony};
@@ -38,6 +39,10 @@ pub(crate) struct Source {
     false_streak: u8,
     denied: bool,
     fault: Option<Fault>,
+    /// By how much its interval missed what the others agree on.
+    false_by: Option<Nanos>,
+    /// When its own exchanges contradicted each other last, if that is not yet explained.
+    contradicted: Option<Counter>,
     /// An exchange came that selection has not yet seen.
     fresh: bool,
     pub(crate) exchanges: u64,
@@ -50,6 +55,8 @@ pub(crate) struct Source {
 struct Pending {
     transmit: NtpTime,
     t1: Counter,
+    /// What a server would write as its reference id if it followed the address we send from.
+    own_id: Option<u32>,
     deadline: Counter,
 }
 
@@ -103,6 +110,8 @@ impl Source {
             false_streak: 0,
             denied: false,
             fault: None,
+            false_by: None,
+            contradicted: None,
             fresh: false,
             exchanges: 0,
             rejected: 0,
@@ -126,6 +135,24 @@ impl Source {
         self.fault.as_ref()
     }
 
+    /// What is wrong with it, in words.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let false_by = || self.false_by.map(|miss| format!("its interval misses the agreed one by {} ns", miss.0));
+        self.fault.as_ref().map(Fault::to_string).or_else(false_by)
+    }
+
+    pub(crate) fn contradicted(&self) -> Option<Counter> {
+        self.contradicted
+    }
+
+    /// The oscillator was at fault at `since`: what was seen before means nothing now.
+    pub(crate) fn handle_disruption(&mut self, since: Counter) {
+        self.contradicted = None;
+        if self.newest().is_some_and(|newest| newest.at < since) {
+            self.filter.clear();
+        }
+    }
+
     /// Whether selection may still expect something of the very first request.
     pub(crate) fn is_untried(&self) -> bool {
         self.exchanges == 0
@@ -137,6 +164,11 @@ impl Source {
 
     pub(crate) fn newest(&self) -> Option<Sample> {
         self.filter.newest()
+    }
+
+    /// The present distance of its polls.
+    pub(crate) fn interval(&self) -> Nanos {
+        self.poll.interval()
     }
 
     /// Until when the newest exchange counts as fresh.
@@ -200,14 +232,16 @@ impl Source {
             return None;
         }
         self.poll.handle_sent(now, dither);
-        self.pending = Some(Pending { transmit, t1: now, deadline: now + self.poll.timeout() });
+        self.pending = Some(Pending { transmit, t1: now, own_id: None, deadline: now + self.poll.timeout() });
         Some(address)
     }
 
-    /// The request really left at `t1` (or just after).
-    pub(crate) fn handle_sent(&mut self, t1: Counter) {
+    /// The request really left at `t1` (or just after), from the address `local`.
+    pub(crate) fn handle_sent(&mut self, t1: Counter, local: Option<IpAddr>) {
         if let Some(pending) = &mut self.pending {
             pending.t1 = t1;
+            // Servers of one host may well follow each other over its loopback.
+            pending.own_id = local.filter(|local| !local.is_loopback()).map(packet::reference_id);
         }
     }
 
@@ -221,6 +255,11 @@ impl Source {
     ) -> Outcome {
         let Some(pending) = self.pending else { return Outcome::Ignored };
         let judged = exchange::judge(datagram, pending.transmit, pending.t1, t4, pivot, settings.frequency_limit);
+        // Above stratum 1 the reference id is the address of the server's own server (RFC 5905, section 7.3).
+        let judged = judged.and_then(|exchange| match (&exchange.server, pending.own_id) {
+            (server, Some(own)) if server.stratum > 1 && server.reference_id == own => Err(Refusal::Loop),
+            _ => Ok(exchange),
+        });
         match judged {
             Ok(exchange) => {
                 self.handle_exchange(&exchange, settings);
@@ -260,6 +299,7 @@ impl Source {
         self.fault = None;
         if self.filter.testimony(stamps.t4, settings).is_err() {
             self.filter.restart();
+            self.contradicted = Some(stamps.t4);
             self.restarts = self.restarts.saturating_add(1);
             self.fault = Some(Fault::Contradiction);
         }
@@ -308,8 +348,10 @@ impl Source {
     }
 
     /// Selection's verdict, after exchanges of this source or of others.
-    pub(crate) fn handle_selection(&mut self, selection: Selection, now: Counter) {
-        self.selection = selection;
+    ///
+    /// `false_by`: by how much its interval misses the agreed one.
+    pub(crate) fn handle_selection(&mut self, selection: Selection, false_by: Option<Nanos>, now: Counter) {
+        (self.selection, self.false_by) = (selection, false_by);
         if !std::mem::take(&mut self.fresh) {
             return;
         }

@@ -5,7 +5,7 @@
 //! publish what [`Synchronizer::plan`] answers. A plan changes nothing until it is [committed]
 //! (Synchronizer::commit), so that a publisher who was late can plan again.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Settings;
 use crate::exchange::{Exchange, Interval, ServerState};
@@ -39,7 +39,18 @@ pub(crate) struct Request {
 pub(crate) struct Plan {
     pub(crate) model: ClockModel,
     verdict: Verdict,
-    selections: Vec<Selection>,
+    judgements: Vec<Judgement>,
+}
+
+/// What selection thinks of a source, and by how much its interval missed the agreed one.
+type Judgement = (Selection, Option<Nanos>);
+
+/// The oscillator broke its limits, or stood still: nothing older is to be trusted.
+#[derive(Clone, Copy, Debug)]
+struct Disruption {
+    since: Counter,
+    /// Sources that must be heard anew before the clock is.
+    needed: usize,
 }
 
 /// The outcome of a selection, for reports.
@@ -74,6 +85,7 @@ pub(crate) struct Synchronizer {
     verdict: Verdict,
     last_epoch: u32,
     steps: u32,
+    disruption: Option<Disruption>,
     /// When the first answer stops waiting for the others'; `None` before it and after the first plan since.
     settle_at: Option<Counter>,
     settled: bool,
@@ -93,6 +105,7 @@ impl Synchronizer {
             verdict: Verdict::default(),
             last_epoch,
             steps: 0,
+            disruption: None,
             settle_at: None,
             settled: false,
             dirty: false,
@@ -159,9 +172,9 @@ impl Synchronizer {
         Some(Request { source: SourceId(index), address, datagram: Packet::request(transmit).bytes() })
     }
 
-    /// The request left not before `t1`.
-    pub(crate) fn handle_sent(&mut self, id: SourceId, t1: Counter) {
-        self.sources[id.0].handle_sent(t1);
+    /// The request left not before `t1`, from the address `local`.
+    pub(crate) fn handle_sent(&mut self, id: SourceId, t1: Counter, local: Option<IpAddr>) {
+        self.sources[id.0].handle_sent(t1, local);
     }
 
     /// A datagram arrived from the source's address not after `t4`.
@@ -192,9 +205,35 @@ impl Synchronizer {
     }
 
     fn handle_fresh(&mut self, t4: Counter) {
+        self.look_for_disruption(t4);
         if !self.settled && self.settle_at.is_none() {
             self.settle_at = Some(t4 + SETTLE);
         }
+    }
+
+    /// One source that contradicts itself has stepped, or lies. When most of those that answer do so within one window, it
+    /// is our oscillator that broke its limits, or stood still.
+    fn look_for_disruption(&mut self, now: Counter) {
+        let answering = self.sources.iter().filter(|source| source.reach() != 0).count();
+        let window = self.sources.iter().filter(|source| source.reach() != 0).map(Source::interval).max();
+        let since = now - Nanos(window.unwrap_or(Nanos::ZERO).0.saturating_mul(2));
+        let contradictions = self.sources.iter().filter_map(Source::contradicted).filter(|&at| at >= since);
+        let (count, first) = contradictions.fold((0, now), |(count, first), at| (count + 1, first.min(at)));
+        if count * 2 <= answering {
+            return;
+        }
+        for source in &mut self.sources {
+            source.handle_disruption(first);
+        }
+        self.disruption = Some(Disruption { since: now, needed: answering / 2 + 1 });
+    }
+
+    /// Whether the oscillator was at fault and too few sources were heard since.
+    fn is_disrupted(&self) -> bool {
+        self.disruption.is_some_and(|disruption| {
+            let heard = |source: &&Source| source.newest().is_some_and(|newest| newest.at > disruption.since);
+            self.sources.iter().filter(heard).count() < disruption.needed
+        })
     }
 
     /// When the first answer stops waiting for the others'.
@@ -237,9 +276,9 @@ impl Synchronizer {
             .collect();
         let faults = self.settings.faults(configured);
         let agreement = selection::agree(&witnesses, configured, faults);
-        let selections = self.selections(&testimonies, &duplicates, &agreement);
+        let judgements = self.judge(&testimonies, &duplicates, &agreement);
         let survivors: Vec<usize> =
-            (0..self.sources.len()).filter(|&index| selections[index] == Selection::Truechimer).collect();
+            (0..self.sources.len()).filter(|&index| judgements[index].0 == Selection::Truechimer).collect();
         let verdict = Verdict {
             configured,
             answering: witnesses.len(),
@@ -249,10 +288,11 @@ impl Synchronizer {
             ..Verdict::default()
         };
         match agreement {
+            _ if self.is_disrupted() => self.hold(State::Disrupted, verdict, judgements),
             Ok(agreement) if agreement.agreeing >= self.settings.min_agreeing && self.may_start(switch) => {
-                self.follow(switch, &agreement, &testimonies, &survivors, verdict, selections)
+                self.follow(switch, &agreement, &testimonies, &survivors, verdict, judgements)
             }
-            _ => self.hold(verdict, selections),
+            _ => self.hold(State::Holdover, verdict, judgements),
         }
     }
 
@@ -267,8 +307,11 @@ impl Synchronizer {
         if self.settled {
             self.settle_at = None;
         }
-        for (source, selection) in self.sources.iter_mut().zip(&plan.selections) {
-            source.handle_selection(*selection, now);
+        for (source, (selection, false_by)) in self.sources.iter_mut().zip(&plan.judgements) {
+            source.handle_selection(*selection, *false_by, now);
+        }
+        if plan.model.state == State::Synchronized {
+            self.disruption = None;
         }
         self.last_epoch = self.last_epoch.max(plan.model.epoch);
         self.model = plan.model;
@@ -316,20 +359,22 @@ impl Synchronizer {
         testimonies.fold(witness, |all, one| all.hull(&one.witness()))
     }
 
-    fn selections(
+    fn judge(
         &self,
         testimonies: &[Option<Testimony>],
         duplicates: &[Option<usize>],
         agreement: &Result<Agreement, Disagreement>,
-    ) -> Vec<Selection> {
+    ) -> Vec<Judgement> {
         let judge =
             |source: &Source, testimony: &Option<Testimony>, duplicate: Option<usize>| match (testimony, agreement) {
-                _ if duplicate.is_some() => Selection::Duplicate,
-                (Some(testimony), Ok(agreement)) if agreement.includes(&testimony.witness()) => Selection::Truechimer,
-                (Some(_), Ok(_)) => Selection::Falseticker,
-                (Some(_), Err(_)) => Selection::Candidate,
-                (None, _) if matches!(source.fault(), Some(Fault::Refused(_))) => Selection::Unusable,
-                (None, _) => Selection::Unreachable,
+                _ if duplicate.is_some() => (Selection::Duplicate, None),
+                (Some(testimony), Ok(agreement)) => match agreement.missed_by(&testimony.witness()) {
+                    None => (Selection::Truechimer, None),
+                    miss => (Selection::Falseticker, miss),
+                },
+                (Some(_), Err(_)) => (Selection::Candidate, None),
+                (None, _) if matches!(source.fault(), Some(Fault::Refused(_))) => (Selection::Unusable, None),
+                (None, _) => (Selection::Unreachable, None),
             };
         (self.sources.iter().zip(testimonies).zip(duplicates))
             .map(|((source, testimony), &duplicate)| judge(source, testimony, duplicate))
@@ -344,7 +389,7 @@ impl Synchronizer {
         testimonies: &[Option<Testimony>],
         survivors: &[usize],
         verdict: Verdict,
-        selections: Vec<Selection>,
+        judgements: Vec<Judgement>,
     ) -> Plan {
         let voices = survivors.iter().filter_map(|&index| testimonies[index].as_ref().map(|voice| (index, voice)));
         let width = |voice: &Testimony| voice.offset.half_width().as_f64().max(1.0);
@@ -365,7 +410,9 @@ impl Synchronizer {
             source.server.map(|server| Primary { server, delay, reference_id })
         });
 
-        let former = self.model.has_line().then_some(&self.model.line);
+        // What was shown before a disruption is no line to continue.
+        let continues = self.model.has_line() && self.model.state != State::Disrupted;
+        let former = continues.then_some(&self.model.line);
         let utc = |offset: Nanos| UnixTime(switch.0) + offset;
         let course = steer(former, switch, utc(offset), frequency, self.settings.step_threshold);
         let (line, epoch) = match course {
@@ -384,14 +431,14 @@ impl Synchronizer {
             bound_cap: self.settings.bound_cap,
             newest_exchange: survivors.iter().filter_map(newest).max().unwrap_or(switch),
         };
-        Plan { model, verdict: Verdict { frequency, primary, ..verdict }, selections }
+        Plan { model, verdict: Verdict { frequency, primary, ..verdict }, judgements }
     }
 
-    /// The model when nothing new can be said: what was published goes on, its interval growing.
-    fn hold(&self, verdict: Verdict, selections: Vec<Selection>) -> Plan {
-        let state = if self.model.has_line() { State::Holdover } else { State::Unsynchronized };
+    /// The model when nothing new can be said: what was published goes on as `state`, its interval growing.
+    fn hold(&self, state: State, verdict: Verdict, judgements: Vec<Judgement>) -> Plan {
+        let state = if self.model.has_line() { state } else { State::Unsynchronized };
         let verdict = Verdict { frequency: self.verdict.frequency, primary: self.verdict.primary, ..verdict };
-        Plan { model: ClockModel { state, ..self.model }, verdict, selections }
+        Plan { model: ClockModel { state, ..self.model }, verdict, judgements }
     }
 
     fn utc_span(&self, at: Counter, offset: Interval, frequency: FrequencyRange) -> UtcSpan {
@@ -484,7 +531,7 @@ impl Synchronizer {
             exchanges: source.exchanges,
             rejected: source.rejected,
             restarts: source.restarts,
-            fault: source.fault().map(Fault::to_string),
+            fault: source.complaint(),
         }
     }
 }
@@ -534,7 +581,7 @@ mod tests {
         /// Answers a request after 100 µs and up to 50 µs more each way.
         fn exchange(&mut self, request: &Request) {
             let t1 = self.now;
-            self.core.handle_sent(request.source, t1);
+            self.core.handle_sent(request.source, t1, None);
             let Some(error) = self.servers[request.source.0] else { return };
             let there = Nanos(100_000 + (self.random() % 50_000) as i64);
             let back = Nanos(100_000 + (self.random() % 50_000) as i64);
@@ -669,6 +716,57 @@ mod tests {
         let mut world = World::new(settings, &[Some(0), None]);
         world.run_until(60);
         assert_eq!(world.state(), State::Unsynchronized);
+    }
+
+    #[test]
+    fn when_most_sources_contradict_themselves_the_clock_is_disrupted_until_they_are_heard_anew() {
+        let mut world = world(&[Some(0), Some(0), Some(0)]);
+        world.run_until(100);
+        let truth = world.core.model().epoch;
+        // The counter stood still for an hour: all that was seen before is an hour off.
+        world.servers = vec![Some(3600 * NANOS_PER_SECOND); 3];
+        let mut seen = Vec::new();
+        for second in 101..200 {
+            world.run_until(second);
+            if seen.last() != Some(&world.state()) {
+                seen.push(world.state());
+            }
+        }
+        assert_eq!(seen.last(), Some(&State::Synchronized), "{seen:?}");
+        assert!(seen.contains(&State::Disrupted), "{seen:?}");
+        assert_eq!(world.core.model().epoch, truth + 1);
+        let (error, _) = world.error();
+        assert!((error - Nanos::from_seconds(3600)).abs() < Nanos(100_000), "{error:?}");
+    }
+
+    #[test]
+    fn a_falseticker_is_told_by_how_much() {
+        let mut world = world(&[Some(0), Some(5 * NANOS_PER_SECOND), Some(0)]);
+        world.run_until(60);
+        let fault = world.core.source_infos(world.now)[1].fault.clone().unwrap();
+        assert!(fault.starts_with("its interval misses the agreed one by 49"), "{fault}");
+    }
+
+    #[test]
+    fn a_server_that_follows_us_is_not_followed() {
+        let ours = std::net::IpAddr::V4(Ipv4Addr::new(203, 0, 113, 5));
+        let mut world = world(&[Some(0)]);
+        world.references = vec![packet::reference_id(ours)];
+        let request = world.core.poll_transmit(world.now, 77, 0).unwrap();
+        world.core.handle_sent(request.source, world.now, Some(ours));
+        let reply = Packet {
+            mode: packet::Mode::Server,
+            stratum: 3,
+            reference_id: packet::reference_id(ours),
+            origin: NtpTime(77),
+            receive: NtpTime::from_unix(world.utc(world.now)),
+            transmit: NtpTime::from_unix(world.utc(world.now)),
+            ..Packet::request(NtpTime::ZERO)
+        };
+        let outcome = world.core.handle_datagram(request.source, &reply.bytes(), world.now + Nanos(500_000));
+        assert_eq!(outcome, Outcome::Refused);
+        let fault = world.core.source_infos(world.now)[0].fault.clone().unwrap();
+        assert!(fault.contains("follows this very host"), "{fault}");
     }
 
     #[test]

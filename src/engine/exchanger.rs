@@ -1,7 +1,7 @@
 //! Sockets of the exchanges under way: a fresh connected one for each, stamps brought to the counter.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 
 use crate::synchronizer::{Request, SourceId};
@@ -42,15 +42,17 @@ impl Exchanger {
         Self { open: Vec::new(), _stamping: socket::stamping_holder() }
     }
 
-    /// Sends `request` from a port nobody can guess; answers with a counter value not after it left.
-    pub(crate) fn send(&mut self, request: &Request) -> io::Result<Counter> {
+    /// Sends `request` from a port nobody can guess; answers with a counter value not after it left, and with the address it
+    /// left from.
+    pub(crate) fn send(&mut self, request: &Request) -> io::Result<(Counter, Option<IpAddr>)> {
         self.close(request.source);
         let socket = socket::connected(request.address)?;
         let sent = Bracket::read();
         let t1 = counter::now();
         socket.send(&request.datagram)?;
+        let local = socket.local_addr().ok().map(|address| address.ip());
         self.open.push(Open { source: request.source, socket, sent });
-        Ok(t1)
+        Ok((t1, local))
     }
 
     /// Ends the exchange of `source`, if one is under way.
