@@ -60,7 +60,7 @@ impl Clock {
     ///
     /// # Errors
     ///
-    /// [`Error::NoServers`], or [`Error::Io`] if the thread or its descriptors cannot be made.
+    /// [`Error::NoServers`], or [`Error::Io`] if the thread or its descriptors cannot be made, or a recording not be written.
     pub fn start(config: Config) -> Result<Self, Error> {
         if config.servers.is_empty() {
             return Err(Error::NoServers);
@@ -99,7 +99,18 @@ impl Clock {
         sources(&self.shared)
     }
 
-    /// Stops the thread (within 100 ms). Reading goes on, in holdover.
+    /// Why the state file ([`Config::set_state_file`]) was refused at the start, or could not be written last; it names the
+    /// file. `None` if all is well, also where there was no file yet.
+    pub fn state_file_fault(&self) -> Option<String> {
+        state_file_fault(&self.shared)
+    }
+
+    /// Why the recording ([`Config::set_recording`]) has ended before the clock; it names the file.
+    pub fn recording_fault(&self) -> Option<String> {
+        self.shared.with_status(|status| status.files.recording.clone())
+    }
+
+    /// Stops the thread (within 100 ms, and what a disk takes to save the state file). Reading goes on, in holdover.
     pub fn stop(&self) {
         // Taken out first: the lock is not held while the thread ends.
         let engine = self.engine.lock().take();
@@ -194,6 +205,14 @@ pub(crate) fn report(shared: &Shared) -> Report {
     report
 }
 
+pub(crate) fn state_file_fault(shared: &Shared) -> Option<String> {
+    shared.with_status(|status| {
+        let faults: Vec<&str> =
+            [&status.files.refused, &status.files.unsaved].into_iter().flatten().map(String::as_str).collect();
+        if faults.is_empty() { None } else { Some(faults.join("; ")) }
+    })
+}
+
 fn blank_report() -> Report {
     let model = ClockModel::UNSYNCHRONIZED;
     Report {
@@ -238,12 +257,9 @@ mod tests {
 
     /// A server of this machine's clock, and a clock that asks it every second.
     fn pair() -> (Server, Clock) {
-        let mut config = ServerConfig::new();
-        config.add_listen("127.0.0.1:0").unwrap().set_local(1, Duration::from_micros(10)).unwrap();
-        let server = Server::start(None, &config).unwrap();
-        let mut config = Config::with_servers(&server.addresses()[0].to_string()).unwrap();
-        config.set_poll_exponents(0, 0).unwrap();
-        (server, Clock::start(config).unwrap())
+        let server = local_server();
+        let clock = follow(&server, |_| ());
+        (server, clock)
     }
 
     /// Reads until `over`; within an epoch nothing may run backwards. Returns the number of readings.
@@ -322,6 +338,119 @@ mod tests {
         assert_eq!((after.state, after.epoch), (State::Holdover, synchronized.epoch));
         assert!(after.unix_ns > synchronized.unix_ns && after.error_bound_ns() < i64::MAX);
         clock.stop();
+    }
+
+    /// A path in the directory for scratch files that no other test uses.
+    fn scratch(name: &str) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("ntpclock-clock-{}-{name}", std::process::id()))
+    }
+
+    /// A clock that asks `server` every second, with further wishes.
+    fn follow(server: &Server, wish: impl FnOnce(&mut Config)) -> Clock {
+        let mut config = Config::with_servers(&server.addresses()[0].to_string()).unwrap();
+        config.set_poll_exponents(0, 0).unwrap();
+        wish(&mut config);
+        Clock::start(config).unwrap()
+    }
+
+    fn local_server() -> Server {
+        let mut config = ServerConfig::new();
+        config.add_listen("127.0.0.1:0").unwrap().set_local(1, Duration::from_micros(10)).unwrap();
+        Server::start(None, &config).unwrap()
+    }
+
+    #[test]
+    fn a_recorded_run_is_replayed_as_it_was() {
+        let (server, path) = (local_server(), scratch("trace.csv"));
+        let clock = follow(&server, |config| drop(config.set_recording(&path).unwrap()));
+        let first = clock.now();
+        clock.wait(None, Some(Duration::from_secs(10))).unwrap();
+        let mut seen = vec![first];
+        for _ in 0..50 {
+            thread::sleep(Duration::from_millis(100));
+            seen.push(clock.now());
+        }
+        let exchanges = clock.report().exchanges;
+        clock.stop();
+        assert_eq!(clock.recording_fault(), None);
+
+        let queries = scratch("queries.csv");
+        let asked: String = seen.iter().map(|reading| format!("{}\n", reading.raw_ns)).collect();
+        std::fs::write(&queries, format!("raw_ns\n{asked}")).unwrap();
+        let mut replay = crate::Replay::new();
+        replay.set_poll(Duration::from_secs(1)).unwrap();
+        let told = replay.run(&path, &queries).unwrap();
+        let lines = std::fs::read_to_string(&path).unwrap().lines().count() as u64;
+        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_file(&queries).unwrap();
+        assert!(exchanges >= 4 && lines >= exchanges + 1, "{exchanges} exchanges, {lines} lines");
+        for (reading, line) in seen.iter().zip(told.lines().skip(1)) {
+            let fields: Vec<&str> = line.split(',').collect();
+            assert_eq!(fields[4], reading.state.to_string(), "{line}");
+            if let Ok(utc) = fields[1].parse::<i64>() {
+                assert!((utc - reading.unix_ns).abs() <= reading.error_bound_ns(), "{line}: {reading:?}");
+            } else {
+                assert_eq!(reading.epoch, 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_recording_that_cannot_be_written_fails_the_start() {
+        let mut config = Config::with_servers("127.0.0.1:9").unwrap();
+        config.set_recording("/dev/full").unwrap();
+        let error = Clock::start(config).unwrap_err().to_string();
+        assert!(error.starts_with("recording to /dev/full: "), "{error}");
+    }
+
+    #[test]
+    fn a_clock_with_a_state_file_starts_where_it_stopped() {
+        let (server, path) = (local_server(), scratch("state"));
+        let warm = |config: &mut Config| drop(config.set_state_file(&path).unwrap());
+        let clock = follow(&server, warm);
+        assert_eq!((clock.state_file_fault(), clock.now().state), (None, State::Unsynchronized));
+        clock.wait(None, Some(Duration::from_secs(10))).unwrap();
+        clock.stop();
+        let before = clock.now();
+        assert_eq!((before.state, clock.state_file_fault()), (State::Holdover, None));
+
+        // The very first reading has a bound, and one that is not better than what it came from.
+        let mut config = Config::with_servers("127.0.0.1:9").unwrap();
+        warm(&mut config);
+        let again = Clock::start(config).unwrap();
+        let (earliest, first, latest) = (counter::system_time(), again.now(), counter::system_time());
+        assert_eq!((first.state, first.epoch, again.state_file_fault()), (State::Holdover, 1, None));
+        assert!(first.earliest_ns <= latest.0 && earliest.0 <= first.latest_ns, "{first:?}");
+        assert!(first.error_bound_ns() >= before.error_bound_ns() && first.unix_ns > before.unix_ns);
+        assert!(first.age_ns < 30_000_000_000);
+        drop(again);
+
+        // It goes on in the same epoch when its server answers.
+        let again = follow(&server, warm);
+        again.wait(None, Some(Duration::from_secs(10))).unwrap();
+        assert_eq!((again.now().epoch, again.report().steps), (1, 0));
+        drop(again);
+
+        // A broken file is a cold start, with the reason; at the stop a good one takes its place.
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[80] ^= 4;
+        std::fs::write(&path, &bytes).unwrap();
+        let cold = follow(&server, warm);
+        let fault = cold.state_file_fault().unwrap();
+        assert!(fault.contains("state: its checksum is wrong"), "{fault}");
+        cold.wait(None, Some(Duration::from_secs(10))).unwrap();
+        drop(cold);
+        assert_eq!(follow(&server, warm).state_file_fault(), None);
+
+        // A place that cannot be written is told when it was tried, and is no failure.
+        let nowhere = |config: &mut Config| drop(config.set_state_file("/nonexistent/state").unwrap());
+        let clock = follow(&server, nowhere);
+        clock.wait(None, Some(Duration::from_secs(10))).unwrap();
+        assert_eq!(clock.state_file_fault(), None);
+        clock.stop();
+        let fault = clock.state_file_fault().unwrap();
+        assert!(fault.starts_with("writing state file /nonexistent/state: "), "{fault}");
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the user wishes, parsed once into types.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::Error;
@@ -31,6 +32,8 @@ const POLL_EXPONENTS: std::ops::RangeInclusive<i8> = 0..=17;
 pub struct Config {
     pub(crate) servers: Vec<ServerSpec>,
     pub(crate) settings: Settings,
+    pub(crate) recording: Option<PathBuf>,
+    pub(crate) state_file: Option<PathBuf>,
 }
 
 /// Everything the core must know besides its sources.
@@ -118,7 +121,7 @@ impl Default for Config {
 impl Config {
     /// No servers yet, and the defaults of the documentation.
     pub fn new() -> Self {
-        Self { servers: Vec::new(), settings: Settings::default() }
+        Self { servers: Vec::new(), settings: Settings::default(), recording: None, state_file: None }
     }
 
     /// The defaults, with the servers of `list` (see [`Config::add_servers`]).
@@ -227,6 +230,35 @@ impl Config {
         Ok(self)
     }
 
+    /// Records every exchange that counts to the file at `path`, in the format that [`Replay`](crate::Replay) reads.
+    ///
+    /// What the file held before is lost when a clock starts; a file that cannot be written then fails the start. One that
+    /// can no longer be written later ends the recording, not the clock
+    /// ([`Clock::recording_fault`](crate::Clock::recording_fault)). Two clocks cannot share one file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if `path` names no file.
+    pub fn set_recording(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, Error> {
+        self.recording = Some(file("recording", path.as_ref())?);
+        Ok(self)
+    }
+
+    /// Starts warm from the state file at `path`, and saves the state there: at the stop, and every 10 minutes.
+    ///
+    /// In the same boot the clock reads with a bound from the first moment, in HOLDOVER; after any boot it expects the
+    /// frequency that it had. A file that cannot be trusted is refused, and the clock starts cold
+    /// ([`Clock::state_file_fault`](crate::Clock::state_file_fault)). Who follows different servers, or
+    /// trusts them differently, needs another file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if `path` names no file.
+    pub fn set_state_file(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, Error> {
+        self.state_file = Some(file("state_file", path.as_ref())?);
+        Ok(self)
+    }
+
     /// The list the servers were parsed from, in canonical form.
     pub fn servers(&self) -> String {
         self.servers.iter().map(ServerSpec::to_string).collect::<Vec<_>>().join(",")
@@ -254,6 +286,14 @@ impl fmt::Display for ServerSpec {
             (false, NTP_PORT) => f.write_str(&self.host),
             (false, port) => write!(f, "{}:{port}", self.host),
         }
+    }
+}
+
+/// The path of a file, there already or not.
+fn file(name: &'static str, path: &Path) -> Result<PathBuf, Error> {
+    match path.file_name() {
+        Some(_) => Ok(path.to_owned()),
+        None => Err(Error::argument(name, format!("is `{}`, which names no file", path.display()))),
     }
 }
 
@@ -417,6 +457,7 @@ mod tests {
         assert!(config.set_min_agreeing(0).is_err());
         assert!(config.set_bound_cap(Duration::ZERO).is_err());
         assert!(config.set_frequency_limit_ppm(f64::NAN).is_err());
+        assert!(config.set_recording("").is_err() && config.set_state_file("/").is_err());
     }
 
     #[test]

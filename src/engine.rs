@@ -1,6 +1,7 @@
 //! The engine: one thread that carries requests out and datagrams into the core, and publishes what it plans.
 
 pub(crate) mod exchanger;
+pub(crate) mod files;
 pub(crate) mod resolve;
 pub(crate) mod roster;
 
@@ -25,6 +26,7 @@ use crate::sys::thread::{Order, Worker};
 use crate::sys::{self, counter, fork, socket, wake};
 use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
 use exchanger::{Arrival, Exchanger};
+use files::{FileFaults, Files};
 use resolve::{Addresses, Question};
 use roster::{Lookup, Roster};
 
@@ -52,6 +54,7 @@ pub(crate) struct Status {
     last_epoch: u32,
     pub(crate) min_agreeing: usize,
     pub(crate) account: Option<Arc<Account>>,
+    pub(crate) files: FileFaults,
 }
 
 /// The core's account of itself at one instant.
@@ -91,6 +94,7 @@ impl Shared {
                 last_epoch: 0,
                 min_agreeing: 1,
                 account: None,
+                files: FileFaults::NONE,
             }),
             changes: AtomicU64::new(0),
             waiting: Mutex::new(()),
@@ -152,7 +156,13 @@ impl std::ops::Deref for SharedRef {
 /// Starts the engine's thread; it publishes to `shared`, which no other engine may do meanwhile.
 pub(crate) fn start(config: Config, shared: SharedRef) -> Result<Worker, Error> {
     let last_epoch = shared.with_status(|status| status.last_epoch);
+    let (files, memory) = Files::open(&config)?;
     let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
+    let mut writer = Writer::new();
+    if let Some(memory) = memory {
+        core.restore(&memory, counter::now());
+        show(&core, &mut writer, &shared);
+    }
     let roster = Roster::new(&config.servers, &mut core, counter::now());
     // Told before the thread can: who asks right after the start finds every source.
     let account = Account::of(&core, &roster);
@@ -160,13 +170,27 @@ pub(crate) fn start(config: Config, shared: SharedRef) -> Result<Worker, Error> 
         status.session += 1;
         (status.running, status.generation) = (true, fork::generation());
         status.min_agreeing = config.settings.min_agreeing;
+        status.last_epoch = status.last_epoch.max(account.report.epoch);
         status.account = Some(Arc::new(account));
+        status.files = files.faults.clone();
     });
     let theirs = shared.clone();
-    Worker::start("ntpclock", move |order| Run::new(core, roster, theirs, order).run()).map_err(|error| {
-        shared.change(|status| status.running = false);
-        Error::io("starting the clock's thread", error)
-    })
+    Worker::start("ntpclock", move |order| Run::new(core, roster, files, writer, theirs, order).run()).map_err(
+        |error| {
+            shared.change(|status| status.running = false);
+            Error::io("starting the clock's thread", error)
+        },
+    )
+}
+
+/// Publishes what `core` remembers, and waits for the moment in which it takes effect: the first reading has a bound.
+fn show(core: &Synchronizer, writer: &mut Writer, shared: &Shared) {
+    let model = *core.model();
+    if model.has_line() {
+        // Who is late again and again shows nothing; the thread will try anew.
+        writer.publish(&shared.publication, fork::generation(), counter::now, |_| (model, ()));
+        std::thread::sleep((writer.ready_at() - counter::now()).to_duration());
+    }
 }
 
 /// How long to wait after a publication that came too late again and again.
@@ -188,6 +212,7 @@ struct Run {
     core: Synchronizer,
     roster: Roster,
     exchanger: Exchanger,
+    files: Files,
     writer: Writer,
     shared: SharedRef,
     order: Order,
@@ -201,13 +226,14 @@ struct Run {
 }
 
 impl Run {
-    fn new(core: Synchronizer, roster: Roster, shared: SharedRef, order: Order) -> Self {
+    fn new(core: Synchronizer, roster: Roster, files: Files, writer: Writer, shared: SharedRef, order: Order) -> Self {
         let (answers, answered) = crossbeam_channel::unbounded();
         Self {
             core,
             roster,
             exchanger: Exchanger::new(),
-            writer: Writer::new(),
+            files,
+            writer,
             shared,
             order,
             answers,
@@ -229,6 +255,9 @@ impl Run {
             let now = counter::now();
             if self.core.wants_plan(now) && now >= self.writer.ready_at().max(self.gave_up + RETRY) {
                 self.publish();
+            }
+            if self.files.tend(&self.core) {
+                self.tell_of_files();
             }
             self.sleep();
         }
@@ -285,7 +314,7 @@ impl Run {
         let mut descriptors = vec![self.order.waker.as_raw_fd()];
         descriptors.extend(self.exchanger.descriptors());
         let now = counter::now();
-        let mut due = self.core.next_due(now);
+        let mut due = self.core.next_due(now).min(self.files.due());
         if self.core.wants_plan(now) {
             due = due.min(self.writer.ready_at().max(self.gave_up + RETRY));
         }
@@ -315,7 +344,11 @@ impl Run {
                     return;
                 }
                 Arrival::Datagram { length, t4 } => {
-                    if self.core.handle_datagram(source, &self.buffer[..length], t4) != Outcome::Ignored {
+                    let outcome = self.core.handle_datagram(source, &self.buffer[..length], t4);
+                    if outcome == Outcome::Accepted {
+                        self.files.record(source, self.core.newest_exchange(source));
+                    }
+                    if outcome != Outcome::Ignored {
                         self.exchanger.close(source);
                         return;
                     }
@@ -346,6 +379,10 @@ impl Run {
         });
     }
 
+    fn tell_of_files(&self) {
+        self.shared.change(|status| status.files.clone_from(&self.files.faults));
+    }
+
     /// The last word: from now on the interval only grows.
     fn finish(&mut self) {
         self.settle();
@@ -355,6 +392,10 @@ impl Run {
             self.writer.publish(&self.shared.publication, fork::generation(), counter::now, |_| (model, ()));
             // Whoever stopped us shall find the clock stopped; and a wait after a new start, no old success.
             self.settle();
+        }
+        // Last, for a disk may take its time.
+        if self.files.close(&self.core) {
+            self.tell_of_files();
         }
     }
 

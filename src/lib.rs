@@ -11,6 +11,7 @@ mod query;
 mod reading;
 mod selection;
 mod source;
+mod state;
 mod status;
 mod synchronizer;
 mod sys;

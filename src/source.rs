@@ -7,8 +7,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Settings;
-use crate::exchange::{self, Exchange, Kiss, Refusal, ServerState};
-use crate::model::estimator::Sample;
+use crate::exchange::{self, Exchange, Kiss, Refusal, ServerState, Stamps};
+use crate::model::estimator::{Prior, Sample};
 use crate::packet;
 use crate::status::Selection;
 use crate::units::{Counter, Nanos, NtpTime, UnixTime};
@@ -34,6 +34,8 @@ pub(crate) struct Source {
     pending: Option<Pending>,
     filter: Filter,
     pub(crate) server: Option<ServerState>,
+    /// Of the newest exchange that counted.
+    stamps: Option<Stamps>,
     pub(crate) selection: Selection,
     /// Exchanges in a row at which selection called this source false.
     false_streak: u8,
@@ -106,6 +108,7 @@ impl Source {
             pending: None,
             filter: Filter::default(),
             server: None,
+            stamps: None,
             selection: Selection::Unreachable,
             false_streak: 0,
             denied: false,
@@ -171,6 +174,21 @@ impl Source {
         self.poll.interval()
     }
 
+    /// The newest exchange that counted, as it was.
+    pub(crate) fn newest_exchange(&self) -> Option<Exchange> {
+        Some(Exchange { stamps: self.stamps?, server: self.server? })
+    }
+
+    /// Begins anew, with an expectation of our oscillator's frequency.
+    pub(crate) fn expect(&mut self, prior: Prior) {
+        self.filter.expect(prior);
+    }
+
+    /// Our oscillator's frequency as this source's exchanges tell it.
+    pub(crate) fn frequency(&self) -> Prior {
+        self.filter.frequency()
+    }
+
     /// Until when the newest exchange counts as fresh.
     pub(crate) fn fresh_until(&self) -> Option<Counter> {
         let interval = self.poll.interval();
@@ -210,7 +228,7 @@ impl Source {
         self.poll.restart(now);
         self.filter.clear();
         self.pending = None;
-        self.server = None;
+        (self.server, self.stamps) = (None, None);
         self.selection = Selection::Unreachable;
         (self.false_streak, self.denied, self.fault) = (0, false, None);
     }
@@ -291,7 +309,7 @@ impl Source {
         let fits = self.filter.fits(stamps.t4, stamps.offset(), stamps.delay());
         self.pending = None;
         self.denied = false;
-        self.server = Some(exchange.server);
+        (self.server, self.stamps) = (Some(exchange.server), Some(exchange.stamps));
         self.filter.add(exchange, settings);
         self.poll.handle_answer(fits);
         self.exchanges += 1;

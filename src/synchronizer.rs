@@ -5,11 +5,14 @@
 //! publish what [`Synchronizer::plan`] answers. A plan changes nothing until it is [committed]
 //! (Synchronizer::commit), so that a publisher who was late can plan again.
 
+pub(crate) mod memory;
+
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Settings;
 use crate::exchange::{Exchange, Interval, ServerState};
 use crate::model::bound::{FrequencyRange, Witness};
+use crate::model::estimator::Prior;
 use crate::model::slew::{Course, steer};
 use crate::model::{ClockModel, UtcSpan};
 use crate::packet::{self, HEADER_LEN, Packet};
@@ -80,6 +83,8 @@ pub(crate) struct Synchronizer {
     settings: Settings,
     /// Begins the era in which timestamps of the wire are resolved.
     pivot: UnixTime,
+    /// What every source's estimator expects of our oscillator.
+    prior: Prior,
     sources: Vec<Source>,
     model: ClockModel,
     verdict: Verdict,
@@ -100,6 +105,7 @@ impl Synchronizer {
         Self {
             settings,
             pivot,
+            prior: Prior::default(),
             sources: Vec::new(),
             model,
             verdict: Verdict::default(),
@@ -114,7 +120,9 @@ impl Synchronizer {
 
     /// One more source; it wants an address at once.
     pub(crate) fn add_source(&mut self, now: Counter) -> SourceId {
-        self.sources.push(Source::new(&self.settings, now));
+        let mut source = Source::new(&self.settings, now);
+        source.expect(self.prior);
+        self.sources.push(source);
         // Until the first selection finds duplicates, every source counts.
         self.verdict.configured += 1;
         self.verdict.faults = self.settings.faults(self.verdict.configured);
@@ -185,6 +193,11 @@ impl Synchronizer {
         }
         self.dirty |= outcome != Outcome::Ignored;
         outcome
+    }
+
+    /// The newest exchange of `id` that counted.
+    pub(crate) fn newest_exchange(&self, id: SourceId) -> Option<Exchange> {
+        self.sources[id.0].newest_exchange()
     }
 
     /// An exchange from a trace.
@@ -301,7 +314,8 @@ impl Synchronizer {
         if plan.model.epoch > self.model.epoch && self.model.has_line() {
             self.steps += 1;
         }
-        if plan.model.has_line() || self.settle_at.is_some_and(|settle| settle <= now) {
+        // A line from an earlier run is no answer: the first one still waits for the others.
+        if plan.model.state == State::Synchronized || self.settle_at.is_some_and(|settle| settle <= now) {
             self.settled = true;
         }
         if self.settled {

@@ -7,6 +7,7 @@
 //! `t1` and `t4` are values of the client's raw counter, `t2` and `t3` the server's clock in ns since 1970 (complete
 //! dates, no era to resolve). Lost exchanges are absent.
 
+pub(crate) mod record;
 pub(crate) mod replay;
 
 use crate::exchange::{Exchange, ServerState, Stamps};
@@ -67,7 +68,7 @@ fn parse_line(line: &str) -> Result<Recorded, String> {
         Err(_) => Err(format!("{} is `{}`, which is no whole number", names[index], fields[index])),
     };
     let any = |index| number(index, i64::MIN, i64::MAX);
-    let span = |index| number(index, 0, 16 * crate::units::NANOS_PER_SECOND).map(Nanos);
+    let span = |index, seconds| number(index, 0, seconds * crate::units::NANOS_PER_SECOND).map(Nanos);
     let stamps = Stamps { t1: Counter(any(1)?), t2: UnixTime(any(2)?), t3: UnixTime(any(3)?), t4: Counter(any(4)?) };
     if stamps.t4 < stamps.t1 {
         return Err(format!("t4_raw_ns is {}, before t1_raw_ns", stamps.t4.0));
@@ -77,8 +78,9 @@ fn parse_line(line: &str) -> Result<Recorded, String> {
         version: 4,
         stratum: number(5, 0, 16)? as u8,
         precision: PRECISION,
-        root_delay: span(6)?,
-        root_dispersion: span(7)?,
+        // What an exchange may have and be accepted: half the delay and the dispersion make up to 16 s.
+        root_delay: span(6, 32)?,
+        root_dispersion: span(7, 16)?,
         reference_id: 0,
         reference_time: None,
     };

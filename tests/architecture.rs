@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Every room of `src`, each knowing only those before it. Up to `synchronizer` they are the sans-IO core.
-const ROOMS: [&str; 20] = [
+const ROOMS: [&str; 21] = [
     "units",
     "status",
     "error",
@@ -24,6 +24,7 @@ const ROOMS: [&str; 20] = [
     "publication",
     "reading",
     "trace",
+    "state",
     "engine",
     "query",
     "clock",

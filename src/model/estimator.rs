@@ -47,6 +47,20 @@ const MEMORY: f64 = 0.985;
 /// What the frequency error of a raw counter typically is, ppb.
 const FREQUENCY_DEVIATION: f64 = 30_000.0;
 
+/// What is held likely of the frequency before the first exchange. Nothing but a likelihood: no bound rests on it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Prior {
+    pub(crate) mean: Ppb,
+    /// Standard deviation.
+    pub(crate) deviation: Ppb,
+}
+
+impl Default for Prior {
+    fn default() -> Self {
+        Self { mean: Ppb(0.0), deviation: Ppb(FREQUENCY_DEVIATION) }
+    }
+}
+
 /// Exchanges that are judged again as long as there are no more than these.
 const EARLY: usize = 8;
 
@@ -89,6 +103,7 @@ struct Hypothesis {
 /// The bank of one source.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Estimator {
+    prior: Prior,
     delays: Delays,
     /// Offsets are kept relative to the first, in which doubles are exact enough.
     origin: Nanos,
@@ -98,6 +113,31 @@ pub(crate) struct Estimator {
 }
 
 impl Estimator {
+    /// An estimator that has heard nothing and expects the frequency to be as `prior` says.
+    pub(crate) fn expecting(prior: Prior) -> Self {
+        Self { prior, ..Self::default() }
+    }
+
+    pub(crate) fn prior(&self) -> Prior {
+        self.prior
+    }
+
+    /// The frequency as it is believed to be now, for whoever begins later.
+    pub(crate) fn frequency(&self) -> Prior {
+        if self.bank.is_empty() {
+            return self.prior;
+        }
+        let (_, mean) = self.mean();
+        let (mut weights, mut variance) = (0.0, 0.0);
+        for hypothesis in &self.bank {
+            let weight = hypothesis.evidence.exp();
+            weights += weight;
+            variance +=
+                weight * (hypothesis.belief.frequency_variance() + (hypothesis.belief.frequency - mean).powi(2));
+        }
+        Prior { mean: Ppb(mean), deviation: Ppb((variance / weights).max(0.0).sqrt()) }
+    }
+
     /// Takes in one exchange; time must not run backwards.
     ///
     /// The first exchanges are judged before anything is known of their delays. So they are kept, and judged again, all
@@ -145,7 +185,8 @@ impl Estimator {
     fn begin(&mut self, sample: &Sample) {
         (self.origin, self.at) = (sample.offset, sample.at);
         let deviation = (sample.delay.as_f64() / 2.0).max(1_000.0);
-        let belief = Belief::new(0.0, deviation, FREQUENCY_DEVIATION);
+        let mut belief = Belief::new(0.0, deviation, self.prior.deviation.0);
+        belief.frequency = self.prior.mean.0;
         let filters = WANDERS.map(|wander| Hypothesis { wander, belief, evidence: 0.0 });
         self.bank = KINDS.iter().flat_map(|_| filters).collect();
     }

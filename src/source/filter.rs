@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::config::Settings;
 use crate::exchange::{Exchange, Interval};
 use crate::model::bound::{FrequencyRange, Sighting, Witness, carry_all};
-use crate::model::estimator::{Estimate, Estimator, Sample};
+use crate::model::estimator::{Estimate, Estimator, Prior, Sample};
 use crate::units::{Counter, Nanos};
 
 /// Exchanges kept: a quarter of an hour at 16 s, and little enough to compare every pair.
@@ -96,8 +96,19 @@ impl Filter {
         }
     }
 
+    /// Forgets everything that was heard; what is expected of the oscillator stays.
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        self.expect(self.estimator.prior());
+    }
+
+    /// Begins anew, with an expectation of the frequency.
+    pub(crate) fn expect(&mut self, prior: Prior) {
+        *self = Self { estimator: Estimator::expecting(prior), ..Self::default() };
+    }
+
+    /// The frequency as it is believed to be now.
+    pub(crate) fn frequency(&self) -> Prior {
+        self.estimator.frequency()
     }
 }
 

@@ -35,6 +35,10 @@ impl Belief {
         self.oo
     }
 
+    pub(super) fn frequency_variance(&self) -> f64 {
+        self.ff
+    }
+
     /// Takes in an exchange with this `likelihood` of the offset; returns the density with which it was foreseen.
     ///
     /// The likelihood is looked at all over the belief, and closely within `tops`, pairs of a middle and a reach, so that

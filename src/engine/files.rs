@@ -1,0 +1,108 @@
+//! The files of a run: the recording, and the state file that makes the next start a warm one.
+//!
+//! Both are written by the engine's thread when nothing else is due. A fault ends neither the clock nor the host: it is told
+//! to whoever asks.
+
+use std::path::{Path, absolute};
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::exchange::Exchange;
+use crate::state::StateFile;
+use crate::synchronizer::memory::Memory;
+use crate::synchronizer::{SourceId, Synchronizer};
+use crate::sys::counter;
+use crate::sys::host::Host;
+use crate::trace::Recorded;
+use crate::trace::record::Recorder;
+use crate::units::{Counter, Nanos};
+
+/// How often the state is saved while the clock runs: what a crash costs, against wear of the disk.
+const SAVE_INTERVAL: Nanos = Nanos::from_seconds(600);
+
+/// What went wrong with the files.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FileFaults {
+    /// Why the recording ended.
+    pub(crate) recording: Option<String>,
+    /// Why the state file, or the time in it, was not used at the start.
+    pub(crate) refused: Option<String>,
+    /// Why the state could not be saved last.
+    pub(crate) unsaved: Option<String>,
+}
+
+impl FileFaults {
+    pub(crate) const NONE: Self = Self { recording: None, refused: None, unsaved: None };
+}
+
+/// What one run reads and writes.
+#[derive(Debug)]
+pub(crate) struct Files {
+    recorder: Option<Recorder>,
+    state: Option<StateFile>,
+    save_due: Counter,
+    pub(crate) faults: FileFaults,
+}
+
+impl Files {
+    /// Opens what `config` names, and reads what an earlier run has left.
+    pub(crate) fn open(config: &Config) -> Result<(Self, Option<Memory>), Error> {
+        let recorder = config.recording.as_deref().map(Recorder::create).transpose()?;
+        let mut state = config.state_file.as_deref().map(located).transpose()?;
+        let found = state.as_mut().map(|file| file.load(&Host::observe())).unwrap_or_default();
+        let faults = FileFaults { refused: found.refusal, ..FileFaults::default() };
+        Ok((Self { recorder, state, save_due: counter::now() + SAVE_INTERVAL, faults }, found.memory))
+    }
+
+    /// When something is to be done without any exchange.
+    pub(crate) fn due(&self) -> Counter {
+        if self.state.is_some() { self.save_due } else { Counter(i64::MAX) }
+    }
+
+    /// Takes note of an exchange that counted.
+    pub(crate) fn record(&mut self, source: SourceId, exchange: Option<Exchange>) {
+        if let (Some(recorder), Some(exchange)) = (&mut self.recorder, exchange) {
+            // There are 64 sources at most.
+            recorder.add(Recorded { source: source.0 as u32, exchange });
+        }
+    }
+
+    /// Writes what is due; says whether the faults have changed.
+    pub(crate) fn tend(&mut self, core: &Synchronizer) -> bool {
+        let ended = self.flush();
+        if self.due() > counter::now() {
+            return ended;
+        }
+        self.save(core) | ended
+    }
+
+    /// Writes everything: the run is over.
+    pub(crate) fn close(&mut self, core: &Synchronizer) -> bool {
+        let ended = self.flush();
+        self.save(core) | ended
+    }
+
+    fn flush(&mut self) -> bool {
+        let Some(Err(error)) = self.recorder.as_mut().map(Recorder::flush) else { return false };
+        self.recorder = None;
+        self.faults.recording = Some(error.to_string());
+        true
+    }
+
+    fn save(&mut self, core: &Synchronizer) -> bool {
+        let Some(state) = &self.state else { return false };
+        let host = Host::observe();
+        self.save_due = host.counter + SAVE_INTERVAL;
+        // Who has learnt nothing leaves what is there.
+        let Some(memory) = core.memory(host.counter) else { return false };
+        let former = self.faults.unsaved.take();
+        self.faults.unsaved = state.save(&memory, &host).err().map(|error| error.to_string());
+        self.faults.unsaved != former
+    }
+}
+
+/// The state file at `path`, wherever our host's working directory may be later.
+fn located(path: &Path) -> Result<StateFile, Error> {
+    let path = absolute(path).map_err(|error| Error::io(format!("locating state file {}", path.display()), error))?;
+    Ok(StateFile::at(path))
+}

@@ -1,0 +1,84 @@
+//! Which machine this is, which run of it, and who we are: what a file of ours is compared with.
+
+use std::fs;
+
+use md5::{Digest, Md5};
+
+use super::counter;
+use crate::units::{Counter, Nanos, UnixTime};
+
+/// Tells one thing from another of its kind, and nothing else about it.
+pub(crate) type Identity = [u8; 16];
+
+/// The machine at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Host {
+    pub(crate) counter: Counter,
+    /// The system clock's UTC at `counter`.
+    pub(crate) system: UnixTime,
+    /// Time spent suspended since boot, which the counter does not count.
+    pub(crate) suspended: Nanos,
+    /// The boot, and the time namespace, that the counter's origin belongs to; `None` if the kernel does not say.
+    pub(crate) origin: Option<Identity>,
+    /// `None` if the installation has none.
+    pub(crate) machine: Option<Identity>,
+}
+
+impl Host {
+    /// As of now.
+    pub(crate) fn observe() -> Self {
+        let bracket = counter::Bracket::read();
+        let (counter, _) = bracket.midpoint();
+        let suspended = counter::suspended();
+        Self { counter, system: bracket.system, suspended, origin: origin(), machine: machine() }
+    }
+}
+
+/// Whoever the kernel judges our access to files by.
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: takes nothing, touches nothing, cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+fn origin() -> Option<Identity> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    // Containers may count from origins of their own within one boot. Kernels without time namespaces have but one.
+    let namespace = fs::read_link("/proc/self/ns/time").unwrap_or_default();
+    let shift = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+    Some(identity(&[boot.trim(), &namespace.to_string_lossy(), &shift]))
+}
+
+fn machine() -> Option<Identity> {
+    let id = fs::read_to_string("/etc/machine-id").ok()?;
+    let id = id.trim();
+    if id.is_empty() { None } else { Some(identity(&[id])) }
+}
+
+/// A digest: a machine's id is not to be shown to others (machine-id(5)).
+fn identity(parts: &[&str]) -> Identity {
+    let mut digest = Md5::new_with_prefix(b"ntpclock\0");
+    for part in parts {
+        digest.update(part.as_bytes());
+        digest.update(b"\0");
+    }
+    digest.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_the_same_from_one_look_to_the_next() {
+        let (first, second) = (Host::observe(), Host::observe());
+        assert_eq!((first.origin, first.machine), (second.origin, second.machine));
+        assert!(first.origin.is_some() && first.counter <= second.counter);
+        assert!((first.suspended - second.suspended).abs() < Nanos::from_millis(100));
+    }
+
+    #[test]
+    fn identities_differ_where_any_part_does() {
+        let all = [identity(&["a", "b"]), identity(&["ab", ""]), identity(&["", "ab"]), identity(&["a", "c"])];
+        assert!((0..all.len()).all(|i| !all[..i].contains(&all[i])));
+    }
+}
