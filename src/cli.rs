@@ -5,6 +5,7 @@
 
 mod demo;
 mod json;
+mod record;
 mod replay;
 mod serve;
 mod table;
@@ -13,6 +14,7 @@ mod text;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -80,6 +82,8 @@ enum Command {
     Serve(serve::Serve),
     /// Show what the clock does, on a server of its own unless servers are given
     Demo(demo::Demo),
+    /// Write every exchange to a file, for `replay`
+    Record(record::Record),
     /// Read the clock as it would have been, from recorded exchanges
     Replay(replay::Replay),
 }
@@ -93,6 +97,7 @@ impl Command {
             Self::Sources(session) => session.sources(out),
             Self::Serve(serve) => serve.run(out),
             Self::Demo(demo) => demo.run(out),
+            Self::Record(record) => record.run(out),
             Self::Replay(replay) => replay.run(out),
         }
     }
@@ -114,6 +119,15 @@ impl Upstream {
         }
         Config::from_environment()
     }
+
+    /// The same, warm from a state file if one is named.
+    fn warm(&self, state_file: Option<&Path>) -> Result<Config, Error> {
+        let mut config = self.config()?;
+        if let Some(path) = state_file {
+            config.set_state_file(path)?;
+        }
+        Ok(config)
+    }
 }
 
 /// A clock that lives as long as one command.
@@ -124,14 +138,21 @@ struct Session {
     /// How long to wait for synchronisation
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
+    /// Start warm from this file, and leave the state in it
+    #[arg(long, value_name = "FILE")]
+    state_file: Option<PathBuf>,
     /// Print JSON: nanoseconds as integers, null for what is unknown
     #[arg(long)]
     json: bool,
 }
 
 impl Session {
+    fn start(&self) -> Result<Clock, Error> {
+        Clock::start(self.upstream.warm(self.state_file.as_deref())?)
+    }
+
     fn now(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let clock = Clock::start(self.upstream.config()?)?;
+        let clock = self.start()?;
         clock.wait(None, Some(self.timeout))?;
         let reading = clock.now();
         if self.json {
@@ -142,20 +163,21 @@ impl Session {
 
     /// The state is printed even if synchronisation fails: that is when it is wanted most.
     fn status(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let clock = Clock::start(self.upstream.config()?)?;
+        let clock = self.start()?;
         let waited = clock.wait(None, Some(self.timeout));
         let (reading, offset, report) = (clock.now(), clock.offset(), clock.report());
+        let fault = clock.state_file_fault();
         if self.json {
-            json::write(out, &json::Status::new(&reading, offset, &report))?;
+            json::write(out, &json::Status::new(&reading, offset, &report, fault))?;
         } else {
-            write!(out, "{}", table::status(&reading, offset, &report))?;
+            write!(out, "{}", table::status(&reading, offset, &report, fault))?;
         }
         Ok(waited?)
     }
 
     /// As for the state: a silent source is what one looks for here.
     fn sources(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let clock = Clock::start(self.upstream.config()?)?;
+        let clock = self.start()?;
         let waited = clock.wait(None, Some(self.timeout));
         let sources = clock.sources();
         if self.json {
@@ -214,6 +236,8 @@ enum Failure {
     Output(io::Error),
     /// Some of the hosts could not be asked; one sentence each, which names the host.
     Hosts(Vec<String>),
+    /// The recording ended before it was to; the sentence names the file.
+    Recording(String),
 }
 
 impl Failure {
@@ -243,6 +267,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Clock(error) => error.fmt(f),
             Self::Output(error) => write!(f, "the output cannot be written: {error}"),
+            Self::Recording(sentence) => f.write_str(sentence),
             Self::Hosts(sentences) => f.write_str(&sentences.join("\n")),
         }
     }

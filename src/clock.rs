@@ -362,7 +362,9 @@ mod tests {
     #[test]
     fn a_recorded_run_is_replayed_as_it_was() {
         let (server, path) = (local_server(), scratch("trace.csv"));
-        let clock = follow(&server, |config| drop(config.set_recording(&path).unwrap()));
+        let clock = follow(&server, |config| {
+            config.set_recording(&path).unwrap();
+        });
         let first = clock.now();
         clock.wait(None, Some(Duration::from_secs(10))).unwrap();
         let mut seen = vec![first];
@@ -383,7 +385,7 @@ mod tests {
         let lines = std::fs::read_to_string(&path).unwrap().lines().count() as u64;
         std::fs::remove_file(&path).unwrap();
         std::fs::remove_file(&queries).unwrap();
-        assert!(exchanges >= 4 && lines >= exchanges + 1, "{exchanges} exchanges, {lines} lines");
+        assert!(exchanges >= 4 && lines > exchanges, "{exchanges} exchanges, {lines} lines");
         for (reading, line) in seen.iter().zip(told.lines().skip(1)) {
             let fields: Vec<&str> = line.split(',').collect();
             assert_eq!(fields[4], reading.state.to_string(), "{line}");
@@ -406,7 +408,9 @@ mod tests {
     #[test]
     fn a_clock_with_a_state_file_starts_where_it_stopped() {
         let (server, path) = (local_server(), scratch("state"));
-        let warm = |config: &mut Config| drop(config.set_state_file(&path).unwrap());
+        let warm = |config: &mut Config| {
+            config.set_state_file(&path).unwrap();
+        };
         let clock = follow(&server, warm);
         assert_eq!((clock.state_file_fault(), clock.now().state), (None, State::Unsynchronized));
         clock.wait(None, Some(Duration::from_secs(10))).unwrap();
@@ -443,7 +447,9 @@ mod tests {
         assert_eq!(follow(&server, warm).state_file_fault(), None);
 
         // A place that cannot be written is told when it was tried, and is no failure.
-        let nowhere = |config: &mut Config| drop(config.set_state_file("/nonexistent/state").unwrap());
+        let nowhere = |config: &mut Config| {
+            config.set_state_file("/nonexistent/state").unwrap();
+        };
         let clock = follow(&server, nowhere);
         clock.wait(None, Some(Duration::from_secs(10))).unwrap();
         assert_eq!(clock.state_file_fault(), None);

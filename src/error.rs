@@ -63,6 +63,11 @@ pub enum Error {
         /// What is wrong there.
         why: String,
     },
+    /// A state file was not used, or could not be written; the clock runs all the same.
+    StateFile {
+        /// The file, and what is wrong with it.
+        why: String,
+    },
     /// A server's reply could not be used.
     BadReply {
         /// The server.
@@ -97,6 +102,7 @@ impl fmt::Display for Error {
             Self::Resolve { host, why } => write!(f, "host `{host}` cannot be resolved: {why}"),
             Self::Io { what, source } => write!(f, "{what}: {source}"),
             Self::Malformed { path, line, why } => write!(f, "{}:{line}: {why}", path.display()),
+            Self::StateFile { why } => f.write_str(why),
             Self::BadReply { server, why } => write!(f, "the reply of {server} is unusable: {why}"),
         }
     }

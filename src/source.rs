@@ -180,8 +180,8 @@ impl Source {
     }
 
     /// Begins anew, with an expectation of our oscillator's frequency.
-    pub(crate) fn expect(&mut self, prior: Prior) {
-        self.filter.expect(prior);
+    pub(crate) fn seed(&mut self, prior: Prior) {
+        self.filter.seed(prior);
     }
 
     /// Our oscillator's frequency as this source's exchanges tell it.

@@ -121,7 +121,7 @@ impl Synchronizer {
     /// One more source; it wants an address at once.
     pub(crate) fn add_source(&mut self, now: Counter) -> SourceId {
         let mut source = Source::new(&self.settings, now);
-        source.expect(self.prior);
+        source.seed(self.prior);
         self.sources.push(source);
         // Until the first selection finds duplicates, every source counts.
         self.verdict.configured += 1;

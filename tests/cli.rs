@@ -1,6 +1,7 @@
 //! The command `ntpclock` as a user runs it: exit codes, what goes where, and JSON that stays.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -151,6 +152,57 @@ fn serve_ends_by_itself_if_told_to_and_refuses_a_port_in_use() {
     let output = ntpclock().args(local).arg(taken.local_addr().unwrap().to_string()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).starts_with("ntpclock: "), "{output:?}");
+}
+
+/// A path for scratch files that no other test uses.
+fn scratch(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{}-{name}", std::process::id()))
+}
+
+#[test]
+fn a_recording_can_be_replayed() {
+    let (upstream, trace, queries) = (Upstream::start(), scratch("trace.csv"), scratch("queries.csv"));
+    let record = ["record", trace.to_str().unwrap(), "-s", &upstream.address, "--duration", "3"];
+    let output = ntpclock().args(record).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let recorded = std::fs::read_to_string(&trace).unwrap();
+    let last = recorded.lines().last().unwrap();
+    let t4: i64 = last.split(',').nth(4).unwrap().parse().unwrap();
+    assert!(last.starts_with("0,") && last.split(',').nth(5) == Some("2"), "{recorded}");
+    assert!(text(&output.stdout).ends_with(&format!("\n{} exchanges\n", recorded.lines().count() - 1)), "{output:?}");
+
+    std::fs::write(&queries, format!("raw_ns\n{t4}\n")).unwrap();
+    let output = ntpclock().arg("replay").arg(&trace).arg("--queries").arg(&queries).output().unwrap();
+    std::fs::remove_file(trace).unwrap();
+    std::fs::remove_file(queries).unwrap();
+    let told = text(&output.stdout).lines().nth(1).unwrap();
+    assert!(told.ends_with(",SYNCHRONIZED,1"), "{told}");
+}
+
+#[test]
+fn a_recording_that_cannot_be_written_is_a_complaint_with_the_path() {
+    for path in ["/dev/full", "/nonexistent/trace.csv"] {
+        let output = ntpclock().args(["record", path, "-s", "127.0.0.1:9"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).starts_with(&format!("ntpclock: recording to {path}: ")), "{output:?}");
+    }
+}
+
+#[test]
+fn a_state_file_is_kept_and_one_that_is_refused_is_shown() {
+    let (upstream, path) = (Upstream::start(), scratch("state"));
+    let status = ["status", "--json", "-s", &upstream.address, "--state-file", path.to_str().unwrap()];
+    for _ in 0..2 {
+        let told = json(&ntpclock().args(status).output().unwrap());
+        assert_eq!((&told["state_file_fault"], &told["report"]["epoch"]), (&Value::Null, &1.into()));
+    }
+    std::fs::write(&path, "something else").unwrap();
+    let told = json(&ntpclock().args(status).output().unwrap());
+    assert!(told["state_file_fault"].as_str().unwrap().contains("it is no state file"), "{told}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"something else");
+    let shown = ntpclock().args(status.iter().filter(|argument| **argument != "--json")).output().unwrap();
+    assert!(text(&shown.stdout).contains("warning") && text(&shown.stdout).contains("no state file"), "{shown:?}");
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

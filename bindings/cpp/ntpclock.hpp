@@ -53,6 +53,7 @@ enum class errc : int {
     bad_reply = NTP_ERR_BAD_REPLY,
     system = NTP_ERR_SYSTEM,
     internal = NTP_ERR_INTERNAL,
+    state_file = NTP_ERR_STATE_FILE,
 };
 
 /** How far a clock's interval can be trusted. */
@@ -402,6 +403,10 @@ public:
     config& frequency_limit_ppm(double ppm) {
         return done(ntp_config_set_frequency_limit(detail::held(handle_), ppm));
     }
+    /** Starts warm from the file at `path`, and saves the state there; see client::state_file_fault. */
+    config& state_file(const std::string& path) {
+        return done(ntp_config_set_state_file(detail::held(handle_), path.c_str()));
+    }
 
     /** As C has it. */
     const ntp_config* c() const { return detail::held(handle_); }
@@ -424,6 +429,16 @@ public:
         handle_.reset(started);
     }
     explicit client(const std::string& servers) : client{config{servers}} {}
+
+    /** Why the state file was refused at the start, or could not be written last; nothing if all is well. */
+    std::optional<std::string> state_file_fault() const {
+        const ntp_result result = ntp_clock_check_state_file(c());
+        if (result == NTP_ERR_STATE_FILE) {
+            return last_error();
+        }
+        detail::check(result);
+        return std::nullopt;
+    }
 
     /** As C has it; an error for a client that was moved from. */
     const ntp_clock* c() const { return detail::held(handle_); }

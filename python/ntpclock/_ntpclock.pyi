@@ -501,6 +501,11 @@ class Clock:
     `step_threshold_ns` (100 ms) step instead of slewing; with an error bound above `bound_cap_ns` (1 s) the clock
     counts as unsynchronised. `frequency_limit_ppm` (200) is the largest frequency error of the raw counter.
 
+    `state_file` names a file from which the clock starts warm, and in which it saves its state at the stop and every
+    10 minutes: in the same boot it reads with a bound from the first moment, in HOLDOVER, and after any boot it expects
+    the frequency that it had. A file that cannot be trusted is refused, and `state_file_fault` tells why. Clocks that
+    follow different servers, or trust them differently, need a file each.
+
     It runs as soon as it exists, and nothing has been heard from the network by then: see `wait()`.
 
     Raises ConfigError, NtpOSError.
@@ -516,11 +521,16 @@ class Clock:
         step_threshold_ns: int | None = None,
         bound_cap_ns: int | None = None,
         frequency_limit_ppm: float | None = None,
+        state_file: str | os.PathLike[str] | None = None,
     ) -> Clock: ...
 
     @property
     def servers(self) -> str:
         """The servers it was started with, in canonical form."""
+
+    @property
+    def state_file_fault(self) -> str | None:
+        """Why the state file was refused at the start, or could not be written last; None if all is well."""
 
     def wait(self, timeout: float | None = None, max_bound_ns: int | None = None) -> None:
         """Waits until the clock is SYNCHRONIZED, and its error bound at most `max_bound_ns` if given.

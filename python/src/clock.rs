@@ -1,5 +1,6 @@
 //! A clock of one's own.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use ntpclock::Config;
@@ -23,7 +24,7 @@ impl Clock {
     #[new]
     #[pyo3(signature = (
         servers = None, *, poll = None, fault_limit = None, min_agreeing = None,
-        step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None,
+        step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None, state_file = None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python, one a setting")]
     fn new(
@@ -35,6 +36,7 @@ impl Clock {
         step_threshold_ns: Option<i64>,
         bound_cap_ns: Option<i64>,
         frequency_limit_ppm: Option<f64>,
+        state_file: Option<PathBuf>,
     ) -> PyResult<Self> {
         let list = arguments::server_list(servers)?;
         let mut config =
@@ -57,6 +59,9 @@ impl Clock {
         if let Some(ppm) = frequency_limit_ppm {
             config.set_frequency_limit_ppm(ppm).map_err(raise)?;
         }
+        if let Some(path) = state_file {
+            config.set_state_file(path).map_err(raise)?;
+        }
         let servers = config.servers();
         let clock = py.detach(|| ntpclock::Clock::start(config)).map_err(raise)?;
         Ok(Self { clock, servers, stopped: AtomicBool::new(false) })
@@ -66,6 +71,12 @@ impl Clock {
     #[getter]
     fn servers(&self) -> &str {
         &self.servers
+    }
+
+    /// Why the state file was refused at the start, or could not be written last; None if all is well.
+    #[getter]
+    fn state_file_fault(&self, py: Python<'_>) -> Option<String> {
+        py.detach(|| self.clock.state_file_fault())
     }
 
     /// Waits until the clock is synchronised.

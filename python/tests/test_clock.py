@@ -2,6 +2,7 @@
 
 import datetime
 import gc
+import pathlib
 import threading
 import time
 from typing import Any
@@ -145,6 +146,21 @@ def test_all_settings_are_taken(upstream: str) -> None:
         clock.wait(timeout=10)
         assert clock.report().fault_limit == 0
         assert 2 <= clock.sources()[0].poll_exponent <= 6
+
+
+def test_a_clock_with_a_state_file_starts_where_it_stopped(upstream: str, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "state"
+    with Clock(upstream, state_file=path) as clock:
+        assert (clock.state_file_fault, clock.read().epoch) == (None, 0)
+        clock.wait(timeout=10)
+    with Clock("127.0.0.1:9", state_file=str(path)) as clock:
+        assert clock.status() is ntpclock.State.HOLDOVER
+        assert (clock.state_file_fault, clock.read().epoch) == (None, 1)
+        assert clock.error_bound() is not None
+    path.write_bytes(path.read_bytes()[:-1])
+    with Clock("127.0.0.1:9", state_file=path) as clock:
+        assert clock.status() is ntpclock.State.UNSYNCHRONIZED
+        assert str(path) in str(clock.state_file_fault)
 
 
 def test_a_minimum_of_agreeing_sources_is_kept(upstream: str) -> None:

@@ -63,6 +63,14 @@ impl<'a> Meant<'a> {
         }
     }
 
+    fn state_file_fault(&self) -> Option<String> {
+        match self {
+            // It has no configuration, so no state file either.
+            Self::ProcessWide => None,
+            Self::Own(clock) => clock.state_file_fault(),
+        }
+    }
+
     fn sources(&self) -> Vec<SourceInfo> {
         match self {
             Self::ProcessWide => process::sources(),
@@ -180,6 +188,25 @@ pub unsafe extern "C" fn ntp_clock_offset(
         // SAFETY: the same.
         unsafe { bound_ns.write(offset.bound_ns) };
         if offset.bound_ns == i64::MAX { Err(Error::NotSynchronized(clock.now().state)) } else { Ok(()) }
+    })
+}
+
+/// Whether the state file of `clock` is in order: it was used at the start, or there was none yet, and it could be
+/// written last.
+///
+/// A NULL `clock` is the process-wide one, which has none. Any number of threads may call this at the same time.
+/// Returns `NTP_ERR_STATE_FILE` when the file was refused at the start, or could not be written last;
+/// `ntp_last_error` then names it and says why. The clock is as good without it, once its servers have answered.
+///
+/// # Safety
+///
+/// - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_clock_check_state_file(clock: *const ntp_clock) -> ntp_result {
+    boundary(|| {
+        // SAFETY: NULL or live for this call, by contract.
+        let clock = unsafe { Meant::by(clock) };
+        clock.state_file_fault().map_or(Ok(()), |why| Err(Error::StateFile { why }))
     })
 }
 

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::time::Duration;
 
 use super::result::ntp_result;
-use super::text::{LIST_LIMIT, borrow_text};
+use super::text::{LIST_LIMIT, PATH_LIMIT, borrow_text};
 use super::{boundary, guarded};
 use crate::config::Config;
 use crate::error::Error;
@@ -161,6 +161,31 @@ pub unsafe extern "C" fn ntp_config_set_bound_cap(config: *mut ntp_config, cap_n
 pub unsafe extern "C" fn ntp_config_set_frequency_limit(config: *mut ntp_config, ppm: f64) -> ntp_result {
     // SAFETY: the same contract.
     unsafe { change(config, |config| config.set_frequency_limit_ppm(ppm).map(drop)) }
+}
+
+/// Makes clocks start warm from the state file at `path`, and save their state there: when they stop, and every
+/// 10 minutes. Default: none.
+///
+/// In the same boot a clock then reads with a bound from the first moment, in NTP_STATE_HOLDOVER; after any
+/// boot it expects the frequency that it had. A file that is not whole, not ours or not from the past is
+/// refused: `ntp_clock_start` succeeds all the same, the clock starts cold, and `ntp_clock_check_state_file`
+/// tells why. Clocks that follow different servers, or trust them differently, need a file each.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+/// - `path` is NULL or a NUL-terminated string that does not change during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_set_state_file(config: *mut ntp_config, path: *const c_char) -> ntp_result {
+    let set = |config: &mut Config| {
+        // SAFETY: NULL or a string by contract, and it is used during this call only.
+        let path = unsafe { borrow_text("path", path, PATH_LIMIT) }?;
+        config.set_state_file(path).map(drop)
+    };
+    // SAFETY: the same contract.
+    unsafe { change(config, set) }
 }
 
 /// A number of sources, which C passes signed.

@@ -49,12 +49,14 @@ pub enum ntp_result {
     NTP_ERR_SYSTEM = -40,
     /// A bug in ntpclock.
     NTP_ERR_INTERNAL = -41,
+    /// A state file was refused, or could not be written; the clock runs all the same.
+    NTP_ERR_STATE_FILE = -42,
 }
 
 use ntp_result::*;
 
 /// Every result; a test compares it with the list above.
-const ALL: [ntp_result; 15] = [
+const ALL: [ntp_result; 16] = [
     NTP_OK,
     NTP_ERR_INVALID_ARGUMENT,
     NTP_ERR_INVALID_SERVER,
@@ -70,6 +72,7 @@ const ALL: [ntp_result; 15] = [
     NTP_ERR_BAD_REPLY,
     NTP_ERR_SYSTEM,
     NTP_ERR_INTERNAL,
+    NTP_ERR_STATE_FILE,
 ];
 
 impl ntp_result {
@@ -92,6 +95,7 @@ impl ntp_result {
             NTP_ERR_BAD_REPLY => c"a server's reply is unusable",
             NTP_ERR_SYSTEM => c"the operating system refused",
             NTP_ERR_INTERNAL => c"a bug in ntpclock",
+            NTP_ERR_STATE_FILE => c"a state file is not used",
         })
     }
 }
@@ -113,6 +117,7 @@ impl From<&Error> for ntp_result {
             Error::Resolve { .. } => NTP_ERR_RESOLVE,
             Error::BadReply { .. } => NTP_ERR_BAD_REPLY,
             Error::Io { .. } => NTP_ERR_SYSTEM,
+            Error::StateFile { .. } => NTP_ERR_STATE_FILE,
         }
     }
 }

@@ -21,6 +21,9 @@ pub(super) const LIST_LIMIT: usize = 16_384;
 /// Longest text that is read where one name or address stands: a host name has up to 253 bytes.
 pub(super) const NAME_LIMIT: usize = 1_024;
 
+/// Longest text that is read where a path stands: the kernel's own limit.
+pub(super) const PATH_LIMIT: usize = 4_096;
+
 /// Keeps `sentence` for [`ntp_last_error`].
 pub(super) fn remember(sentence: &str) {
     let sentence = CString::new(sentence.replace('\0', "?")).unwrap_or_default();

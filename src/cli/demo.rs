@@ -65,7 +65,7 @@ impl Demo {
         if waited.is_ok() {
             self.watch(&clock, out)?;
         }
-        write!(out, "\n{}", table::status(&clock.now(), clock.offset(), &clock.report()))?;
+        write!(out, "\n{}", table::status(&clock.now(), clock.offset(), &clock.report(), None))?;
         write!(out, "\n{}", table::sources(&clock.sources()))?;
         Ok(waited?)
     }

@@ -95,15 +95,22 @@ pub(super) struct Status {
     offset_ns: i64,
     offset_bound_ns: Option<i64>,
     report: Report,
+    state_file_fault: Option<String>,
 }
 
 impl Status {
-    pub(super) fn new(reading: &reading::Reading, offset: Offset, report: &status::Report) -> Self {
+    pub(super) fn new(
+        reading: &reading::Reading,
+        offset: Offset,
+        report: &status::Report,
+        state_file_fault: Option<String>,
+    ) -> Self {
         Self {
             reading: reading.into(),
             offset_ns: offset.offset_ns,
             offset_bound_ns: known(offset.bound_ns),
             report: report.into(),
+            state_file_fault,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `ntpclock serve`: answers NTP clients until it is ended.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ pub(super) struct Serve {
     listen: Vec<String>,
     #[command(flatten)]
     upstream: Upstream,
+    /// Start warm from this file, and keep the state in it
+    #[arg(long, value_name = "FILE", conflicts_with = "local")]
+    state_file: Option<PathBuf>,
     /// Serve this machine's own clock as this stratum, without any upstream
     #[arg(long, value_name = "STRATUM", conflicts_with = "servers")]
     local: Option<i32>,
@@ -41,7 +45,7 @@ impl Serve {
                 config.set_local(stratum, self.root_dispersion)?;
                 None
             }
-            None => Some(Clock::start(self.upstream.config()?)?),
+            None => Some(Clock::start(self.upstream.warm(self.state_file.as_deref())?)?),
         };
         let mut server = Server::start(clock.as_ref(), &config)?;
         let whose = match self.local {

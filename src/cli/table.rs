@@ -52,7 +52,7 @@ impl<const N: usize> fmt::Display for Table<N> {
 }
 
 /// The state of a clock, one fact a line.
-pub(super) fn status(reading: &Reading, offset: Offset, report: &Report) -> Table<2> {
+pub(super) fn status(reading: &Reading, offset: Offset, report: &Report, state_file_fault: Option<String>) -> Table<2> {
     let mut facts = vec![
         ("time", text::time(reading)),
         ("offset", format!("{} (UTC minus the system clock)", text::offset(offset))),
@@ -70,6 +70,9 @@ pub(super) fn status(reading: &Reading, offset: Offset, report: &Report) -> Tabl
     ];
     if report.faults_exceeded {
         facts.push(("warning", "more sources disagree than may lie: the interval rests on a bare majority".to_owned()));
+    }
+    if let Some(fault) = state_file_fault {
+        facts.push(("warning", fault));
     }
     Table { sides: [Left, Left], rows: facts.into_iter().map(|(name, fact)| [name.to_owned(), fact]).collect() }
 }

@@ -98,11 +98,11 @@ impl Filter {
 
     /// Forgets everything that was heard; what is expected of the oscillator stays.
     pub(crate) fn clear(&mut self) {
-        self.expect(self.estimator.prior());
+        self.seed(self.estimator.prior());
     }
 
     /// Begins anew, with an expectation of the frequency.
-    pub(crate) fn expect(&mut self, prior: Prior) {
+    pub(crate) fn seed(&mut self, prior: Prior) {
         *self = Self { estimator: Estimator::expecting(prior), ..Self::default() };
     }
 

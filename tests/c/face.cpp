@@ -60,6 +60,12 @@ void errors() {
     CHECK(std::string_view{ntp::name(ntp::state::holdover)} == "HOLDOVER");
 }
 
+void a_state_file_that_is_none_is_told() {
+    const ntp::client clock{ntp::config{"127.0.0.1:1"}.state_file("/dev/null")};
+    CHECK(clock.state_file_fault().value().find("/dev/null: it is no regular file") != std::string::npos);
+    CHECK(!ntp::client{ntp::config{"127.0.0.1:1"}}.state_file_fault());
+}
+
 void moved_from_owners_say_so() {
     ntp::config config{"127.0.0.1:1"};
     ntp::client first{config};
@@ -94,6 +100,7 @@ void tells_the_truth(const Clock& clock) {
 
 int main() {
     errors();
+    a_state_file_that_is_none_is_told();
     moved_from_owners_say_so();
 
     const ntp::server server{ntp::server_config{}.listen("127.0.0.1:0").local(1, 1us)};

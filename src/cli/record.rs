@@ -1,0 +1,51 @@
+//! `ntpclock record`: a live run, written down for `ntpclock replay`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::{Failure, Upstream, seconds};
+use crate::clock::Clock;
+
+/// How often a failing disk is looked for.
+const PACE: Duration = Duration::from_millis(200);
+
+/// What to record, and where.
+#[derive(Args)]
+pub(super) struct Record {
+    /// Where the exchanges go (CSV); what it held before is lost
+    file: PathBuf,
+    #[command(flatten)]
+    upstream: Upstream,
+    /// Start warm from this file, and keep the state in it
+    #[arg(long, value_name = "FILE")]
+    state_file: Option<PathBuf>,
+    /// End by itself after this time [default: run until a signal ends the process]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    duration: Option<Duration>,
+}
+
+impl Record {
+    /// Every line is in the file as soon as its exchange has ended: a signal may end the process at any time.
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let mut config = self.upstream.warm(self.state_file.as_deref())?;
+        config.set_recording(&self.file)?;
+        let servers = config.servers();
+        let clock = Clock::start(config)?;
+        writeln!(out, "recording the exchanges with {servers} to {}", self.file.display())?;
+        out.flush()?;
+        let begun = Instant::now();
+        let left = || self.duration.map_or(PACE, |duration| duration.saturating_sub(begun.elapsed()).min(PACE));
+        while !left().is_zero() && clock.recording_fault().is_none() {
+            thread::sleep(left());
+        }
+        clock.stop();
+        if let Some(fault) = clock.recording_fault() {
+            return Err(Failure::Recording(fault));
+        }
+        Ok(writeln!(out, "{} exchanges", clock.report().exchanges)?)
+    }
+}
