@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::exchange::{self, Exchange};
 use crate::packet::Packet;
 use crate::status::QueryResult;
-use crate::sys::counter::{self, Bracket};
+use crate::sys::counter::{self, Arrived, Bracket};
 use crate::sys::socket::{self, DATAGRAM_MAX};
 use crate::sys::{self, wake};
 use crate::units::{Counter, NtpTime, Ppb, UnixTime};
@@ -53,12 +53,11 @@ pub fn query(server: &str, timeout: Duration) -> Result<QueryResult, Error> {
             Err(error) => return Err(failed(error)),
         };
         let arrived = Bracket::read();
-        let stamped = received.stamp.and_then(|stamp| arrived.counter_of(stamp, &sent));
-        let t4 = stamped.unwrap_or(arrived.after);
+        let Arrived { at: t4, stamped_by_kernel } = arrived.arrival(received.stamp, &sent);
         match exchange::judge(&buffer[..received.length], transmit, t1, t4, build_date(), FREQUENCY_LIMIT) {
             Ok(exchange) => {
                 let result = result(&exchange, &arrived);
-                return Ok(QueryResult { address, kernel_timestamp: stamped.is_some(), ..result });
+                return Ok(QueryResult { address, kernel_timestamp: stamped_by_kernel, ..result });
             }
             // Anybody may have sent it: the true answer may still come.
             Err(refusal) if refusal.is_anonymous() => {}
