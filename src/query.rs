@@ -1,4 +1,4 @@
-//! One exchange with one server: no thread of ours, no clock, nothing kept.
+//! One exchange with one server: no clock, nothing kept, and no thread but the resolver's.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,8 @@ use crate::units::{Counter, NtpTime, Ppb, UnixTime};
 /// What the raw counter's frequency is off by at most; over one exchange it hardly matters.
 const FREQUENCY_LIMIT: Ppb = Ppb::from_ppm(500.0);
 
-/// Asks one server once: no thread, no clock, nothing kept.
+/// Asks one server once: no clock, nothing kept. A name, unlike a literal address, is looked up by the one helper thread
+/// of the process, which ends when there is nothing more to look up.
 ///
 /// `server` follows the grammar of a server list's entry; of a pool one address is asked. An answer is compared with
 /// the system clock, which is read and never changed. Blocks for `timeout` at most.
@@ -76,8 +77,12 @@ fn address_of(server: &str, left: impl Fn() -> Duration) -> Result<std::net::Soc
     }
     let waker = Arc::new(wake::Waker::new().map_err(|error| Error::io("making an event descriptor", error))?);
     let (answers, answered) = crossbeam_channel::bounded(1);
-    resolve::lookup(Question { host: spec.host.clone(), port: spec.port, tag: 0, answers, waker });
-    match answered.recv_timeout(left()) {
+    // Ours is held until the answer is here: without it nobody would be thought to wait.
+    let question = Question { host: spec.host.clone(), port: spec.port, tag: 0, answers, waker: Arc::clone(&waker) };
+    resolve::lookup(question);
+    let answer = answered.recv_timeout(left());
+    drop(waker);
+    match answer {
         Ok((_, Ok(addresses))) => Ok(addresses[0]),
         Ok((_, Err(why))) => Err(Error::Resolve { host: spec.host, why }),
         Err(_) => Err(Error::Timeout { detail: format!("{server}: the name was not resolved") }),
