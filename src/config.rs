@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::units::{Nanos, Ppb};
 
 /// The port of NTP (RFC 5905).
-const NTP_PORT: u16 = 123;
+pub(crate) const NTP_PORT: u16 = 123;
 
 /// The longest host name DNS allows (RFC 1035), and so the longest we take.
 const HOST_MAX: usize = 253;
@@ -304,7 +304,7 @@ pub(crate) fn parse_server(entry: &str) -> Result<ServerSpec, Error> {
 }
 
 /// Splits `host`, `host:port`, `[v6]`, `[v6]:port`, or a bare IPv6 address.
-fn split_port(address: &str) -> Result<(&str, Option<&str>), &'static str> {
+pub(crate) fn split_port(address: &str) -> Result<(&str, Option<&str>), &'static str> {
     if let Some(rest) = address.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or("`[` without `]`")?;
         // The zone of a link-local address (`%eth0`) is for the resolver to judge.

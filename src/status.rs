@@ -183,7 +183,7 @@ pub enum Selection {
     /// It has not answered yet, or no longer answers.
     #[default]
     Unreachable = 0,
-    /// Its interval holds the agreed one: it tells the truth.
+    /// Its interval overlaps the agreed one: it can be telling the truth.
     Truechimer = 1,
     /// Its interval misses what the others agree on: it lies.
     Falseticker = 2,

@@ -93,7 +93,7 @@ class Selection(enum.IntEnum):
     UNREACHABLE = 0
     """It has not answered yet, or no longer answers."""
     TRUECHIMER = 1
-    """Its interval holds the agreed one: it tells the truth."""
+    """Its interval overlaps the agreed one: it can be telling the truth."""
     FALSETICKER = 2
     """Its interval misses what the others agree on: it lies."""
     UNUSABLE = 3

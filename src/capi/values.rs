@@ -7,13 +7,15 @@ use crate::error::Error;
 use crate::reading::Reading;
 use crate::status::{Flags, Leap, QueryResult, Report, Selection, SourceInfo, State};
 
-/// `ntp_reading.flags`: the time comes from authenticated sources only.
+/// `ntp_reading.flags`: reserved for a time that comes from authenticated sources only; no
+/// version sets it yet.
 pub const NTP_FLAG_AUTHENTICATED: u32 = 1 << 0;
-/// `ntp_reading.flags`: the first model; the bound is honest, and will soon be much smaller.
+/// `ntp_reading.flags`: reserved for the first model, whose bound will soon be much smaller; no
+/// version sets it yet.
 pub const NTP_FLAG_PROVISIONAL: u32 = 1 << 1;
 /// `ntp_reading.flags`: a correction is being slewed in, at up to 500 ppm.
 pub const NTP_FLAG_SLEWING: u32 = 1 << 2;
-/// `ntp_reading.flags`: the sources smear a leap second.
+/// `ntp_reading.flags`: reserved for sources that smear a leap second; no version sets it yet.
 pub const NTP_FLAG_SMEARED: u32 = 1 << 3;
 /// `ntp_reading.flags`: a leap second is announced.
 pub const NTP_FLAG_LEAP_PENDING: u32 = 1 << 4;
@@ -65,7 +67,7 @@ pub enum ntp_leap {
 pub enum ntp_selection {
     /// It has not answered yet, or no longer answers.
     NTP_SELECTION_UNREACHABLE = 0,
-    /// Its interval holds the agreed one: it tells the truth.
+    /// Its interval overlaps the agreed one: it can be telling the truth.
     NTP_SELECTION_TRUECHIMER = 1,
     /// Its interval misses what the others agree on: it lies.
     NTP_SELECTION_FALSETICKER = 2,
