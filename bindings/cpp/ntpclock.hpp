@@ -272,7 +272,7 @@ struct source : ntp_source_info {
     ntp::selection verdict() const noexcept { return static_cast<ntp::selection>(selection); }
     nanoseconds offset() const noexcept { return nanoseconds{offset_ns}; }
     nanoseconds delay() const noexcept { return nanoseconds{delay_ns}; }
-    nanoseconds jitter() const noexcept { return nanoseconds{jitter_ns}; }
+    nanoseconds estimated_error() const noexcept { return nanoseconds{estimated_error_ns}; }
     std::optional<nanoseconds> bound() const noexcept { return detail::known(bound_ns); }
     std::optional<nanoseconds> age() const noexcept { return detail::known(age_ns); }
 };
@@ -409,6 +409,9 @@ public:
     }
     config& bound_cap(nanoseconds cap) {
         return done(ntp_config_set_bound_cap(detail::held(handle_), cap.count()));
+    }
+    config& drift_limit(double short_ppm, nanoseconds knee, double long_ppm) {
+        return done(ntp_config_set_drift_limit(detail::held(handle_), short_ppm, knee.count(), long_ppm));
     }
     config& frequency_limit_ppm(double ppm) {
         return done(ntp_config_set_frequency_limit(detail::held(handle_), ppm));

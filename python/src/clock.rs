@@ -23,7 +23,7 @@ impl Clock {
     #[new]
     #[pyo3(signature = (
         servers = None, *, poll = None, fault_limit = None, min_agreeing = None,
-        step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None,
+        step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None, drift_limit = None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python, one a setting")]
     fn new(
@@ -35,6 +35,7 @@ impl Clock {
         step_threshold_ns: Option<i64>,
         bound_cap_ns: Option<i64>,
         frequency_limit_ppm: Option<f64>,
+        drift_limit: Option<(f64, f64, f64)>,
     ) -> PyResult<Self> {
         let list = arguments::server_list(servers)?;
         let mut config =
@@ -53,6 +54,10 @@ impl Clock {
         }
         if let Some(cap) = bound_cap_ns {
             config.set_bound_cap(arguments::nanoseconds("bound_cap_ns", cap)?).map_err(raise)?;
+        }
+        if let Some((short_ppm, knee, long_ppm)) = drift_limit {
+            let knee = arguments::seconds("knee", knee)?;
+            config.set_drift_limit(short_ppm, knee, long_ppm).map_err(raise)?;
         }
         if let Some(ppm) = frequency_limit_ppm {
             config.set_frequency_limit_ppm(ppm).map_err(raise)?;
