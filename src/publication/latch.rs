@@ -63,6 +63,7 @@ impl<const N: usize> Latch<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Barrier;
     use std::sync::atomic::AtomicBool;
     use std::thread;
 
@@ -70,25 +71,31 @@ mod tests {
     fn a_reader_sees_whole_turns_only() {
         let latch = Latch::<8>::new();
         let over = AtomicBool::new(false);
+        // Else the writer is done before anybody reads.
+        let together = Barrier::new(3);
         thread::scope(|scope| {
             let reader = || {
                 let mut last = 0;
-                let mut reads = 0_u64;
-                while !over.load(Relaxed) {
+                together.wait();
+                loop {
+                    let last_look = over.load(Acquire);
                     let (words, ()) = latch.read(|| ());
                     assert!(words.iter().all(|&word| word == words[0]), "torn: {words:?}");
                     assert!(words[0] >= last, "{} after {last}", words[0]);
                     last = words[0];
-                    reads += 1;
+                    if last_look {
+                        break;
+                    }
                 }
-                assert!(reads > 0);
+                assert_eq!(last, 300_000);
             };
             let readers = [scope.spawn(reader), scope.spawn(reader)];
+            together.wait();
             for turn in 1..=300_000 {
                 latch.stage([turn; 8]);
                 latch.turn();
             }
-            over.store(true, Relaxed);
+            over.store(true, Release);
             for reader in readers {
                 reader.join().unwrap();
             }
