@@ -348,6 +348,10 @@ typedef struct {
      */
     int64_t bound_ns;
     /**
+     * Standard deviation of the reading as estimated at the newest exchange, ns: a statistical figure, not a bound; INT64_MAX when unknown.
+     */
+    int64_t estimated_error_ns;
+    /**
      * Round trip to the root of the source that is followed most, ns.
      */
     int64_t root_delay_ns;
@@ -418,9 +422,9 @@ typedef struct {
      */
     int64_t delay_ns;
     /**
-     * Spread of its recent offsets (RFC 5905's jitter), ns.
+     * Standard deviation of its offset as estimated: a statistical figure, not a bound, ns.
      */
-    int64_t jitter_ns;
+    int64_t estimated_error_ns;
     /**
      * Half the width of its correctness interval now, ns; INT64_MAX when it has none.
      */
@@ -693,6 +697,21 @@ ntp_result ntp_config_set_bound_cap(ntp_config *config, int64_t cap_ns);
  * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
  */
 ntp_result ntp_config_set_frequency_limit(ntp_config *config, double ppm);
+
+/**
+ * Sets the drift limit: the oscillator's frequency changes by `short_ppm` at most within `knee_ns`, and by `long_ppm` over
+ * any time. Default 2 ppm within 1000 s, and 15 ppm. The error bound rests on it.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` unless 0 <= `short_ppm` <= `long_ppm` <= 1000 and `knee_ns` is from 0 to 30 days.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_drift_limit(ntp_config *config,
+                                      double short_ppm,
+                                      int64_t knee_ns,
+                                      double long_ppm);
 
 /**
  * Starts a clock of one's own, with its own thread and sources; `clock` gets the handle.
