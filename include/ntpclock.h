@@ -24,12 +24,14 @@
     (NTPCLOCK_VERSION_MAJOR * 10000 + NTPCLOCK_VERSION_MINOR * 100 + NTPCLOCK_VERSION_PATCH)
 
 /**
- * `ntp_reading.flags`: the time comes from authenticated sources only.
+ * `ntp_reading.flags`: reserved for a time that comes from authenticated sources only; no
+ * version sets it yet.
  */
 #define NTP_FLAG_AUTHENTICATED (1 << 0)
 
 /**
- * `ntp_reading.flags`: the first model; the bound is honest, and will soon be much smaller.
+ * `ntp_reading.flags`: reserved for the first model, whose bound will soon be much smaller; no
+ * version sets it yet.
  */
 #define NTP_FLAG_PROVISIONAL (1 << 1)
 
@@ -39,7 +41,7 @@
 #define NTP_FLAG_SLEWING (1 << 2)
 
 /**
- * `ntp_reading.flags`: the sources smear a leap second.
+ * `ntp_reading.flags`: reserved for sources that smear a leap second; no version sets it yet.
  */
 #define NTP_FLAG_SMEARED (1 << 3)
 
@@ -90,7 +92,8 @@ typedef enum {
      */
     NTP_ERR_INVALID_SERVER = -2,
     /**
-     * No server is named, neither in the call nor in the environment.
+     * No server is named: the list is empty or, where the environment was to name them, NTPCLOCK_SERVERS is
+     * not set.
      */
     NTP_ERR_NO_SERVERS = -3,
     /**
@@ -105,6 +108,10 @@ typedef enum {
      * The clock was never started, or is stopped already.
      */
     NTP_ERR_NOT_RUNNING = -6,
+    /**
+     * A file does not have the form it should.
+     */
+    NTP_ERR_MALFORMED = -7,
     /**
      * No synchronised time is to be had.
      */
@@ -166,7 +173,7 @@ typedef enum {
      */
     NTP_SELECTION_UNREACHABLE = 0,
     /**
-     * Its interval holds the agreed one: it tells the truth.
+     * Its interval overlaps the agreed one: it can be telling the truth.
      */
     NTP_SELECTION_TRUECHIMER = 1,
     /**
@@ -341,6 +348,10 @@ typedef struct {
      */
     int64_t bound_ns;
     /**
+     * Standard deviation of the reading as estimated at the newest exchange, ns: a statistical figure, not a bound; INT64_MAX when unknown.
+     */
+    int64_t estimated_error_ns;
+    /**
      * Round trip to the root of the source that is followed most, ns.
      */
     int64_t root_delay_ns;
@@ -411,9 +422,9 @@ typedef struct {
      */
     int64_t delay_ns;
     /**
-     * Spread of its recent offsets (RFC 5905's jitter), ns.
+     * Standard deviation of its offset as estimated: a statistical figure, not a bound, ns.
      */
-    int64_t jitter_ns;
+    int64_t estimated_error_ns;
     /**
      * Half the width of its correctness interval now, ns; INT64_MAX when it has none.
      */
@@ -688,6 +699,21 @@ ntp_result ntp_config_set_bound_cap(ntp_config *config, int64_t cap_ns);
 ntp_result ntp_config_set_frequency_limit(ntp_config *config, double ppm);
 
 /**
+ * Sets the drift limit: the oscillator's frequency changes by `short_ppm` at most within `knee_ns`, and by `long_ppm` over
+ * any time. Default 2 ppm within 1000 s, and 15 ppm. The error bound rests on it.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` unless 0 <= `short_ppm` <= `long_ppm` <= 1000 and `knee_ns` is from 0 to 30 days.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_drift_limit(ntp_config *config,
+                                      double short_ppm,
+                                      int64_t knee_ns,
+                                      double long_ppm);
+
+/**
  * Starts a clock of one's own, with its own thread and sources; `clock` gets the handle.
  *
  * Returns before anything was heard from the network, and blocks on none: `ntp_clock_wait` waits for the
@@ -803,7 +829,10 @@ ntp_result ntp_clock_sources(const ntp_clock *clock,
                              size_t *count);
 
 /**
- * Asks one server once: no thread, no clock, nothing kept. Pass `sizeof(ntp_query_result)` as `size`.
+ * Asks one server once: no clock, nothing kept. Pass `sizeof(ntp_query_result)` as `size`.
+ *
+ * A name, unlike a literal address, is looked up by the one helper thread of the process, which ends when
+ * there is nothing more to look up.
  *
  * `server` is one entry of a list as in `ntp_start`; of a pool the first address is asked. Blocks up to
  * `timeout_ms` milliseconds, for ever if that is negative: an answer may get lost. Any number of threads

@@ -30,9 +30,6 @@ use std::panic::{self, AssertUnwindSafe};
 
 use crate::error::Error;
 
-/// What the calling thread is told of a panic; the panic hook has had the details.
-const BUG: &str = "a bug in ntpclock; please report it";
-
 /// Runs `body`; a panic ends here and gives `None`: nothing unwinds into C.
 fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
     // A panic leaves no broken state that is ours: C's memory is written only by whole values.
@@ -44,11 +41,11 @@ fn boundary(body: impl FnOnce() -> Result<(), Error>) -> ntp_result {
     match guarded(body) {
         Some(Ok(())) => ntp_result::NTP_OK,
         Some(Err(error)) => {
-            remember(&error.to_string());
+            remember(&error);
             (&error).into()
         }
         None => {
-            remember(BUG);
+            remember_bug();
             ntp_result::NTP_ERR_INTERNAL
         }
     }
@@ -73,7 +70,7 @@ mod tests {
     #[test]
     fn a_panic_ends_as_a_result_and_a_sentence() {
         assert_eq!(boundary(|| panic!("on purpose")), ntp_result::NTP_ERR_INTERNAL);
-        assert_eq!(last_error(), BUG);
+        assert_eq!(last_error(), "a bug in ntpclock; please report it");
     }
 
     #[test]

@@ -336,8 +336,8 @@ mod tests {
             }
         }
         for (kind, expected) in [(io::ErrorKind::BrokenPipe, 0), (io::ErrorKind::StorageFull, FAILED)] {
-            let line = ["ntpclock", "serve", "--listen", "127.0.0.1:0", "--local", "3", "--duration", "0"];
-            let code = run(line.map(OsString::from), &mut Broken(kind), &mut Vec::new());
+            let line = "ntpclock serve --listen 127.0.0.1:0 --local 3 --root-dispersion 1 --duration 0";
+            let code = run(line.split(' ').map(OsString::from), &mut Broken(kind), &mut Vec::new());
             assert_eq!(code, expected);
         }
     }

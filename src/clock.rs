@@ -225,6 +225,7 @@ fn blank_report() -> Report {
         fault_limit: 0,
         faults_exceeded: false,
         frequency_ppb: 0.0,
+        estimated_error_ns: i64::MAX,
         bound_ns: i64::MAX,
         stratum: 16,
         root_delay_ns: 0,

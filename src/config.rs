@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::units::{Nanos, Ppb};
 
 /// The port of NTP (RFC 5905).
-const NTP_PORT: u16 = 123;
+pub(crate) const NTP_PORT: u16 = 123;
 
 /// The longest host name DNS allows (RFC 1035), and so the longest we take.
 const HOST_MAX: usize = 253;
@@ -230,6 +230,30 @@ impl Config {
         Ok(self)
     }
 
+    /// Sets the drift limit D: the oscillator's frequency changes by `short_ppm` at most within `knee`, and by `long_ppm` over
+    /// any time. Default 2 ppm within 1000 s, and 15 ppm.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] unless 0 ≤ `short_ppm` ≤ `long_ppm` ≤ 1000 and `knee` is at most 30 days.
+    pub fn set_drift_limit(&mut self, short_ppm: f64, knee: Duration, long_ppm: f64) -> Result<&mut Self, Error> {
+        if !(0.0..=1000.0).contains(&long_ppm) {
+            return Err(Error::argument("long_ppm", format!("is {long_ppm}; 0 to 1000 is possible")));
+        }
+        if !(0.0..=long_ppm).contains(&short_ppm) {
+            return Err(Error::argument(
+                "short_ppm",
+                format!("is {short_ppm}; 0 to long_ppm, {long_ppm}, is possible"),
+            ));
+        }
+        if knee > Duration::from_secs(30 * 86_400) {
+            return Err(Error::argument("knee", format!("is {knee:?}; up to 30 days is possible")));
+        }
+        let (short, long) = (Ppb::from_ppm(short_ppm), Ppb::from_ppm(long_ppm));
+        self.settings.drift = DriftLimit { short, knee: Nanos::from_duration(knee), long };
+        Ok(self)
+    }
+
     /// Records every exchange that counts to the file at `path`, in the format that [`Replay`](crate::Replay) reads.
     ///
     /// What the file held before is lost when a clock starts; a file that cannot be written then fails the start. One that
@@ -344,7 +368,7 @@ pub(crate) fn parse_server(entry: &str) -> Result<ServerSpec, Error> {
 }
 
 /// Splits `host`, `host:port`, `[v6]`, `[v6]:port`, or a bare IPv6 address.
-fn split_port(address: &str) -> Result<(&str, Option<&str>), &'static str> {
+pub(crate) fn split_port(address: &str) -> Result<(&str, Option<&str>), &'static str> {
     if let Some(rest) = address.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or("`[` without `]`")?;
         // The zone of a link-local address (`%eth0`) is for the resolver to judge.
@@ -457,6 +481,12 @@ mod tests {
         assert!(config.set_min_agreeing(0).is_err());
         assert!(config.set_bound_cap(Duration::ZERO).is_err());
         assert!(config.set_frequency_limit_ppm(f64::NAN).is_err());
+        let knee = Duration::from_secs(1000);
+        for (short, long) in [(-1.0, 15.0), (16.0, 15.0), (f64::NAN, 15.0), (1.0, f64::NAN), (1.0, 1001.0)] {
+            assert!(config.set_drift_limit(short, knee, long).is_err(), "{short} {long}");
+        }
+        assert!(config.set_drift_limit(1.0, Duration::MAX, 2.0).is_err());
+        assert!(config.set_drift_limit(0.0, knee, 0.0).is_ok());
         assert!(config.set_recording("").is_err() && config.set_state_file("/").is_err());
     }
 

@@ -20,7 +20,7 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// No server was named, neither in the call nor in the environment.
+    /// No server is named: the list is empty or, where the environment was to name them, `NTPCLOCK_SERVERS` is not set.
     NoServers,
     /// The thing asked for is not part of this build.
     Unsupported(&'static str),
@@ -92,7 +92,7 @@ impl fmt::Display for Error {
         match self {
             Self::InvalidArgument { name, why } => write!(f, "`{name}` {why}"),
             Self::InvalidServer { entry, why } => write!(f, "server `{entry}`: {why}"),
-            Self::NoServers => f.write_str("no server is named, and $NTPCLOCK_SERVERS is not set"),
+            Self::NoServers => f.write_str("no server is named"),
             Self::Unsupported(what) => write!(f, "this build of ntpclock has no {what}"),
             Self::AlreadyRunning { servers } => write!(f, "the clock already runs with the servers `{servers}`"),
             Self::NotRunning => f.write_str("the clock is not running"),

@@ -1,4 +1,4 @@
-//! One exchange with one server: no thread of ours, no clock, nothing kept.
+//! One exchange with one server: no clock, nothing kept, and no thread but the resolver's.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::exchange::{self, Exchange};
 use crate::packet::Packet;
 use crate::status::QueryResult;
-use crate::sys::counter::{self, Bracket};
+use crate::sys::counter::{self, Arrived, Bracket};
 use crate::sys::socket::{self, DATAGRAM_MAX};
 use crate::sys::{self, wake};
 use crate::units::{Counter, NtpTime, Ppb, UnixTime};
@@ -18,7 +18,8 @@ use crate::units::{Counter, NtpTime, Ppb, UnixTime};
 /// What the raw counter's frequency is off by at most; over one exchange it hardly matters.
 const FREQUENCY_LIMIT: Ppb = Ppb::from_ppm(500.0);
 
-/// Asks one server once: no thread, no clock, nothing kept.
+/// Asks one server once: no clock, nothing kept. A name, unlike a literal address, is looked up by the one helper thread
+/// of the process, which ends when there is nothing more to look up.
 ///
 /// `server` follows the grammar of a server list's entry; of a pool one address is asked. An answer is compared with
 /// the system clock, which is read and never changed. Blocks for `timeout` at most.
@@ -53,12 +54,11 @@ pub fn query(server: &str, timeout: Duration) -> Result<QueryResult, Error> {
             Err(error) => return Err(failed(error)),
         };
         let arrived = Bracket::read();
-        let stamped = received.stamp.and_then(|stamp| arrived.counter_of(stamp, &sent));
-        let t4 = stamped.unwrap_or(arrived.after);
+        let Arrived { at: t4, stamped_by_kernel } = arrived.arrival(received.stamp, &sent);
         match exchange::judge(&buffer[..received.length], transmit, t1, t4, build_date(), FREQUENCY_LIMIT) {
             Ok(exchange) => {
                 let result = result(&exchange, &arrived);
-                return Ok(QueryResult { address, kernel_timestamp: stamped.is_some(), ..result });
+                return Ok(QueryResult { address, kernel_timestamp: stamped_by_kernel, ..result });
             }
             // Anybody may have sent it: the true answer may still come.
             Err(refusal) if refusal.is_anonymous() => {}
@@ -77,8 +77,12 @@ fn address_of(server: &str, left: impl Fn() -> Duration) -> Result<std::net::Soc
     }
     let waker = Arc::new(wake::Waker::new().map_err(|error| Error::io("making an event descriptor", error))?);
     let (answers, answered) = crossbeam_channel::bounded(1);
-    resolve::lookup(Question { host: spec.host.clone(), port: spec.port, tag: 0, answers, waker });
-    match answered.recv_timeout(left()) {
+    // Ours is held until the answer is here: without it nobody would be thought to wait.
+    let question = Question { host: spec.host.clone(), port: spec.port, tag: 0, answers, waker: Arc::clone(&waker) };
+    resolve::lookup(question);
+    let answer = answered.recv_timeout(left());
+    drop(waker);
+    match answer {
         Ok((_, Ok(addresses))) => Ok(addresses[0]),
         Ok((_, Err(why))) => Err(Error::Resolve { host: spec.host, why }),
         Err(_) => Err(Error::Timeout { detail: format!("{server}: the name was not resolved") }),

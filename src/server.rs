@@ -7,19 +7,18 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use crate::clock::{self, Clock, process};
+use crate::config::{NTP_PORT, split_port};
 use crate::engine::SharedRef;
 use crate::error::Error;
+use crate::publication::page::Page;
 use crate::reading::Reading;
-use crate::status::{Leap, Report, State};
+use crate::status::{Leap, Report};
 use crate::sys::counter::{self, Bracket};
 use crate::sys::socket::{self, DATAGRAM_MAX, Received};
 use crate::sys::thread::{Order, Worker};
 use crate::sys::{fork, wake};
 use crate::units::{Counter, Nanos, UnixTime};
-use respond::Identity;
-
-/// The port of NTP (RFC 5905).
-const NTP_PORT: u16 = 123;
+use respond::{Identity, UNSYNCHRONIZED};
 
 /// The most addresses one server listens on.
 const LISTEN_MAX: usize = 64;
@@ -30,8 +29,12 @@ const DISPERSION_MAX: Duration = Duration::from_secs(16);
 /// Requests taken from one socket in a row, so that a flood at one cannot starve the others.
 const TURN: usize = 64;
 
-/// Longest sleep: kernel stamps are compared with a system clock seen no longer ago.
-const NAP: Duration = Duration::from_secs(16);
+/// Longest sleep: kernel stamps are compared with a system clock seen no longer ago, and steps that hide behind its
+/// slewing stay below a thousandth of this.
+const NAP: Duration = Duration::from_secs(1);
+
+/// A report serves for so long: what it tells beside the page changes with polls, not with requests.
+const REPORT_AGE_MAX: Nanos = Nanos::from_millis(100);
 
 /// What a local server above stratum 1 gives as its reference: the address reserved for a host's own clock.
 const LOCAL_CLOCK: u32 = u32::from_be_bytes([127, 127, 1, 1]);
@@ -66,12 +69,10 @@ impl ServerConfig {
         if self.listen.len() == LISTEN_MAX {
             return Err(Error::argument("address", format!("is one more than the {LISTEN_MAX} that are possible")));
         }
-        let bare = address.trim().trim_start_matches('[').trim_end_matches(']');
-        let parsed = address.trim().parse::<SocketAddr>().ok();
-        let parsed = parsed.or_else(|| bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, NTP_PORT)));
-        let shown: String = address.chars().take(100).collect();
-        let parsed =
-            parsed.ok_or_else(|| Error::argument("address", format!("is `{shown}`, which is no literal address")))?;
+        let parsed = literal(address.trim()).ok_or_else(|| {
+            let shown: String = address.chars().take(100).collect();
+            Error::argument("address", format!("is `{shown}`, which is no literal address"))
+        })?;
         self.listen.push(parsed);
         Ok(self)
     }
@@ -91,6 +92,18 @@ impl ServerConfig {
         }
         self.local = Some(Local { stratum, root_dispersion: Nanos::from_duration(root_dispersion) });
         Ok(self)
+    }
+}
+
+/// `address`, `address:port` or `[v6]:port`; without a port it is NTP's.
+fn literal(text: &str) -> Option<SocketAddr> {
+    // The zone of a link-local address is only understood in the form with a port.
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    match split_port(text) {
+        Ok((host, None)) => host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, NTP_PORT)),
+        _ => None,
     }
 }
 
@@ -116,15 +129,15 @@ impl Server {
         let mut addresses = Vec::new();
         for &address in &config.listen {
             let failed = |error| Error::io(format!("listening on {address}"), error);
-            let socket = socket::stamped(address).map_err(failed)?;
+            let socket = socket::listening(address).map_err(failed)?;
             addresses.push(socket.local_addr().map_err(failed)?);
             sockets.push(socket);
         }
         let source = match config.local {
             Some(local) => Source::Local(local),
-            None => Source::Clock(clock.map_or_else(process::shared, Clock::shared)),
+            None => Source::Clock(Served::new(clock.map_or_else(process::shared, Clock::shared))),
         };
-        let worker = Worker::start("ntpclock-server", move |order| serve(&sockets, &source, &order))
+        let worker = Worker::start("ntpclock-server", move |order| serve(&sockets, source, &order))
             .map_err(|error| Error::io("starting the server's thread", error))?;
         Ok(Self { addresses, worker })
     }
@@ -142,18 +155,27 @@ impl Server {
 
 /// Whose time is served.
 enum Source {
-    Clock(SharedRef),
+    Clock(Served),
     Local(Local),
+}
+
+/// A clock that is served.
+struct Served {
+    shared: SharedRef,
+    /// Its last report, and when that was made: asking the engine for one takes a lock.
+    report: Option<(Counter, Report)>,
 }
 
 /// Time at one instant, and what is to be said about it.
 struct Moment {
+    /// T2, not earlier than the request came.
     received: UnixTime,
+    /// T3, not later than the reply leaves.
     leaving: UnixTime,
     identity: Identity,
 }
 
-fn serve(sockets: &[UdpSocket], source: &Source, order: &Order) {
+fn serve(sockets: &[UdpSocket], mut source: Source, order: &Order) {
     let mut descriptors = vec![order.waker.as_raw_fd()];
     descriptors.extend(sockets.iter().map(AsRawFd::as_raw_fd));
     let mut buffer = [0; DATAGRAM_MAX];
@@ -167,66 +189,99 @@ fn serve(sockets: &[UdpSocket], source: &Source, order: &Order) {
         for (socket, _) in sockets.iter().zip(&ready[1..]).filter(|(_, ready)| **ready) {
             for _ in 0..TURN {
                 let Ok(received) = socket::receive(socket, &mut buffer) else { break };
-                answer(socket, &received, &buffer[..received.length], source, &asleep);
+                answer(socket, &received, &buffer[..received.length], &mut source, &asleep);
             }
         }
     }
 }
 
-fn answer(socket: &UdpSocket, received: &Received, datagram: &[u8], source: &Source, asleep: &Bracket) {
+fn answer(socket: &UdpSocket, received: &Received, datagram: &[u8], source: &mut Source, asleep: &Bracket) {
     let (Some(request), Some(client)) = (respond::accept(datagram), received.from) else { return };
     let moment = source.moment(received.stamp, asleep);
     let reply = respond::reply(&request, &moment.identity, moment.received, moment.leaving);
     // A full send buffer loses the reply as the network might; the client asks again.
-    let _ = socket.send_to(&reply, client);
+    let _ = socket::send(socket, &reply, client, received.to);
 }
 
 impl Source {
     /// When the datagram came by this source's time, and the time now, taken last.
-    fn moment(&self, stamp: Option<UnixTime>, asleep: &Bracket) -> Moment {
+    fn moment(&mut self, stamp: Option<UnixTime>, asleep: &Bracket) -> Moment {
         let now = Bracket::read();
+        let came = now.arrival(stamp, asleep).at;
         match self {
-            Self::Local(local) => {
-                // The stamp is the system clock's own; one that a step has made senseless is not used.
-                let sane = stamp.filter(|&stamp| now.counter_of(stamp, asleep).is_some());
-                let leaving = counter::system_time();
-                let stratum = local.stratum;
-                let reference_id = if stratum == 1 { u32::from_be_bytes(*b"LOCL") } else { LOCAL_CLOCK };
-                let identity = Identity {
-                    leap: Leap::None,
-                    stratum,
-                    root_delay: Nanos::ZERO,
-                    root_dispersion: local.root_dispersion,
-                    reference_id,
-                    reference_time: leaving,
-                };
-                Moment { received: sane.unwrap_or(now.system).min(leaving), leaving, identity }
-            }
-            Self::Clock(shared) => {
-                let came = stamp.and_then(|stamp| now.counter_of(stamp, asleep)).unwrap_or(now.before);
-                let (page, _) = shared.publication.read(counter::now);
-                let at = |counter: Counter| Reading::new(&page, counter, fork::generation(), counter::system_time);
-                let received = UnixTime(at(came).unix_ns);
-                let report = clock::report(shared);
-                let reading = clock::read(shared);
-                let leaving = UnixTime(reading.unix_ns);
-                Moment { received: received.min(leaving), leaving, identity: identity(&reading, &report) }
+            Self::Local(local) => local.moment(came, &now),
+            Self::Clock(served) => {
+                let report = served.report(now.after);
+                // Both times come from one page: a step published in between would tear them.
+                let (page, leaving) = served.shared.publication.read(counter::now);
+                moment(&page, came, leaving, fork::generation(), &report)
             }
         }
     }
 }
 
-/// What may honestly be said about `reading`: our whole bound, as root delay and root dispersion.
-fn identity(reading: &Reading, report: &Report) -> Identity {
-    let usable = matches!(reading.state, State::Synchronized | State::Holdover);
-    if !usable || report.stratum >= 16 {
+impl Local {
+    fn moment(&self, came: Counter, now: &Bracket) -> Moment {
+        let leaving = counter::system_time();
+        let reference_id = if self.stratum == 1 { u32::from_be_bytes(*b"LOCL") } else { LOCAL_CLOCK };
+        let identity = Identity {
+            leap: Leap::None,
+            stratum: self.stratum,
+            root_delay: Nanos::ZERO,
+            root_dispersion: self.root_dispersion,
+            reference_id,
+            reference_time: leaving,
+        };
+        // By the system clock as it is now: if it was stepped since the datagram came, T2 and T3 still belong together.
+        let received = now.system - (now.before - came);
+        Moment { received: received.min(leaving), leaving, identity }
+    }
+}
+
+impl Served {
+    fn new(shared: SharedRef) -> Self {
+        Self { shared, report: None }
+    }
+
+    fn report(&mut self, now: Counter) -> Report {
+        let fresh = |made: Counter| now - made < REPORT_AGE_MAX;
+        match &self.report {
+            // One that names no source yet may be outdated by the next publication.
+            Some((made, report)) if fresh(*made) && report.stratum < UNSYNCHRONIZED => report.clone(),
+            _ => {
+                let report = clock::report(&self.shared);
+                self.report = Some((now, report.clone()));
+                report
+            }
+        }
+    }
+}
+
+/// T2 and T3 by `page`, at the counter values `came` and `leaving`.
+fn moment(page: &Page, came: Counter, leaving: Counter, generation: u32, report: &Report) -> Moment {
+    // If the clock is stepped between the two, T3's epoch serves for both: the difference of T3 and T2 is to be a span.
+    let torn = page.model_at(came).epoch != page.model_at(leaving).epoch;
+    let page = if torn { Page { former: page.current, ..*page } } else { *page };
+    let at = |counter| Reading::new(&page, counter, generation, counter::system_time);
+    let (received, leaving) = (at(came), at(leaving));
+    let identity = identity(&received, &leaving, report);
+    let leaving = UnixTime(leaving.unix_ns);
+    // Without a model the system clock told both, the later one first.
+    Moment { received: UnixTime(received.unix_ns).min(leaving), leaving, identity }
+}
+
+/// What may honestly be said about two readings: our whole bound, as root delay and root dispersion.
+fn identity(received: &Reading, leaving: &Reading, report: &Report) -> Identity {
+    let usable = received.state.is_usable() && leaving.state.is_usable();
+    if !usable || report.stratum >= UNSYNCHRONIZED {
         return Identity::UNSYNCHRONIZED;
     }
+    let bound = Nanos(received.error_bound_ns().max(leaving.error_bound_ns()));
     Identity {
-        leap: reading.leap,
+        leap: leaving.leap,
         stratum: report.stratum,
         root_delay: Nanos(report.root_delay_ns),
-        root_dispersion: (Nanos(reading.error_bound_ns()) - Nanos(report.root_delay_ns).half_up()).max(Nanos::ZERO),
+        root_dispersion: (bound - Nanos(report.root_delay_ns).half_up()).max(Nanos::ZERO),
         reference_id: report.reference_id,
         reference_time: UnixTime(report.reference_time_ns),
     }
@@ -235,7 +290,12 @@ fn identity(reading: &Reading, report: &Report) -> Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Shared;
+    use crate::model::slew::Line;
+    use crate::model::{ClockModel, UtcSpan};
     use crate::query;
+    use crate::status::State;
+    use std::sync::Arc;
 
     fn listening(address: &str) -> ServerConfig {
         let mut config = ServerConfig::new();
@@ -256,7 +316,9 @@ mod tests {
             config.add_listen(address).unwrap();
         }
         assert_eq!(config.listen.iter().map(SocketAddr::port).collect::<Vec<_>>(), [123, 0, 123, 123, 5]);
-        for address in ["", "localhost", "127.0.0.1:x", "300.1.1.1"] {
+        let wrong = ["", "localhost", "127.0.0.1:", "127.0.0.1:x", "300.1.1.1", "127.0.0.1:65536", "[", "[]"];
+        let brackets = ["[::1", "::1]", "[[::1]]", "[127.0.0.1]", "[127.0.0.1]:1", "[::1]5", "[::1]:", "::1]:5"];
+        for address in wrong.into_iter().chain(brackets) {
             assert!(config.add_listen(address).is_err(), "{address}");
         }
     }
@@ -295,5 +357,87 @@ mod tests {
         assert!((2_000_000..20_000_000).contains(&claimed), "{answer:?}");
         assert!(answer.offset_ns.abs() <= answer.bound_ns, "{answer:?}");
         assert!(answer.reference_time_ns > 0);
+    }
+
+    const SECOND: Nanos = Nanos::from_seconds(1);
+
+    /// A model of `epoch` that takes effect at `base` and shows `utc` there, give or take `bound`.
+    fn model(epoch: u32, base: Counter, utc: UnixTime, bound: Nanos) -> ClockModel {
+        ClockModel {
+            line: Line { base, utc, slew_end: base, ..Line::default() },
+            span: UtcSpan { at: base, earliest: utc - bound, latest: utc + bound, ..UtcSpan::default() },
+            state: State::Synchronized,
+            leap: Leap::None,
+            epoch,
+            holdover_at: Counter(i64::MAX),
+            bound_cap: SECOND,
+            newest_exchange: base,
+        }
+    }
+
+    fn report() -> Report {
+        Report { stratum: 3, root_delay_ns: 10_000, ..clock::report(&Shared::new()) }
+    }
+
+    /// What is said of a datagram that came 1 ms before, and left 1 ms after, `current` took over from `former`.
+    fn around_a_switch(former: ClockModel, current: ClockModel) -> Moment {
+        let (switch, millisecond) = (current.line.base, Nanos::from_millis(1));
+        let page = Page { former, current, switch, generation: 0 };
+        super::moment(&page, switch - millisecond, switch + millisecond, 0, &report())
+    }
+
+    #[test]
+    fn a_step_between_arrival_and_departure_does_not_tear_them() {
+        let (base, utc) = (Counter(5_000_000_000), UnixTime(1_795_000_000_000_000_000));
+        let stepped = model(2, base, utc, Nanos(1_000));
+        for former in [
+            // By one hour, ahead and back; and for the first time.
+            model(1, base - SECOND, utc - Nanos::from_seconds(3601), Nanos(1_000)),
+            model(1, base - SECOND, utc + Nanos::from_seconds(3599), Nanos(1_000)),
+            ClockModel::UNSYNCHRONIZED,
+        ] {
+            let moment = around_a_switch(former, stepped);
+            assert_eq!(moment.leaving - moment.received, Nanos::from_millis(2));
+            assert_eq!(moment.leaving, utc + Nanos::from_millis(1));
+            assert_eq!(moment.identity.stratum, 3);
+        }
+    }
+
+    #[test]
+    fn the_bound_that_is_served_holds_for_both_times() {
+        let (base, utc) = (Counter(5_000_000_000), UnixTime(1_795_000_000_000_000_000));
+        let former = model(1, base - SECOND, utc - SECOND, Nanos(700_000));
+        let moment = around_a_switch(former, model(1, base, utc, Nanos(1_000)));
+        assert_eq!(moment.leaving - moment.received, Nanos::from_millis(2));
+        // The wider one of the two, less half the root delay.
+        let claimed = moment.identity.root_dispersion + Nanos(5_000);
+        assert!((700_000..700_010).contains(&claimed.0), "{claimed:?}");
+
+        let lost = ClockModel { state: State::Unsynchronized, ..former };
+        assert_eq!(around_a_switch(lost, model(1, base, utc, Nanos(1_000))).identity, Identity::UNSYNCHRONIZED);
+    }
+
+    #[test]
+    fn the_engine_is_asked_ten_times_a_second_at_most() {
+        let mut served = Served::new(SharedRef::Counted(Arc::new(Shared::new())));
+        let made = Counter(5_000_000_000);
+        // The engine itself would say that it knows no source.
+        served.report = Some((made, report()));
+        assert_eq!(served.report(made + REPORT_AGE_MAX - Nanos(1)).stratum, 3);
+        assert_eq!(served.report(made + REPORT_AGE_MAX).stratum, 16);
+        // And that is asked again at once: the first synchronisation is not kept from clients.
+        served.report = Some((made, Report { stratum: 16, exchanges: 1, ..report() }));
+        assert_eq!(served.report(made).exchanges, 0);
+    }
+
+    #[test]
+    fn a_client_is_answered_from_the_address_it_asked() {
+        for (listen, asked) in [("0.0.0.0:0", "127.0.0.2"), ("[::]:0", "[::1]"), ("[::]:0", "127.0.0.2")] {
+            let mut config = listening(listen);
+            config.set_local(5, Duration::ZERO).unwrap();
+            let server = Server::start(None, &config).unwrap();
+            let server = format!("{asked}:{}", server.addresses()[0].port());
+            query(&server, Duration::from_secs(5)).unwrap_or_else(|error| panic!("{listen}: {error}"));
+        }
     }
 }

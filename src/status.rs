@@ -115,6 +115,8 @@ pub struct Report {
     pub frequency_ppb: f64,
     /// The error bound when the report was made, ns; `i64::MAX` when unknown.
     pub bound_ns: i64,
+    /// Standard deviation of the reading as estimated at the newest exchange, ns: a statistical figure, not a bound; `i64::MAX` when unknown.
+    pub estimated_error_ns: i64,
     /// One below the stratum of the source that is followed most, or 16.
     pub stratum: u8,
     /// Round trip to the root of the source that is followed most, ns.
@@ -154,8 +156,8 @@ pub struct SourceInfo {
     pub offset_ns: i64,
     /// Round trip of the newest exchange, ns.
     pub delay_ns: i64,
-    /// Spread of its recent offsets (RFC 5905's jitter), ns.
-    pub jitter_ns: i64,
+    /// Standard deviation of its offset as estimated: a statistical figure, not a bound, ns.
+    pub estimated_error_ns: i64,
     /// Half the width of its correctness interval now, ns; `i64::MAX` when it has none.
     pub bound_ns: i64,
     /// The round trip to its own root that it claims, ns.
@@ -183,7 +185,7 @@ pub enum Selection {
     /// It has not answered yet, or no longer answers.
     #[default]
     Unreachable = 0,
-    /// Its interval holds the agreed one: it tells the truth.
+    /// Its interval overlaps the agreed one: it can be telling the truth.
     Truechimer = 1,
     /// Its interval misses what the others agree on: it lies.
     Falseticker = 2,

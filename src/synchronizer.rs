@@ -5,6 +5,7 @@
 //! publish what [`Synchronizer::plan`] answers. A plan changes nothing until it is [committed]
 //! (Synchronizer::commit), so that a publisher who was late can plan again.
 
+mod account;
 pub(crate) mod memory;
 
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +20,7 @@ use crate::packet::{self, HEADER_LEN, Packet};
 use crate::selection::{self, Agreement, Disagreement};
 use crate::source::filter::Testimony;
 use crate::source::{Fault, Outcome, Source};
-use crate::status::{Leap, Report, Selection, SourceInfo, State};
+use crate::status::{Leap, Selection, State};
 use crate::units::{Counter, Nanos, NtpTime, Ppb, Rate, UnixTime};
 
 /// How long the first answer waits for those of the other sources, so that the first time shown is already voted on.
@@ -65,6 +66,8 @@ struct Verdict {
     faults: usize,
     faults_exceeded: bool,
     frequency: Ppb,
+    /// Standard deviation of the combined estimate.
+    deviation: Option<Nanos>,
     /// The survivor that pins the time down best, as it was then.
     primary: Option<Primary>,
 }
@@ -407,16 +410,18 @@ impl Synchronizer {
     ) -> Plan {
         let voices = survivors.iter().filter_map(|&index| testimonies[index].as_ref().map(|voice| (index, voice)));
         let width = |voice: &Testimony| voice.offset.half_width().as_f64().max(1.0);
-        let (mut weights, mut offsets, mut frequencies) = (0.0, 0.0, 0.0);
+        let (mut weights, mut offsets, mut frequencies, mut variances) = (0.0, 0.0, 0.0, 0.0);
         for (_, voice) in voices.clone() {
             let weight = width(voice).powi(-2);
             weights += weight;
             // Relative to the agreement, so that doubles hold it exactly enough.
             offsets += weight * (voice.estimate.offset_at(switch) - agreement.offset.low).as_f64();
             frequencies += weight * voice.estimate.frequency.0;
+            variances += (weight * voice.estimate.deviation.as_f64()).powi(2);
         }
         let offset = agreement.offset.clamp(agreement.offset.low + Nanos((offsets / weights).round() as i64));
         let frequency = agreement.frequency.clamp(Ppb(frequencies / weights));
+        let deviation = Some(Nanos::from_f64_outward(variances.sqrt() / weights));
         let nearest = voices.min_by(|a, b| width(a.1).total_cmp(&width(b.1))).map(|(index, _)| &self.sources[index]);
         let primary = nearest.and_then(|source| {
             let delay = source.newest().map_or(Nanos::ZERO, |newest| newest.delay.max(Nanos::ZERO));
@@ -445,13 +450,14 @@ impl Synchronizer {
             bound_cap: self.settings.bound_cap,
             newest_exchange: survivors.iter().filter_map(newest).max().unwrap_or(switch),
         };
-        Plan { model, verdict: Verdict { frequency, primary, ..verdict }, judgements }
+        Plan { model, verdict: Verdict { frequency, deviation, primary, ..verdict }, judgements }
     }
 
     /// The model when nothing new can be said: what was published goes on as `state`, its interval growing.
     fn hold(&self, state: State, verdict: Verdict, judgements: Vec<Judgement>) -> Plan {
         let state = if self.model.has_line() { state } else { State::Unsynchronized };
-        let verdict = Verdict { frequency: self.verdict.frequency, primary: self.verdict.primary, ..verdict };
+        let Verdict { frequency, deviation, primary, .. } = self.verdict;
+        let verdict = Verdict { frequency, deviation, primary, ..verdict };
         Plan { model: ClockModel { state, ..self.model }, verdict, judgements }
     }
 
@@ -476,77 +482,6 @@ impl Synchronizer {
             votes.count() * 2 > survivors.len()
         };
         [Leap::Insert, Leap::Delete].into_iter().find(|&leap| announced(leap)).unwrap_or(Leap::None)
-    }
-
-    /// The clock in numbers, as a reader at `now` would find it.
-    pub(crate) fn report(&self, now: Counter) -> Report {
-        let model = &self.model;
-        let bound = if model.state_at(now).is_usable() {
-            let (earliest, utc, latest) = model.at(now);
-            (utc - earliest).max(latest - utc)
-        } else {
-            Nanos::MAX
-        };
-        let primary = self.verdict.primary;
-        let root_delay = primary.map_or(Nanos::ZERO, |primary| primary.server.root_delay + primary.delay);
-        // A client adds half the root delay: what is left of our bound is dispersion.
-        let root_dispersion = (bound - root_delay.half_up()).max(Nanos::ZERO);
-        Report {
-            state: model.state_at(now),
-            epoch: model.epoch,
-            steps: self.steps,
-            configured: self.verdict.configured as u32,
-            answering: self.verdict.answering as u32,
-            agreeing: self.verdict.agreeing as u32,
-            fault_limit: self.verdict.faults as u32,
-            faults_exceeded: self.verdict.faults_exceeded,
-            frequency_ppb: self.verdict.frequency.0,
-            bound_ns: bound.0,
-            stratum: primary.map_or(16, |primary| primary.server.stratum.saturating_add(1).min(16)),
-            root_delay_ns: root_delay.0,
-            root_dispersion_ns: root_dispersion.0,
-            reference_id: primary.map_or(0, |primary| primary.reference_id),
-            reference_time_ns: if model.has_line() { model.line.utc_at(model.newest_exchange).0 } else { 0 },
-            leap: model.leap,
-            exchanges: self.sources.iter().map(|source| source.exchanges).sum(),
-            rejected: self.sources.iter().map(|source| source.rejected).sum(),
-        }
-    }
-
-    /// The sources in order; their names are the engine's to fill in.
-    pub(crate) fn source_infos(&self, now: Counter) -> Vec<SourceInfo> {
-        self.sources.iter().map(|source| self.source_info(source, now)).collect()
-    }
-
-    fn source_info(&self, source: &Source, now: Counter) -> SourceInfo {
-        let testimony = source.testimony(now, &self.settings);
-        let ours = self.model.has_line().then(|| self.model.line.utc_at(now) - UnixTime(now.0));
-        let newest = source.newest();
-        let server = source.server;
-        SourceInfo {
-            name: String::new(),
-            address: source.address(),
-            selection: source.selection,
-            reach: source.reach(),
-            poll_exponent: source.poll_exponent(),
-            stratum: server.map_or(0, |server| server.stratum),
-            leap: server.map_or(Leap::Unknown, |server| server.leap),
-            offset_ns: match (&testimony, ours) {
-                (Some(testimony), Some(ours)) => (testimony.estimate.offset_at(now) - ours).0,
-                _ => 0,
-            },
-            delay_ns: newest.map_or(0, |newest| newest.delay.0),
-            jitter_ns: testimony.as_ref().map_or(0, |testimony| testimony.estimate.deviation.0),
-            bound_ns: testimony.as_ref().map_or(i64::MAX, |testimony| testimony.offset.half_width().0),
-            root_delay_ns: server.map_or(0, |server| server.root_delay.0),
-            root_dispersion_ns: server.map_or(0, |server| server.root_dispersion.0),
-            reference_id: server.map_or(0, |server| server.reference_id),
-            age_ns: newest.map_or(i64::MAX, |newest| (now - newest.at).0),
-            exchanges: source.exchanges,
-            rejected: source.rejected,
-            restarts: source.restarts,
-            fault: source.complaint(),
-        }
     }
 }
 

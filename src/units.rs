@@ -249,7 +249,7 @@ impl AddAssign for Nanos {
     }
 }
 
-/// Seconds between `from` and 1900 lie in era `from`; used by tests and by the build-date pivot.
+/// The point of UTC that is `seconds` after 1970-01-01T00:00:00Z.
 pub(crate) const fn unix_seconds(seconds: i64) -> UnixTime {
     UnixTime(seconds.saturating_mul(NANOS_PER_SECOND))
 }

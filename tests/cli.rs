@@ -139,11 +139,14 @@ fn the_demonstration_needs_no_network_and_says_what_it_is_relative_to() {
     for part in ["relative to this machine's clock", "SYNCHRONIZED", "offset", "±", "truechimer"] {
         assert!(shown.contains(part), "{part:?} is missing:\n{shown}");
     }
+    // The server in it claims 1 ms, and that is in every bound.
+    let bound = shown.split_once('±').and_then(|(_, bound)| bound.split_once(" ms")).unwrap().0;
+    assert!(bound.parse::<f64>().unwrap() >= 1.0, "{shown}");
 }
 
 #[test]
 fn serve_ends_by_itself_if_told_to_and_refuses_a_port_in_use() {
-    let local = ["serve", "--local", "3", "--duration", "0.1", "--listen"];
+    let local = ["serve", "--local", "3", "--root-dispersion", "1", "--duration", "0.1", "--listen"];
     let output = ntpclock().args(local).args(["127.0.0.1:0", "--listen", "[::1]:0"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout).lines().count(), 2);
@@ -210,7 +213,10 @@ fn misuse_ends_with_2_and_help_with_0() {
     for (arguments, code) in [
         (&["nonsense"][..], 2),
         (&["serve"], 2),
-        (&["serve", "--listen", "127.0.0.1:0", "--local", "x"], 2),
+        (&["serve", "--listen", "127.0.0.1:0", "--local", "x", "--root-dispersion", "1"], 2),
+        // Nobody but the operator can say how far this machine's clock is from UTC.
+        (&["serve", "--listen", "127.0.0.1:0", "--local", "3", "--duration", "0"], 2),
+        (&["serve", "--listen", "127.0.0.1:0", "--root-dispersion", "1", "--duration", "0"], 2),
         (&["--help"], 0),
     ] {
         assert_eq!(ntpclock().args(arguments).output().unwrap().status.code(), Some(code), "{arguments:?}");

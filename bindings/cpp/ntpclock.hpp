@@ -182,11 +182,19 @@ Handle* held(const owner<Handle>& handle) {
     return handle.get();
 }
 
-/** Any timeout in whole milliseconds, rounded up so that a short one does not become none. */
+/** Any timeout in whole milliseconds, rounded up so that a short one does not become none, and held at the longest. */
 template <class Rep, class Period>
 std::int64_t to_ms(std::chrono::duration<Rep, Period> timeout) {
-    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(timeout).count();
-    return ms < 0 ? 0 : static_cast<std::int64_t>(ms);
+    // Compared in floating point, since hours::max() in milliseconds would overflow.
+    using rough = std::chrono::duration<long double, std::milli>;
+    constexpr std::int64_t longest = std::numeric_limits<std::int64_t>::max();
+    if (!(rough{timeout}.count() > 0)) {
+        return 0;
+    }
+    if (rough{timeout}.count() >= static_cast<long double>(longest)) {
+        return longest;
+    }
+    return static_cast<std::int64_t>(std::chrono::ceil<std::chrono::milliseconds>(timeout).count());
 }
 
 }  // namespace detail
@@ -232,9 +240,12 @@ public:
         return std::chrono::seconds{raw_.tai_minus_utc};
     }
 
+    /** Reserved: no version sets it yet. */
     bool authenticated() const noexcept { return flag(NTP_FLAG_AUTHENTICATED); }
+    /** Reserved: no version sets it yet. */
     bool provisional() const noexcept { return flag(NTP_FLAG_PROVISIONAL); }
     bool slewing() const noexcept { return flag(NTP_FLAG_SLEWING); }
+    /** Reserved: no version sets it yet. */
     bool smeared() const noexcept { return flag(NTP_FLAG_SMEARED); }
     bool leap_pending() const noexcept { return flag(NTP_FLAG_LEAP_PENDING); }
 
@@ -262,7 +273,7 @@ struct source : ntp_source_info {
     ntp::selection verdict() const noexcept { return static_cast<ntp::selection>(selection); }
     nanoseconds offset() const noexcept { return nanoseconds{offset_ns}; }
     nanoseconds delay() const noexcept { return nanoseconds{delay_ns}; }
-    nanoseconds jitter() const noexcept { return nanoseconds{jitter_ns}; }
+    nanoseconds estimated_error() const noexcept { return nanoseconds{estimated_error_ns}; }
     std::optional<nanoseconds> bound() const noexcept { return detail::known(bound_ns); }
     std::optional<nanoseconds> age() const noexcept { return detail::known(age_ns); }
 };
@@ -400,6 +411,9 @@ public:
     config& bound_cap(nanoseconds cap) {
         return done(ntp_config_set_bound_cap(detail::held(handle_), cap.count()));
     }
+    config& drift_limit(double short_ppm, nanoseconds knee, double long_ppm) {
+        return done(ntp_config_set_drift_limit(detail::held(handle_), short_ppm, knee.count(), long_ppm));
+    }
     config& frequency_limit_ppm(double ppm) {
         return done(ntp_config_set_frequency_limit(detail::held(handle_), ppm));
     }
@@ -504,7 +518,7 @@ struct query_result : ntp_query_result {
     time_point time() const noexcept { return detail::to_time(unix_ns); }
 };
 
-/** Asks one server once: no thread, no clock, nothing kept. */
+/** Asks one server once: no clock, nothing kept. A name is looked up by the helper thread of the process. */
 template <class Rep, class Period>
 query_result query(const std::string& server, std::chrono::duration<Rep, Period> timeout) {
     ntp_query_result result;

@@ -93,7 +93,7 @@ class Selection(enum.IntEnum):
     UNREACHABLE = 0
     """It has not answered yet, or no longer answers."""
     TRUECHIMER = 1
-    """Its interval holds the agreed one: it tells the truth."""
+    """Its interval overlaps the agreed one: it can be telling the truth."""
     FALSETICKER = 2
     """Its interval misses what the others agree on: it lies."""
     UNUSABLE = 3
@@ -240,6 +240,10 @@ class Report:
         """Frequency of UTC against the raw counter, parts per 10^9; positive: UTC gains."""
 
     @property
+    def estimated_error_ns(self) -> int | None:
+        """Standard deviation of the reading as estimated: a statistical figure, not a bound; None when unknown."""
+
+    @property
     def bound_ns(self) -> int | None:
         """The error bound when the report was made; None when unknown."""
 
@@ -319,8 +323,8 @@ class SourceInfo:
         """Round trip of the newest exchange."""
 
     @property
-    def jitter_ns(self) -> int | None:
-        """Spread of its recent offsets."""
+    def estimated_error_ns(self) -> int | None:
+        """Standard deviation of its offset as estimated: a statistical figure, not a bound."""
 
     @property
     def bound_ns(self) -> int | None:
@@ -500,6 +504,7 @@ class Clock:
     third of them, exactly ⌊(n-1)/3⌋), `min_agreeing` how many must agree (1). Corrections above
     `step_threshold_ns` (100 ms) step instead of slewing; with an error bound above `bound_cap_ns` (1 s) the clock
     counts as unsynchronised. `frequency_limit_ppm` (200) is the largest frequency error of the raw counter.
+    `drift_limit` (2, 1000, 15) is how much its frequency changes at most: ppm within so many seconds, and ppm over any time.
 
     `state_file` names a file from which the clock starts warm, and in which it saves its state at the stop and every
     10 minutes: in the same boot it reads with a bound from the first moment, in HOLDOVER, and after any boot it expects
@@ -521,6 +526,7 @@ class Clock:
         step_threshold_ns: int | None = None,
         bound_cap_ns: int | None = None,
         frequency_limit_ppm: float | None = None,
+        drift_limit: tuple[float, float, float] | None = None,
         state_file: str | os.PathLike[str] | None = None,
     ) -> Clock: ...
 

@@ -24,7 +24,8 @@ impl Clock {
     #[new]
     #[pyo3(signature = (
         servers = None, *, poll = None, fault_limit = None, min_agreeing = None,
-        step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None, state_file = None,
+        step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None, drift_limit = None,
+        state_file = None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python, one a setting")]
     fn new(
@@ -36,6 +37,7 @@ impl Clock {
         step_threshold_ns: Option<i64>,
         bound_cap_ns: Option<i64>,
         frequency_limit_ppm: Option<f64>,
+        drift_limit: Option<(f64, f64, f64)>,
         state_file: Option<PathBuf>,
     ) -> PyResult<Self> {
         let list = arguments::server_list(servers)?;
@@ -55,6 +57,10 @@ impl Clock {
         }
         if let Some(cap) = bound_cap_ns {
             config.set_bound_cap(arguments::nanoseconds("bound_cap_ns", cap)?).map_err(raise)?;
+        }
+        if let Some((short_ppm, knee, long_ppm)) = drift_limit {
+            let knee = arguments::seconds("knee", knee)?;
+            config.set_drift_limit(short_ppm, knee, long_ppm).map_err(raise)?;
         }
         if let Some(ppm) = frequency_limit_ppm {
             config.set_frequency_limit_ppm(ppm).map_err(raise)?;

@@ -211,6 +211,8 @@ record! {
         faults_exceeded: bool,
         /// Frequency of UTC against the raw counter, parts per 10^9; positive: UTC gains.
         frequency_ppb: f64,
+        /// Standard deviation of the reading as estimated: a statistical figure, not a bound; None when unknown.
+        estimated_error_ns: Option<i64>,
         /// The error bound when the report was made; None when unknown.
         bound_ns: Option<i64>,
         /// One below the source that is followed most, or 16.
@@ -244,6 +246,7 @@ impl Report {
             fault_limit: report.fault_limit,
             faults_exceeded: report.faults_exceeded,
             frequency_ppb: report.frequency_ppb,
+            estimated_error_ns: known(report.estimated_error_ns),
             bound_ns: known(report.bound_ns),
             stratum: report.stratum,
             root_delay_ns: known(report.root_delay_ns),
@@ -279,7 +282,7 @@ record! {
         /// Round trip of the newest exchange.
         delay_ns: Option<i64>,
         /// Spread of its recent offsets.
-        jitter_ns: Option<i64>,
+        estimated_error_ns: Option<i64>,
         /// Half the width of its correctness interval now; None when it has none.
         bound_ns: Option<i64>,
         /// The round trip to its own root that it claims.
@@ -314,7 +317,7 @@ impl SourceInfo {
             leap: words::leap(py, source.leap)?,
             offset_ns: measured(source.offset_ns),
             delay_ns: measured(source.delay_ns),
-            jitter_ns: measured(source.jitter_ns),
+            estimated_error_ns: measured(source.estimated_error_ns),
             bound_ns: measured(source.bound_ns),
             root_delay_ns: measured(source.root_delay_ns),
             root_dispersion_ns: measured(source.root_dispersion_ns),

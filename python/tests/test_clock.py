@@ -141,6 +141,7 @@ def test_all_settings_are_taken(upstream: str) -> None:
         step_threshold_ns=50_000_000,
         bound_cap_ns=500_000_000,
         frequency_limit_ppm=500.0,
+        drift_limit=(1.0, 500.0, 20.0),
     )
     with settings as clock:
         clock.wait(timeout=10)

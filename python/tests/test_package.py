@@ -80,7 +80,7 @@ def test_the_command_fails_with_a_sentence_and_a_code() -> None:
 
 
 def test_ctrl_c_ends_the_command() -> None:
-    serve: list[str | Path] = [COMMAND, "serve", "--listen", "127.0.0.1:0", "--local", "2"]
+    serve: list[str | Path] = [COMMAND, "serve", "--listen", "127.0.0.1:0", "--local", "2", "--root-dispersion", "1"]
     with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as command:
         assert command.stdout is not None
         assert command.stdout.readline().startswith("serving")

@@ -163,6 +163,27 @@ pub unsafe extern "C" fn ntp_config_set_frequency_limit(config: *mut ntp_config,
     unsafe { change(config, |config| config.set_frequency_limit_ppm(ppm).map(drop)) }
 }
 
+/// Sets the drift limit: the oscillator's frequency changes by `short_ppm` at most within `knee_ns`, and by `long_ppm` over
+/// any time. Default 2 ppm within 1000 s, and 15 ppm. The error bound rests on it.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` unless 0 <= `short_ppm` <= `long_ppm` <= 1000 and `knee_ns` is from 0 to 30 days.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_set_drift_limit(
+    config: *mut ntp_config,
+    short_ppm: f64,
+    knee_ns: i64,
+    long_ppm: f64,
+) -> ntp_result {
+    // SAFETY: the same contract.
+    unsafe {
+        change(config, |config| config.set_drift_limit(short_ppm, duration("knee_ns", knee_ns)?, long_ppm).map(drop))
+    }
+}
+
 /// Makes clocks start warm from the state file at `path`, and save their state there: when they stop, and every
 /// 10 minutes. Default: none.
 ///

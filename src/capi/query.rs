@@ -13,7 +13,10 @@ use super::{boundary, not_null};
 /// to any clock.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// Asks one server once: no thread, no clock, nothing kept. Pass `sizeof(ntp_query_result)` as `size`.
+/// Asks one server once: no clock, nothing kept. Pass `sizeof(ntp_query_result)` as `size`.
+///
+/// A name, unlike a literal address, is looked up by the one helper thread of the process, which ends when
+/// there is nothing more to look up.
 ///
 /// `server` is one entry of a list as in `ntp_start`; of a pool the first address is asked. Blocks up to
 /// `timeout_ms` milliseconds, for ever if that is negative: an answer may get lost. Any number of threads

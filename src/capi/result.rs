@@ -21,7 +21,8 @@ pub enum ntp_result {
     NTP_ERR_INVALID_ARGUMENT = -1,
     /// An entry of a server list does not follow the grammar.
     NTP_ERR_INVALID_SERVER = -2,
-    /// No server is named, neither in the call nor in the environment.
+    /// No server is named: the list is empty or, where the environment was to name them, NTPCLOCK_SERVERS is
+    /// not set.
     NTP_ERR_NO_SERVERS = -3,
     /// The thing asked for is not part of this build.
     NTP_ERR_UNSUPPORTED = -4,

@@ -1,5 +1,6 @@
 //! Text from C, text to C, and the calling thread's last error.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char};
 
@@ -12,7 +13,7 @@ use crate::status::{Selection, State};
 thread_local! {
     /// What the last failing call of this thread said. In the thread, not in a handle: readers of one
     /// clock must not take turns over an error text.
-    static LAST_ERROR: RefCell<CString> = RefCell::default();
+    static LAST_ERROR: RefCell<Cow<'static, CStr>> = const { RefCell::new(Cow::Borrowed(c"")) };
 }
 
 /// Longest text that is read where a list may stand; the list's own limit is not above it.
@@ -24,11 +25,33 @@ pub(super) const NAME_LIMIT: usize = 1_024;
 /// Longest text that is read where a path stands: the kernel's own limit.
 pub(super) const PATH_LIMIT: usize = 4_096;
 
-/// Keeps `sentence` for [`ntp_last_error`].
-pub(super) fn remember(sentence: &str) {
-    let sentence = CString::new(sentence.replace('\0', "?")).unwrap_or_default();
+/// Keeps what `error` says for [`ntp_last_error`].
+pub(super) fn remember(error: &Error) {
+    keep(match error {
+        // Of a clock that is not synchronised every reading ends here, and a reading allocates nothing.
+        Error::NotSynchronized(state) => Cow::Borrowed(not_synchronized(*state)),
+        error => Cow::Owned(CString::new(error.to_string().replace('\0', "?")).unwrap_or_default()),
+    });
+}
+
+/// Keeps the text for a panic; the panic hook has had the details.
+pub(super) fn remember_bug() {
+    keep(Cow::Borrowed(c"a bug in ntpclock; please report it"));
+}
+
+fn keep(sentence: Cow<'static, CStr>) {
     // While a thread ends its locals are gone; there is then nobody left to ask for the text.
     let _ = LAST_ERROR.try_with(|last| last.replace(sentence));
+}
+
+/// What [`Error::NotSynchronized`] says, known beforehand.
+fn not_synchronized(state: State) -> &'static CStr {
+    match state {
+        State::Unsynchronized => c"no synchronised time: the clock is UNSYNCHRONIZED",
+        State::Synchronized => c"no synchronised time: the clock is SYNCHRONIZED",
+        State::Holdover => c"no synchronised time: the clock is HOLDOVER",
+        State::Disrupted => c"no synchronised time: the clock is DISRUPTED",
+    }
 }
 
 /// Borrows the text that C passed as the argument `name`.
@@ -149,6 +172,17 @@ mod tests {
         assert_eq!(text_of(&fixed_text::<4>("abcd")), "abc");
         assert_eq!(text_of(&fixed_text::<4>("abé")), "ab");
         assert_eq!(text_of(&fixed_text::<1>("a")), "");
+    }
+
+    #[test]
+    fn that_there_is_no_time_is_said_without_allocating() {
+        for state in [State::Unsynchronized, State::Synchronized, State::Holdover, State::Disrupted] {
+            let error = Error::NotSynchronized(state);
+            remember(&error);
+            // The static text itself, not a copy.
+            assert_eq!(ntp_last_error(), not_synchronized(state).as_ptr());
+            assert_eq!(name_of(ntp_last_error()), error.to_string());
+        }
     }
 
     #[test]

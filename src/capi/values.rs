@@ -7,13 +7,15 @@ use crate::error::Error;
 use crate::reading::Reading;
 use crate::status::{Flags, Leap, QueryResult, Report, Selection, SourceInfo, State};
 
-/// `ntp_reading.flags`: the time comes from authenticated sources only.
+/// `ntp_reading.flags`: reserved for a time that comes from authenticated sources only; no
+/// version sets it yet.
 pub const NTP_FLAG_AUTHENTICATED: u32 = 1 << 0;
-/// `ntp_reading.flags`: the first model; the bound is honest, and will soon be much smaller.
+/// `ntp_reading.flags`: reserved for the first model, whose bound will soon be much smaller; no
+/// version sets it yet.
 pub const NTP_FLAG_PROVISIONAL: u32 = 1 << 1;
 /// `ntp_reading.flags`: a correction is being slewed in, at up to 500 ppm.
 pub const NTP_FLAG_SLEWING: u32 = 1 << 2;
-/// `ntp_reading.flags`: the sources smear a leap second.
+/// `ntp_reading.flags`: reserved for sources that smear a leap second; no version sets it yet.
 pub const NTP_FLAG_SMEARED: u32 = 1 << 3;
 /// `ntp_reading.flags`: a leap second is announced.
 pub const NTP_FLAG_LEAP_PENDING: u32 = 1 << 4;
@@ -65,7 +67,7 @@ pub enum ntp_leap {
 pub enum ntp_selection {
     /// It has not answered yet, or no longer answers.
     NTP_SELECTION_UNREACHABLE = 0,
-    /// Its interval holds the agreed one: it tells the truth.
+    /// Its interval overlaps the agreed one: it can be telling the truth.
     NTP_SELECTION_TRUECHIMER = 1,
     /// Its interval misses what the others agree on: it lies.
     NTP_SELECTION_FALSETICKER = 2,
@@ -138,6 +140,8 @@ pub struct ntp_report {
     pub frequency_ppb: f64,
     /// The error bound when the report was made, ns; INT64_MAX when unknown.
     pub bound_ns: i64,
+    /// Standard deviation of the reading as estimated at the newest exchange, ns: a statistical figure, not a bound; INT64_MAX when unknown.
+    pub estimated_error_ns: i64,
     /// Round trip to the root of the source that is followed most, ns.
     pub root_delay_ns: i64,
     /// What a client of ours must allow for beside half the root delay, ns.
@@ -176,8 +180,8 @@ pub struct ntp_source_info {
     pub offset_ns: i64,
     /// Round trip of the newest exchange, ns.
     pub delay_ns: i64,
-    /// Spread of its recent offsets (RFC 5905's jitter), ns.
-    pub jitter_ns: i64,
+    /// Standard deviation of its offset as estimated: a statistical figure, not a bound, ns.
+    pub estimated_error_ns: i64,
     /// Half the width of its correctness interval now, ns; INT64_MAX when it has none.
     pub bound_ns: i64,
     /// The round trip to its own root that it claims, ns.
@@ -308,6 +312,7 @@ impl From<&Report> for ntp_report {
             leap: leap_byte(report.leap),
             reserved: 0,
             frequency_ppb: report.frequency_ppb,
+            estimated_error_ns: report.estimated_error_ns,
             bound_ns: report.bound_ns,
             root_delay_ns: report.root_delay_ns,
             root_dispersion_ns: report.root_dispersion_ns,
@@ -333,7 +338,7 @@ impl From<&SourceInfo> for ntp_source_info {
             restarts: source.restarts,
             offset_ns: source.offset_ns,
             delay_ns: source.delay_ns,
-            jitter_ns: source.jitter_ns,
+            estimated_error_ns: source.estimated_error_ns,
             bound_ns: source.bound_ns,
             root_delay_ns: source.root_delay_ns,
             root_dispersion_ns: source.root_dispersion_ns,

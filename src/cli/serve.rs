@@ -23,11 +23,11 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE", conflicts_with = "local")]
     state_file: Option<PathBuf>,
     /// Serve this machine's own clock as this stratum, without any upstream
-    #[arg(long, value_name = "STRATUM", conflicts_with = "servers")]
+    #[arg(long, value_name = "STRATUM", conflicts_with = "servers", requires = "root_dispersion")]
     local: Option<i32>,
     /// How far from UTC this machine's clock may be: your claim, which clients rely on
-    #[arg(long, value_name = "MILLISECONDS", default_value = "10", value_parser = milliseconds, requires = "local")]
-    root_dispersion: Duration,
+    #[arg(long, value_name = "MILLISECONDS", value_parser = milliseconds, requires = "local")]
+    root_dispersion: Option<Duration>,
     /// End by itself after this time [default: run until a signal ends the process]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<Duration>,
@@ -40,9 +40,9 @@ impl Serve {
             config.add_listen(address)?;
         }
         // Held until the end: the clock stops when dropped.
-        let clock = match self.local {
-            Some(stratum) => {
-                config.set_local(stratum, self.root_dispersion)?;
+        let clock = match self.local.zip(self.root_dispersion) {
+            Some((stratum, root_dispersion)) => {
+                config.set_local(stratum, root_dispersion)?;
                 None
             }
             None => Some(Clock::start(self.upstream.warm(self.state_file.as_deref())?)?),

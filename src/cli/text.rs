@@ -3,8 +3,8 @@
 use crate::clock::Offset;
 use crate::reading::Reading;
 use crate::status::Leap;
+use crate::units::NANOS_PER_SECOND;
 
-const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Units of a span, longest first, with their length in nanoseconds and its number of zeros.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 
 use crate::synchronizer::{Request, SourceId};
-use crate::sys::counter::{self, Bracket};
+use crate::sys::counter::{self, Arrived, Bracket};
 use crate::sys::socket::{self, DATAGRAM_MAX};
 use crate::units::Counter;
 
@@ -16,6 +16,14 @@ struct Open {
     socket: UdpSocket,
     /// The system clock against the counter when the request left.
     sent: Bracket,
+}
+
+impl Open {
+    /// The length of the next datagram, and when it came.
+    fn receive(&self, buffer: &mut [u8; DATAGRAM_MAX]) -> io::Result<(usize, Arrived)> {
+        let received = socket::receive(&self.socket, buffer)?;
+        Ok((received.length, Bracket::read().arrival(received.stamp, &self.sent)))
+    }
 }
 
 /// All exchanges under way, at most one a source.
@@ -72,12 +80,8 @@ impl Exchanger {
     /// Takes what has arrived for `source`; call until `Nothing`, at most [`Self::TURN`] times in a row.
     pub(crate) fn receive(&self, source: SourceId, buffer: &mut [u8; DATAGRAM_MAX]) -> Arrival {
         let Some(open) = self.open.iter().find(|open| open.source == source) else { return Arrival::Nothing };
-        match socket::receive(&open.socket, buffer) {
-            Ok(received) => {
-                let arrived = Bracket::read();
-                let stamped = received.stamp.and_then(|stamp| arrived.counter_of(stamp, &open.sent));
-                Arrival::Datagram { length: received.length, t4: stamped.unwrap_or(arrived.after) }
-            }
+        match open.receive(buffer) {
+            Ok((length, arrived)) => Arrival::Datagram { length, t4: arrived.at },
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 Arrival::Nothing
             }
@@ -87,4 +91,37 @@ impl Exchanger {
 
     /// Datagrams taken from one socket at a time, so that a flood at one cannot starve the rest.
     pub(crate) const TURN: usize = 32;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Packet;
+    use crate::server::{Server, ServerConfig};
+    use crate::sys::wake;
+    use crate::units::NtpTime;
+    use std::time::Duration;
+
+    #[test]
+    fn t4_is_the_kernels_stamp() {
+        const ROUNDS: usize = 30;
+        let mut config = ServerConfig::new();
+        config.add_listen("127.0.0.1:0").unwrap().set_local(1, Duration::ZERO).unwrap();
+        let server = Server::start(None, &config).unwrap();
+        let mut exchanger = Exchanger::new();
+        let source = SourceId(0);
+        let mut stamped = 0;
+        for round in 0..ROUNDS {
+            let datagram = Packet::request(NtpTime(round as u64 + 1)).bytes();
+            let (t1, _) = exchanger.send(&Request { source, address: server.addresses()[0], datagram }).unwrap();
+            let descriptors: Vec<_> = exchanger.descriptors().collect();
+            assert_eq!(wake::wait(&descriptors, Some(Duration::from_secs(5))).unwrap(), [true]);
+            let (length, arrived) = exchanger.open[0].receive(&mut [0; DATAGRAM_MAX]).unwrap();
+            assert_eq!(length, datagram.len());
+            assert!(t1 < arrived.at && arrived.at <= counter::now());
+            stamped += usize::from(arrived.stamped_by_kernel);
+        }
+        // The machine may have held us back for one of them.
+        assert!(stamped + 1 >= ROUNDS, "{stamped} of {ROUNDS}");
+    }
 }

@@ -8,7 +8,7 @@ use crate::units::{Nanos, NtpShort, NtpTime, UnixTime};
 const PRECISION: i8 = -24;
 
 /// A stratum that means "not synchronised" (RFC 5905, MAXSTRAT).
-const UNSYNCHRONIZED: u8 = 16;
+pub(super) const UNSYNCHRONIZED: u8 = 16;
 
 /// What a server says of its own time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

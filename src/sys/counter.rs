@@ -46,6 +46,19 @@ pub(crate) struct Bracket {
     pub(crate) after: Counter,
 }
 
+/// When a datagram came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arrived {
+    /// Not before it came.
+    pub(crate) at: Counter,
+    /// By the kernel's stamp; otherwise it is when we had taken it from its socket.
+    pub(crate) stamped_by_kernel: bool,
+}
+
+/// Older stamps are not used. A process that its CPU quota holds back waits for up to one period, 100 ms by default;
+/// longer waits are rare, and in them so much can happen to the system clock that to be late is the better choice.
+const AGE_MAX: Nanos = Nanos::from_millis(100);
+
 impl Bracket {
     /// The narrowest of three attempts: an interruption in one of them does not matter.
     pub(crate) fn read() -> Self {
@@ -67,25 +80,47 @@ impl Bracket {
         (self.before.midpoint(self.after), self.width().half_up())
     }
 
-    /// The latest counter value at which the system clock can have shown `stamp`, a little before this bracket;
-    /// `None` if `earlier`, a bracket from before the stamp, shows that the system clock was stepped since.
-    pub(crate) fn counter_of(&self, stamp: UnixTime, earlier: &Self) -> Option<Counter> {
-        // The system clock may be slewed against the counter by 500 ppm, and counter rates differ by less.
-        let slack = |span: Nanos| Nanos(span.abs().0 / 1000);
+    /// When a datagram came that was taken from its socket just before this bracket; `earlier` is a bracket from
+    /// before it came. What is told is the latest counter value that can be true: T2 and T4 may be late, which makes
+    /// a delay longer than it was, but never early.
+    pub(crate) fn arrival(&self, stamp: Option<UnixTime>, earlier: &Self) -> Arrived {
+        let stamped = stamp.and_then(|stamp| self.counter_of(stamp, earlier));
+        // Whatever a stamp says, the datagram was there before the bracket was.
+        let at = stamped.map_or(self.before, |stamped| stamped.min(self.before));
+        Arrived { at, stamped_by_kernel: stamped.is_some() }
+    }
+
+    /// The latest counter value at which the system clock can have shown `stamp`, between `earlier` and this bracket;
+    /// `None` if the stamp is old, or if the system clock was visibly stepped since `earlier`.
+    ///
+    /// The stamp is counted back from this bracket, and forward from `earlier`. Had the system clock gained on the
+    /// counter after the stamp (a step too small to be seen, say), the first alone would be too early; had it lost,
+    /// the second would be. So the later one is told. What remains is a step ahead that hides behind an equal loss
+    /// since `earlier`: at most [`slack`] of that span.
+    fn counter_of(&self, stamp: UnixTime, earlier: &Self) -> Option<Counter> {
         let system = self.system - earlier.system;
-        let (now, width) = self.midpoint();
-        let (then, earlier_width) = earlier.midpoint();
+        let (now, half) = self.midpoint();
+        let (then, earlier_half) = earlier.midpoint();
         let counted = now - then;
         let disagreement = (system - counted).abs();
-        if disagreement > slack(counted) + width + earlier_width {
+        if disagreement > slack(counted) + half + earlier_half {
             return None;
         }
         let age = self.system - stamp;
-        if age < Nanos::ZERO || age > counted + slack(counted) {
+        if age < Nanos::ZERO || age > AGE_MAX || age > counted + slack(counted) {
             return None;
         }
-        Some(self.after - age + slack(age))
+        let back = self.after - age + slack(age);
+        let forward = earlier.after + (stamp - earlier.system);
+        Some(back.max(forward))
     }
+}
+
+/// How far the system clock may run from the counter within `span` without having been stepped: 1000 ppm. Both tick
+/// with one oscillator; the kernel corrects the system clock's frequency by up to 500 ppm, and `adjtime` slews by
+/// another 500 ppm. A daemon that slews faster is taken for one that steps, and its stamps are not used.
+fn slack(span: Nanos) -> Nanos {
+    Nanos(span.abs().0 / 1000)
 }
 
 #[cfg(test)]
@@ -98,9 +133,50 @@ mod tests {
 
     #[test]
     fn a_stamp_becomes_the_latest_counter_value_it_can_mean() {
-        let (sent, received) = (bracket(1_000, 501_000, 1_100), bracket(201_000, 701_050, 201_100));
+        let (sent, received) = (bracket(1_000, 501_000, 1_100), bracket(201_000, 701_000, 201_100));
         // 50 µs before the second bracket, 0.1 % slack.
-        assert_eq!(received.counter_of(UnixTime(651_050), &sent), Some(Counter(201_100 - 50_000 + 50)));
+        assert_eq!(received.counter_of(UnixTime(651_000), &sent), Some(Counter(201_100 - 50_000 + 50)));
+    }
+
+    /// A datagram that came at counter value 9.99 s, read at 10 s; the system clock has gained `before` by the time
+    /// of its arrival, and `after` since.
+    fn arrival_despite(before: i64, after: i64) -> (Arrived, Counter) {
+        const SECOND: i64 = 1_000_000_000;
+        let (asleep, came, awake) = (0, 9_990_000_000, 10 * SECOND);
+        let earlier = bracket(asleep - 50, 77 * SECOND, asleep + 50);
+        let now = bracket(awake - 50, 77 * SECOND + awake + before + after, awake + 50);
+        let stamp = UnixTime(77 * SECOND + came + before);
+        (now.arrival(Some(stamp), &earlier), Counter(came))
+    }
+
+    #[test]
+    fn no_arrival_is_early_whatever_a_step_that_is_too_small_to_be_seen() {
+        for step in [0, 1_000, 100_000, 4_000_000, 9_900_000] {
+            for (before, after) in [(0, step), (step, 0), (0, -step), (-step, 0)] {
+                let (arrived, came) = arrival_despite(before, after);
+                assert!(arrived.at >= came, "{before}, {after}: {arrived:?}");
+                assert!(arrived.at <= Counter(10_000_000_000 - 50), "{before}, {after}: {arrived:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_quiet_system_clock_tells_an_arrival_to_its_slack() {
+        let (arrived, came) = arrival_despite(0, 0);
+        assert!(arrived.stamped_by_kernel);
+        // 0.1 % of 10 ms, and half a bracket.
+        assert!(arrived.at - came <= Nanos(10_000 + 50), "{arrived:?}");
+    }
+
+    #[test]
+    fn without_a_stamp_that_can_be_used_a_datagram_came_before_it_was_read() {
+        let (sent, received) = (bracket(1_000, 501_000, 1_100), bracket(300_001_000, 300_501_000, 300_001_100));
+        let read = Arrived { at: Counter(300_001_000), stamped_by_kernel: false };
+        let old = received.system - AGE_MAX - Nanos(1);
+        for stamp in [None, Some(old), Some(received.system + Nanos(1))] {
+            assert_eq!(received.arrival(stamp, &sent), read, "{stamp:?}");
+        }
+        assert!(received.arrival(Some(old + Nanos(1)), &sent).stamped_by_kernel);
     }
 
     #[test]

@@ -2,14 +2,18 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use super::checked;
 use crate::units::{NANOS_PER_SECOND, Nanos, UnixTime};
 
-/// Room for the control messages we ask for (a timespec), and then some.
+/// Room for the control messages we ask for (a timespec and an address), and then some.
 const CONTROL_LEN: usize = 128;
+
+/// Aligned as control messages must be.
+#[repr(align(8))]
+struct Control([u8; CONTROL_LEN]);
 
 /// Longer datagrams are cut: nothing behind the first bytes is read.
 pub(crate) const DATAGRAM_MAX: usize = 1280;
@@ -20,6 +24,8 @@ pub(crate) struct Received {
     pub(crate) length: usize,
     /// The sender; `None` on a connected socket whose kernel names nobody.
     pub(crate) from: Option<SocketAddr>,
+    /// The address of ours that it was sent to, on a socket of [`listening`] that is bound to all of them.
+    pub(crate) to: Option<IpAddr>,
     /// The system clock when the kernel took the datagram from the network.
     pub(crate) stamp: Option<UnixTime>,
 }
@@ -41,7 +47,22 @@ pub(crate) fn connected(peer: SocketAddr) -> io::Result<UdpSocket> {
 pub(crate) fn stamped(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;
-    let _ = set_option(&socket, libc::SO_TIMESTAMPNS, 1);
+    let _ = set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
+    Ok(socket)
+}
+
+/// As [`stamped`]; where `address` stands for every address of this host, each datagram tells to which it was sent.
+///
+/// Left to itself the kernel sends from the address that the route suggests, and a client that asked another one takes
+/// the answer for a stranger's. Where a sandbox forbids the option, that is how it stays.
+pub(crate) fn listening(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = stamped(address)?;
+    if address.ip().is_unspecified() {
+        let _ = match address {
+            SocketAddr::V4(_) => set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
+            SocketAddr::V6(_) => set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
+        };
+    }
     Ok(socket)
 }
 
@@ -53,21 +74,16 @@ pub(crate) fn stamping_holder() -> Option<UdpSocket> {
         .ok()
 }
 
-fn set_option(socket: &UdpSocket, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+fn set_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let length = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the descriptor is open as long as `socket` is borrowed, and `value` holds `length` bytes.
-    checked(unsafe {
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const value).cast(), length)
-    })?;
+    checked(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) })?;
     Ok(())
 }
 
 /// Takes one datagram, if there is one (`WouldBlock` otherwise). An earlier datagram that the peer's host refused is
 /// reported as the error it came back as.
 pub(crate) fn receive(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io::Result<Received> {
-    // Aligned as control messages must be.
-    #[repr(align(8))]
-    struct Control([u8; CONTROL_LEN]);
     let mut control = Control([0; CONTROL_LEN]);
     let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -87,27 +103,131 @@ pub(crate) fn receive(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io
     }
     // SAFETY: zeroed storage is initialised, whatever part of it the kernel has written.
     let name = unsafe { name.assume_init() };
-    Ok(Received { length: result.unsigned_abs(), from: socket_address(&name), stamp: stamp_of(&message) })
+    let mut received = Received { length: result.unsigned_abs(), from: socket_address(&name), to: None, stamp: None };
+    read_control(&message, &mut received);
+    Ok(received)
 }
 
-/// The receive timestamp among the control messages of `message`, just filled by the kernel.
-fn stamp_of(message: &libc::msghdr) -> Option<UnixTime> {
+/// Takes what is wanted from the control messages of `message`, just filled by the kernel.
+fn read_control(message: &libc::msghdr, received: &mut Received) {
     // SAFETY: `message` was filled by `recvmsg`, and its control buffer is still alive in the caller.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
     while !header.is_null() {
         // SAFETY: not null, so it points to a whole header inside the control buffer.
         let found = unsafe { *header };
-        if found.cmsg_level == libc::SOL_SOCKET && found.cmsg_type == libc::SCM_TIMESTAMPNS {
-            // SAFETY: the header is whole, so its payload follows it inside the buffer.
-            let payload = unsafe { libc::CMSG_DATA(header) };
-            // SAFETY: the payload of this kind is a timespec, which may be unaligned.
-            let time = unsafe { payload.cast::<libc::timespec>().read_unaligned() };
-            return Some(UnixTime(time.tv_sec.saturating_mul(NANOS_PER_SECOND)) + Nanos(time.tv_nsec));
+        // SAFETY: the header is whole, so its payload follows it inside the buffer.
+        let payload = unsafe { libc::CMSG_DATA(header) };
+        match (found.cmsg_level, found.cmsg_type) {
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                // SAFETY: the payload of this kind is a timespec, which may be unaligned.
+                let time = unsafe { payload.cast::<libc::timespec>().read_unaligned() };
+                let seconds = UnixTime(time.tv_sec.saturating_mul(NANOS_PER_SECOND));
+                received.stamp = Some(seconds + Nanos(time.tv_nsec));
+            }
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                // SAFETY: the payload of this kind is an `in_pktinfo`, which may be unaligned.
+                let info = unsafe { payload.cast::<libc::in_pktinfo>().read_unaligned() };
+                // Not `ipi_addr`: that is what the datagram says, which may be an address of many hosts.
+                received.to = Some(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)).into());
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                // SAFETY: the payload of this kind is an `in6_pktinfo`, which may be unaligned.
+                let info = unsafe { payload.cast::<libc::in6_pktinfo>().read_unaligned() };
+                let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                // From an address of many hosts nothing can be sent.
+                received.to = (!address.is_multicast()).then_some(address.into());
+            }
+            _ => {}
         }
         // SAFETY: as for the first header; the macro stays inside the buffer.
         header = unsafe { libc::CMSG_NXTHDR(message, header) };
     }
-    None
+}
+
+/// Sends `datagram` to `to`, from the address `from` of ours if there is a choice.
+pub(crate) fn send(socket: &UdpSocket, datagram: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
+    let Some(from) = from else { return socket.send_to(datagram, to).map(drop) };
+    let (mut name, name_length) = storage(to);
+    let mut part = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
+    let mut control = Control([0; CONTROL_LEN]);
+    // SAFETY: all-zero bytes are a valid `msghdr`: null pointers and zero lengths.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_name = (&raw mut name).cast();
+    message.msg_namelen = name_length;
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    // The interface is left to the route: a link-local client's address carries its own.
+    match from {
+        IpAddr::V4(from) => {
+            let source = libc::in_addr { s_addr: u32::from(from).to_be() };
+            let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: source, ipi_addr: libc::in_addr { s_addr: 0 } };
+            write_control(&mut message, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
+        }
+        IpAddr::V6(from) => {
+            let source = libc::in6_addr { s6_addr: from.octets() };
+            let info = libc::in6_pktinfo { ipi6_addr: source, ipi6_ifindex: 0 };
+            write_control(&mut message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
+        }
+    }
+    // SAFETY: every pointer in `message` is to a local or to `datagram`, with its true length, all live here, and
+    // `sendmsg` only reads.
+    let result = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes `info` the one control message of `message`, whose control buffer is a zeroed [`Control`].
+fn write_control<T: Copy>(message: &mut libc::msghdr, level: libc::c_int, kind: libc::c_int, info: T) {
+    const { assert!(size_of::<T>() + size_of::<libc::cmsghdr>() + 2 * align_of::<libc::cmsghdr>() <= CONTROL_LEN) };
+    let length = size_of::<T>() as libc::c_uint;
+    // SAFETY: the macro computes with numbers only.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(length) } as _;
+    // SAFETY: `message` has a control buffer that holds at least one header.
+    let header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: the macro computes with numbers only.
+    let whole = unsafe { libc::CMSG_LEN(length) };
+    // SAFETY: all-zero bytes are a valid `cmsghdr`; some C libraries pad it with members of their own.
+    let mut head: libc::cmsghdr = unsafe { std::mem::zeroed() };
+    (head.cmsg_len, head.cmsg_level, head.cmsg_type) = (whole as _, level, kind);
+    // SAFETY: the buffer is aligned for headers, and long enough (asserted above).
+    unsafe { header.write(head) };
+    // SAFETY: the header's payload follows it inside the buffer.
+    let payload = unsafe { libc::CMSG_DATA(header) };
+    // SAFETY: there is room for `T` (asserted above), unaligned if need be.
+    unsafe { payload.cast::<T>().write_unaligned(info) };
+}
+
+/// `address` as the system calls take it, and its length.
+fn storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+    // SAFETY: all-zero bytes are a valid `sockaddr_storage`.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let place = &raw mut storage;
+    let length = match address {
+        SocketAddr::V4(v4) => {
+            let address = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from(*v4.ip()).to_be() },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: the storage is large enough and aligned for every kind of address.
+            unsafe { place.cast::<libc::sockaddr_in>().write(address) };
+            size_of::<libc::sockaddr_in>()
+        }
+        SocketAddr::V6(v6) => {
+            let address = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: v6.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_scope_id: v6.scope_id(),
+            };
+            // SAFETY: as above.
+            unsafe { place.cast::<libc::sockaddr_in6>().write(address) };
+            size_of::<libc::sockaddr_in6>()
+        }
+    };
+    (storage, length as libc::socklen_t)
 }
 
 fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
@@ -160,6 +280,35 @@ mod tests {
     #[test]
     fn ipv6_works_alike() {
         assert!(exchange("[::1]:0").stamp.is_some());
+    }
+
+    /// Asks a socket bound to `listen` at `asked`; whether the answer, echoed, comes from where it was asked.
+    fn is_answered(listen: &str, asked: &str) -> bool {
+        let server = listening(listen.parse().unwrap()).unwrap();
+        let asked = SocketAddr::new(asked.parse().unwrap(), server.local_addr().unwrap().port());
+        // A connected socket hears nobody else.
+        let client = connected(asked).unwrap();
+        client.send(b"hello").unwrap();
+        wake::wait(&[server.as_raw_fd()], Some(std::time::Duration::from_secs(5))).unwrap();
+        let mut buffer = [0; DATAGRAM_MAX];
+        let received = receive(&server, &mut buffer).unwrap();
+        send(&server, &buffer[..received.length], received.from.unwrap(), received.to).unwrap();
+        wake::wait(&[client.as_raw_fd()], Some(std::time::Duration::from_millis(500))).unwrap();
+        receive(&client, &mut buffer).is_ok_and(|answer| answer.length == received.length)
+    }
+
+    #[test]
+    fn a_socket_of_all_addresses_answers_from_the_one_that_was_asked() {
+        for (listen, asked) in [
+            ("0.0.0.0:0", "127.0.0.1"),
+            ("0.0.0.0:0", "127.0.0.2"),
+            ("[::]:0", "::1"),
+            // By default such a socket takes IPv4 too, and names it in IPv6's way.
+            ("[::]:0", "127.0.0.2"),
+            ("127.0.0.2:0", "127.0.0.2"),
+        ] {
+            assert!(is_answered(listen, asked), "{listen} asked at {asked}");
+        }
     }
 
     #[test]

@@ -139,6 +139,12 @@ static void numbers(ntp_config *config)
     EXPECT(NTP_OK, ntp_config_set_step_threshold(config, 0));
     EXPECT(NTP_OK, ntp_config_set_bound_cap(config, 1));
     EXPECT(NTP_OK, ntp_config_set_frequency_limit(config, 1000.0));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_drift_limit(NULL, 1.0, 1, 1.0));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_drift_limit(config, 2.0, 1, 1.0));
+    EXPECT_TEXT("short_ppm");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_drift_limit(config, 1.0, -1, 1.0));
+    EXPECT_TEXT("knee_ns");
+    EXPECT(NTP_OK, ntp_config_set_drift_limit(config, 0.5, INT64_C(1000000000000), 10.0));
     ntp_server_config_free(server_config);
 }
 

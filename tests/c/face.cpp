@@ -1,5 +1,6 @@
 // ntpclock.hpp against a server of its own: types, errors, ownership, and the time.
 
+#include <cstdint>
 #include <cstdlib>
 #include <iostream>
 #include <ntpclock.hpp>
@@ -44,6 +45,18 @@ void fails(ntp::errc code, std::string_view words, Call call) {
     }
     std::cerr << "no error was thrown, although " << words << '\n';
     std::exit(1);
+}
+
+void timeouts() {
+    constexpr std::int64_t longest = INT64_MAX;
+    CHECK(ntp::detail::to_ms(std::chrono::hours::max()) == longest);
+    CHECK(ntp::detail::to_ms(std::chrono::seconds::max()) == longest);
+    CHECK(ntp::detail::to_ms(std::chrono::milliseconds::max()) == longest);
+    CHECK(ntp::detail::to_ms(std::chrono::duration<double>{1e300}) == longest);
+    CHECK(ntp::detail::to_ms(std::chrono::nanoseconds::max()) == longest / 1'000'000 + 1);
+    CHECK(ntp::detail::to_ms(std::chrono::hours::min()) == 0);
+    CHECK(ntp::detail::to_ms(-1ns) == 0 && ntp::detail::to_ms(0s) == 0 && ntp::detail::to_ms(1ns) == 1);
+    CHECK(ntp::detail::to_ms(1500us) == 2 && ntp::detail::to_ms(10s) == 10'000);
 }
 
 void errors() {
@@ -99,6 +112,8 @@ void tells_the_truth(const Clock& clock) {
 }  // namespace
 
 int main() {
+    timeouts();
+    timeouts();
     errors();
     a_state_file_that_is_none_is_told();
     moved_from_owners_say_so();

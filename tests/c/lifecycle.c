@@ -84,10 +84,13 @@ int main(void)
     /* The environment speaks where the program does not. */
     unsetenv("NTPCLOCK_SERVERS");
     EXPECT(NTP_ERR_NO_SERVERS, ntp_start(NULL));
-    EXPECT_TEXT("NTPCLOCK_SERVERS");
+    EXPECT_TEXT("no server is named");
     setenv("NTPCLOCK_SERVERS", "127.0.0.1:1,:", 1);
     EXPECT(NTP_ERR_INVALID_SERVER, ntp_start(NULL));
     setenv("NTPCLOCK_SERVERS", list, 1);
+    /* An empty list is one, so the environment is not asked, nor said to be lacking. */
+    EXPECT(NTP_ERR_NO_SERVERS, ntp_start(""));
+    CHECK(strstr(ntp_last_error(), "NTPCLOCK_SERVERS") == NULL);
     EXPECT(NTP_OK, ntp_start(NULL));
 
     /* Starts are counted, and of one list only. */

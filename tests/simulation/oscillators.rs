@@ -192,7 +192,7 @@ fn pauses(trial: &Trial, spans: std::ops::Range<f64>) -> World {
 }
 
 pub(super) fn a_counter_that_stands_still_for_minutes(trial: &Trial) -> World {
-    pauses(trial, 10.0..1200.0)
+    pauses(trial, 1.0..1200.0)
 }
 
 pub(super) fn a_counter_that_stands_still_for_a_night(trial: &Trial) -> World {

@@ -1,0 +1,80 @@
+//! The core's account of itself: the report and the source table.
+
+use super::Synchronizer;
+use crate::source::Source;
+use crate::status::{Leap, Report, SourceInfo};
+use crate::units::{Counter, Nanos, UnixTime};
+
+impl Synchronizer {
+    /// The clock in numbers, as a reader at `now` would find it.
+    pub(crate) fn report(&self, now: Counter) -> Report {
+        let model = &self.model;
+        let bound = if model.state_at(now).is_usable() {
+            let (earliest, utc, latest) = model.at(now);
+            (utc - earliest).max(latest - utc)
+        } else {
+            Nanos::MAX
+        };
+        let primary = self.verdict.primary;
+        let root_delay = primary.map_or(Nanos::ZERO, |primary| primary.server.root_delay + primary.delay);
+        // A client adds half the root delay: what is left of our bound is dispersion.
+        let root_dispersion = (bound - root_delay.half_up()).max(Nanos::ZERO);
+        Report {
+            state: model.state_at(now),
+            epoch: model.epoch,
+            steps: self.steps,
+            configured: self.verdict.configured as u32,
+            answering: self.verdict.answering as u32,
+            agreeing: self.verdict.agreeing as u32,
+            fault_limit: self.verdict.faults as u32,
+            faults_exceeded: self.verdict.faults_exceeded,
+            frequency_ppb: self.verdict.frequency.0,
+            estimated_error_ns: self.verdict.deviation.map_or(i64::MAX, |deviation| deviation.0),
+            bound_ns: bound.0,
+            stratum: primary.map_or(16, |primary| primary.server.stratum.saturating_add(1).min(16)),
+            root_delay_ns: root_delay.0,
+            root_dispersion_ns: root_dispersion.0,
+            reference_id: primary.map_or(0, |primary| primary.reference_id),
+            reference_time_ns: if model.has_line() { model.line.utc_at(model.newest_exchange).0 } else { 0 },
+            leap: model.leap,
+            exchanges: self.sources.iter().map(|source| source.exchanges).sum(),
+            rejected: self.sources.iter().map(|source| source.rejected).sum(),
+        }
+    }
+
+    /// The sources in order; their names are the engine's to fill in.
+    pub(crate) fn source_infos(&self, now: Counter) -> Vec<SourceInfo> {
+        self.sources.iter().map(|source| self.source_info(source, now)).collect()
+    }
+
+    fn source_info(&self, source: &Source, now: Counter) -> SourceInfo {
+        let testimony = source.testimony(now, &self.settings);
+        let ours = self.model.has_line().then(|| self.model.line.utc_at(now) - UnixTime(now.0));
+        let newest = source.newest();
+        let server = source.server;
+        SourceInfo {
+            name: String::new(),
+            address: source.address(),
+            selection: source.selection,
+            reach: source.reach(),
+            poll_exponent: source.poll_exponent(),
+            stratum: server.map_or(0, |server| server.stratum),
+            leap: server.map_or(Leap::Unknown, |server| server.leap),
+            offset_ns: match (&testimony, ours) {
+                (Some(testimony), Some(ours)) => (testimony.estimate.offset_at(now) - ours).0,
+                _ => 0,
+            },
+            delay_ns: newest.map_or(0, |newest| newest.delay.0),
+            estimated_error_ns: testimony.as_ref().map_or(0, |testimony| testimony.estimate.deviation.0),
+            bound_ns: testimony.as_ref().map_or(i64::MAX, |testimony| testimony.offset.half_width().0),
+            root_delay_ns: server.map_or(0, |server| server.root_delay.0),
+            root_dispersion_ns: server.map_or(0, |server| server.root_dispersion.0),
+            reference_id: server.map_or(0, |server| server.reference_id),
+            age_ns: newest.map_or(i64::MAX, |newest| (now - newest.at).0),
+            exchanges: source.exchanges,
+            rejected: source.rejected,
+            restarts: source.restarts,
+            fault: source.complaint(),
+        }
+    }
+}
