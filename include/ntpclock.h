@@ -140,6 +140,10 @@ typedef enum {
      * A bug in ntpclock.
      */
     NTP_ERR_INTERNAL = -41,
+    /**
+     * A state file was refused, or could not be written; the clock runs all the same.
+     */
+    NTP_ERR_STATE_FILE = -42,
 } ntp_result;
 
 /**
@@ -714,6 +718,25 @@ ntp_result ntp_config_set_drift_limit(ntp_config *config,
                                       double long_ppm);
 
 /**
+ * Makes clocks start warm from the state file at `path`, and save their state there: when they stop, and every
+ * 10 minutes. Default: none.
+ *
+ * In the same boot a clock then reads with a bound from the first moment, in NTP_STATE_HOLDOVER; after any
+ * boot it expects the frequency that it had. A file that is not whole, not ours or not from the past is
+ * refused: `ntp_clock_start` succeeds all the same, the clock starts cold, and `ntp_clock_check_state_file`
+ * tells why. Clocks that follow different servers, or trust them differently, need a file each.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ * - `path` is NULL or a NUL-terminated string that does not change during the call.
+ */
+ntp_result ntp_config_set_state_file(ntp_config *config,
+                                     const char *path);
+
+/**
  * Starts a clock of one's own, with its own thread and sources; `clock` gets the handle.
  *
  * Returns before anything was heard from the network, and blocks on none: `ntp_clock_wait` waits for the
@@ -772,6 +795,20 @@ ntp_result ntp_clock_now(const ntp_clock *clock, ntp_reading *reading);
  * - `offset_ns` and `bound_ns` are NULL, or point to numbers that no other thread uses meanwhile.
  */
 ntp_result ntp_clock_offset(const ntp_clock *clock, int64_t *offset_ns, int64_t *bound_ns);
+
+/**
+ * Whether the state file of `clock` is in order: it was used at the start, or there was none yet, and it could be
+ * written last.
+ *
+ * A NULL `clock` is the process-wide one, which has none. Any number of threads may call this at the same time.
+ * Returns `NTP_ERR_STATE_FILE` when the file was refused at the start, or could not be written last;
+ * `ntp_last_error` then names it and says why. The clock is as good without it, once its servers have answered.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ */
+ntp_result ntp_clock_check_state_file(const ntp_clock *clock);
 
 /**
  * Waits until `clock` is synchronised and its error bound is at most `max_bound_ns`: up to `timeout_ms`

@@ -41,6 +41,8 @@ pub(crate) struct Files {
     recorder: Option<Recorder>,
     state: Option<StateFile>,
     save_due: Counter,
+    /// Time spent suspended as of the newest exchange: what was suspended since makes the time wrong that is saved.
+    suspended: Nanos,
     pub(crate) faults: FileFaults,
 }
 
@@ -51,7 +53,8 @@ impl Files {
         let mut state = config.state_file.as_deref().map(located).transpose()?;
         let found = state.as_mut().map(|file| file.load(&Host::observe())).unwrap_or_default();
         let faults = FileFaults { refused: found.refusal, ..FileFaults::default() };
-        Ok((Self { recorder, state, save_due: counter::now() + SAVE_INTERVAL, faults }, found.memory))
+        let (save_due, suspended) = (counter::now() + SAVE_INTERVAL, counter::suspended());
+        Ok((Self { recorder, state, save_due, suspended, faults }, found.memory))
     }
 
     /// When something is to be done without any exchange.
@@ -59,8 +62,11 @@ impl Files {
         if self.state.is_some() { self.save_due } else { Counter(i64::MAX) }
     }
 
-    /// Takes note of an exchange that counted.
+    /// Takes note of an exchange that counted. Sources are numbered as in the server list, further members of pools after it.
     pub(crate) fn record(&mut self, source: SourceId, exchange: Option<Exchange>) {
+        if self.state.is_some() {
+            self.suspended = counter::suspended();
+        }
         if let (Some(recorder), Some(exchange)) = (&mut self.recorder, exchange) {
             // There are 64 sources at most.
             recorder.add(Recorded { source: source.0 as u32, exchange });
@@ -91,7 +97,7 @@ impl Files {
 
     fn save(&mut self, core: &Synchronizer) -> bool {
         let Some(state) = &self.state else { return false };
-        let host = Host::observe();
+        let host = Host { suspended: self.suspended, ..Host::observe() };
         self.save_due = host.counter + SAVE_INTERVAL;
         // Who has learnt nothing leaves what is there.
         let Some(memory) = core.memory(host.counter) else { return false };

@@ -16,7 +16,7 @@ pub(crate) struct Host {
     pub(crate) counter: Counter,
     /// The system clock's UTC at `counter`.
     pub(crate) system: UnixTime,
-    /// Time spent suspended since boot, which the counter does not count.
+    /// Time spent suspended since boot, which the counter does not count; in a state file, as of the newest exchange.
     pub(crate) suspended: Nanos,
     /// The boot, and the time namespace, that the counter's origin belongs to; `None` if the kernel does not say.
     pub(crate) origin: Option<Identity>,
