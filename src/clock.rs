@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::config::Config;
 use crate::engine::{self, Account, Shared, SharedRef};
 use crate::error::Error;
+use crate::exchange::root_dispersion;
 use crate::model::ClockModel;
 use crate::reading::Reading;
 use crate::status::{Leap, Report, SourceInfo, State};
@@ -200,7 +201,7 @@ pub(crate) fn report(shared: &Shared) -> Report {
     (report.state, report.epoch, report.bound_ns) = (reading.state, reading.epoch, reading.error_bound_ns());
     if reading.state.is_usable() {
         let bound = Nanos(reading.error_bound_ns());
-        report.root_dispersion_ns = (bound - Nanos(report.root_delay_ns).half_up()).max(Nanos::ZERO).0;
+        report.root_dispersion_ns = root_dispersion(bound, Nanos(report.root_delay_ns)).0;
     }
     report
 }

@@ -127,6 +127,12 @@ impl ServerState {
     }
 }
 
+/// The root dispersion to claim beside `root_delay` for a clock whose error is at most `bound`: a client adds half the root
+/// delay to it, and what is left of the bound is dispersion.
+pub(crate) fn root_dispersion(bound: Nanos, root_delay: Nanos) -> Nanos {
+    (bound - root_delay.half_up()).max(Nanos::ZERO)
+}
+
 /// One exchange that passed all checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exchange {

@@ -10,6 +10,7 @@ use crate::clock::{self, Clock, process};
 use crate::config::{NTP_PORT, split_port};
 use crate::engine::SharedRef;
 use crate::error::Error;
+use crate::exchange::root_dispersion;
 use crate::publication::page::Page;
 use crate::reading::Reading;
 use crate::status::{Leap, Report};
@@ -281,7 +282,7 @@ fn identity(received: &Reading, leaving: &Reading, report: &Report) -> Identity 
         leap: leaving.leap,
         stratum: report.stratum,
         root_delay: Nanos(report.root_delay_ns),
-        root_dispersion: (bound - Nanos(report.root_delay_ns).half_up()).max(Nanos::ZERO),
+        root_dispersion: root_dispersion(bound, Nanos(report.root_delay_ns)),
         reference_id: report.reference_id,
         reference_time: UnixTime(report.reference_time_ns),
     }

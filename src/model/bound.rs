@@ -70,6 +70,15 @@ impl FrequencyRange {
 
     /// The frequencies at `now` that no pair of `sightings` excludes; empty if they contradict each other.
     pub(crate) fn seen(sightings: &[Sighting], now: Counter, drift: &DriftLimit, limit: Ppb) -> Self {
+        // Both growths are rounded up, by 2 ns at most.
+        Self::between(sightings, limit, |early, late| {
+            (drift.growth(now - early.at) - drift.growth(now - late.at) + Nanos(2)).as_f64()
+        })
+    }
+
+    /// The frequencies that no pair of `sightings` excludes, if `slack` is how far in ns the offset may have strayed from a
+    /// steady gain between the earlier and the later of a pair.
+    fn between(sightings: &[Sighting], limit: Ppb, slack: impl Fn(&Sighting, &Sighting) -> f64) -> Self {
         let mut range = Self::unknown(limit);
         for (index, late) in sightings.iter().enumerate() {
             for early in &sightings[..index] {
@@ -77,10 +86,9 @@ impl FrequencyRange {
                 if span <= 0.0 {
                     continue;
                 }
-                // Both growths are rounded up, by 2 ns at most.
-                let slack = drift.growth(now - early.at) - drift.growth(now - late.at) + Nanos(2);
-                let most = (late.offset.high - early.offset.low + slack).as_f64();
-                let least = (late.offset.low - early.offset.high - slack).as_f64();
+                let slack = slack(early, late);
+                let most = (late.offset.high - early.offset.low).as_f64() + slack;
+                let least = (late.offset.low - early.offset.high).as_f64() - slack;
                 range.high = Ppb(range.high.0.min(most / span * 1e9));
                 range.low = Ppb(range.low.0.max(least / span * 1e9));
             }
@@ -100,19 +108,7 @@ impl FrequencyRange {
 /// The average frequencies, over any span that lies within the knee before `now`, that no pair of `sightings` of that time
 /// excludes: no two frequencies of that time differ by more than `short`.
 fn averages(sightings: &[Sighting], drift: &DriftLimit, limit: Ppb) -> FrequencyRange {
-    let mut range = FrequencyRange::unknown(limit);
-    for (index, late) in sightings.iter().enumerate() {
-        for early in &sightings[..index] {
-            let span = (late.at - early.at).as_f64();
-            if span > 0.0 {
-                let most = (late.offset.high - early.offset.low).as_f64() / span * 1e9 + drift.short.0;
-                let least = (late.offset.low - early.offset.high).as_f64() / span * 1e9 - drift.short.0;
-                range.high = Ppb(range.high.0.min(most));
-                range.low = Ppb(range.low.0.max(least));
-            }
-        }
-    }
-    range
+    FrequencyRange::between(sightings, limit, |early, late| (late.at - early.at).as_f64() * drift.short.0 * 1e-9)
 }
 
 /// Where UTC minus counter lies at `now` by all of `sightings` together; empty if they contradict each other.

@@ -1,6 +1,7 @@
 //! The core's account of itself: the report and the source table.
 
 use super::Synchronizer;
+use crate::exchange::root_dispersion;
 use crate::source::Source;
 use crate::status::{Leap, Report, SourceInfo};
 use crate::units::{Counter, Nanos, UnixTime};
@@ -17,8 +18,6 @@ impl Synchronizer {
         };
         let primary = self.verdict.primary;
         let root_delay = primary.map_or(Nanos::ZERO, |primary| primary.server.root_delay + primary.delay);
-        // A client adds half the root delay: what is left of our bound is dispersion.
-        let root_dispersion = (bound - root_delay.half_up()).max(Nanos::ZERO);
         Report {
             state: model.state_at(now),
             epoch: model.epoch,
@@ -33,7 +32,7 @@ impl Synchronizer {
             bound_ns: bound.0,
             stratum: primary.map_or(16, |primary| primary.server.stratum.saturating_add(1).min(16)),
             root_delay_ns: root_delay.0,
-            root_dispersion_ns: root_dispersion.0,
+            root_dispersion_ns: root_dispersion(bound, root_delay).0,
             reference_id: primary.map_or(0, |primary| primary.reference_id),
             reference_time_ns: if model.has_line() { model.line.utc_at(model.newest_exchange).0 } else { 0 },
             leap: model.leap,
