@@ -33,12 +33,11 @@ pub(crate) struct UtcSpan {
     /// Ends of the interval at `at`.
     pub(crate) earliest: UnixTime,
     pub(crate) latest: UnixTime,
-    /// The lowest and highest frequency possible at `at`.
+    /// The lowest and highest frequency possible from `at` on, for as long as `knee`.
     pub(crate) slowest: Rate,
     pub(crate) fastest: Rate,
-    /// Growth up to `knee` after `at`, and beyond: the drift limit D.
-    pub(crate) drift_short: Rate,
     pub(crate) knee: Nanos,
+    /// By how much it may lie outside of these afterwards.
     pub(crate) drift_long: Rate,
 }
 
@@ -46,8 +45,8 @@ impl UtcSpan {
     /// The interval at `counter`.
     pub(crate) fn at(&self, counter: Counter) -> (UnixTime, UnixTime) {
         let elapsed = counter - self.at;
-        let early = elapsed.abs().min(self.knee);
-        let growth = self.drift_short.gain(early) + self.drift_long.gain(elapsed.abs() - early) + Nanos(2);
+        let late = (elapsed.abs() - self.knee).max(Nanos::ZERO);
+        let growth = self.drift_long.gain(late) + Nanos(2);
         // Backwards in time the slow frequency is the one that leads to later times.
         let (below, above) =
             if elapsed < Nanos::ZERO { (self.fastest, self.slowest) } else { (self.slowest, self.fastest) };
@@ -67,7 +66,6 @@ impl ClockModel {
             latest: UnixTime(0),
             slowest: Rate(0),
             fastest: Rate(0),
-            drift_short: Rate(0),
             knee: Nanos(0),
             drift_long: Rate(0),
         },
@@ -124,7 +122,6 @@ mod tests {
                 latest: UnixTime(1_200_000),
                 slowest: ppm(-10.0),
                 fastest: ppm(20.0),
-                drift_short: ppm(2.0),
                 knee: Nanos::from_seconds(1000),
                 drift_long: ppm(15.0),
             },
@@ -144,7 +141,7 @@ mod tests {
         };
         let near = |a: i64, b: i64| (a - b).abs() < 10;
         assert!(near(width(0), 300_000));
-        assert!(near(width(1000), 300_000 + 1000 * (30_000 + 2 * 2_000)));
+        assert!(near(width(1000), 300_000 + 1000 * 30_000));
         assert!(near(width(2000), width(1000) + 1000 * (30_000 + 2 * 15_000)));
     }
 

@@ -16,6 +16,8 @@ use crate::units::{Nanos, Ppb};
 pub(crate) struct Agreement {
     pub(crate) offset: Interval,
     pub(crate) frequency: FrequencyRange,
+    /// For how long from now on no frequency outside of these is possible.
+    pub(crate) horizon: Nanos,
     /// The largest number of witnesses that have one point in common.
     pub(crate) agreeing: usize,
     /// More than `f` sources lie: this rests on a strict majority of all that are configured.
@@ -46,15 +48,18 @@ pub(crate) fn agree(witnesses: &[Witness], configured: usize, faults: usize) -> 
         return Err(Disagreement::TooFew);
     }
     let quorum = answering - faults;
+    let horizon = witnesses.iter().map(|witness| witness.horizon).min().unwrap_or(Nanos::ZERO);
     let agreeing = deepest(witnesses);
     if let Some(offset) = offsets(witnesses, quorum) {
-        return Ok(Agreement { offset, frequency: frequencies(witnesses, quorum), agreeing, faults_exceeded: false });
+        let frequency = frequencies(witnesses, quorum);
+        return Ok(Agreement { offset, frequency, horizon, agreeing, faults_exceeded: false });
     }
     let majority = configured / 2 + 1;
     match offsets(witnesses, majority) {
         // Fewer than a majority may now tell the truth about the frequency as well.
         Some(offset) => {
-            Ok(Agreement { offset, frequency: frequencies(witnesses, majority), agreeing, faults_exceeded: true })
+            let frequency = frequencies(witnesses, majority);
+            Ok(Agreement { offset, frequency, horizon, agreeing, faults_exceeded: true })
         }
         None => Err(Disagreement::NoMajority),
     }
@@ -86,7 +91,8 @@ mod tests {
     use super::*;
 
     fn witness(low: i64, high: i64) -> Witness {
-        Witness { offset: Interval::new(Nanos(low), Nanos(high)), frequency: FrequencyRange::unknown(Ppb(1000.0)) }
+        let frequency = FrequencyRange::unknown(Ppb(1000.0));
+        Witness { offset: Interval::new(Nanos(low), Nanos(high)), frequency, horizon: Nanos::from_seconds(24) }
     }
 
     fn agreed(witnesses: &[Witness], configured: usize, faults: usize) -> Option<(i64, i64, bool)> {

@@ -315,7 +315,7 @@ impl Source {
         self.exchanges += 1;
         self.fresh = true;
         self.fault = None;
-        if self.filter.testimony(stamps.t4, settings).is_err() {
+        if self.filter.testimony(stamps.t4, self.poll.horizon(), settings).is_err() {
             self.filter.restart();
             self.contradicted = Some(stamps.t4);
             self.restarts = self.restarts.saturating_add(1);
@@ -402,6 +402,6 @@ impl Source {
         if self.reach() == 0 {
             return None;
         }
-        self.filter.testimony(now, settings).ok().flatten()
+        self.filter.testimony(now, self.poll.horizon(), settings).ok().flatten()
     }
 }

@@ -12,8 +12,8 @@
 //!  24  identity of the counter's origin, and of the machine: 16 bytes each
 //!  56  u64 each: counter and host clock at saving, time suspended since boot,
 //!      frequency and its deviation (ppb, as f64), UTC at saving,
-//!      the interval: counter, earliest, latest, slowest, fastest (2^-48); newest exchange
-//! 152  CRC-32 of all before
+//!      the interval: counter, earliest, latest, slowest, fastest (2^-48), knee (ns); newest exchange
+//! 160  CRC-32 of all before
 //! ```
 
 use std::fmt;
@@ -33,7 +33,7 @@ use crate::units::{Counter, Nanos, Ppb, Rate, UnixTime};
 const MAGIC: &[u8; 8] = b"NTPCSTAT";
 const VERSION: u32 = 1;
 /// Numbers of 64 bits.
-const WORDS: usize = 12;
+const WORDS: usize = 13;
 const WORDS_AT: usize = 56;
 const CHECKSUM_AT: usize = WORDS_AT + 8 * WORDS;
 const SIZE: usize = CHECKSUM_AT + 4;
@@ -241,7 +241,7 @@ fn encode(memory: &Memory, host: &Host) -> Vec<u8> {
     bytes.extend(host.origin.unwrap_or_default());
     bytes.extend(host.machine.unwrap_or_default());
     let Prior { mean, deviation } = memory.frequency;
-    let time = memory.time.map_or([0; 7], |time| {
+    let time = memory.time.map_or([0; 8], |time| {
         [
             time.utc.0,
             time.sighted.0,
@@ -249,6 +249,7 @@ fn encode(memory: &Memory, host: &Host) -> Vec<u8> {
             time.latest.0,
             time.slowest.0,
             time.fastest.0,
+            time.knee.0,
             time.newest_exchange.0,
         ]
     });
@@ -332,6 +333,7 @@ fn recall(bytes: &[u8], host: &Host) -> Result<(Memory, Option<Refusal>), Refusa
         latest: UnixTime(word()),
         slowest: Rate(word()),
         fastest: Rate(word()),
+        knee: Nanos(word()),
         newest_exchange: Counter(word()),
     };
     make_sense(&frequency, (flags & HAS_TIME != 0).then_some(&time))?;
@@ -375,6 +377,9 @@ fn make_sense(frequency: &Prior, time: Option<&RememberedTime>) -> Result<(), Re
     let (low, high) = (Rate::from_ppb_down(Ppb(-FREQUENCY_MAX)), Rate::from_ppb_up(Ppb(FREQUENCY_MAX)));
     if time.slowest > time.fastest || time.slowest < low || time.fastest > high {
         return Err(Refusal::Nonsense("range of frequencies"));
+    }
+    if time.knee < Nanos::ZERO {
+        return Err(Refusal::Nonsense("knee"));
     }
     // A model takes effect a moment after it is made, and may be saved in between.
     let moment = Nanos::from_seconds(1);
@@ -442,6 +447,7 @@ mod tests {
             latest: utc + Nanos(60_000),
             slowest: Rate::from_ppb(Ppb(-3_000.0)),
             fastest: Rate::from_ppb(Ppb(4_000.0)),
+            knee: Nanos::from_seconds(24),
             newest_exchange: host().counter - Nanos(7),
         };
         Memory { time: Some(time), frequency: Prior { mean: Ppb(1_234.5), deviation: Ppb(300.0) } }
@@ -552,6 +558,7 @@ mod tests {
             ("no deviation", |bytes| set_word(bytes, 4, 0), Refusal::Nonsense("frequency's deviation")),
             ("ends in the wrong order", |bytes| set_word(bytes, 7, i64::MAX), Refusal::Nonsense("interval")),
             ("a rate of 100 %", |bytes| set_word(bytes, 10, 1 << 48), Refusal::Nonsense("range of frequencies")),
+            ("a knee before its time", |bytes| set_word(bytes, 11, -1), Refusal::Nonsense("knee")),
             ("seen after it was saved", |bytes| set_word(bytes, 6, i64::MAX), Refusal::Nonsense("order in time")),
             (
                 "the counter's future",

@@ -11,8 +11,8 @@ pub(crate) mod memory;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Settings;
-use crate::exchange::{Exchange, Interval, ServerState};
-use crate::model::bound::{FrequencyRange, Witness};
+use crate::exchange::{Exchange, ServerState};
+use crate::model::bound::Witness;
 use crate::model::estimator::Prior;
 use crate::model::slew::{Course, steer};
 use crate::model::{ClockModel, UtcSpan};
@@ -442,7 +442,7 @@ impl Synchronizer {
         let fresh_until = |index: &usize| self.sources[*index].fresh_until();
         let model = ClockModel {
             line,
-            span: self.utc_span(switch, agreement.offset, agreement.frequency),
+            span: self.utc_span(switch, agreement),
             state: State::Synchronized,
             leap: self.leap(survivors),
             epoch,
@@ -461,17 +461,16 @@ impl Synchronizer {
         Plan { model: ClockModel { state, ..self.model }, verdict, judgements }
     }
 
-    fn utc_span(&self, at: Counter, offset: Interval, frequency: FrequencyRange) -> UtcSpan {
-        let drift = &self.settings.drift;
+    fn utc_span(&self, at: Counter, agreement: &Agreement) -> UtcSpan {
+        let (offset, frequency) = (agreement.offset, agreement.frequency);
         UtcSpan {
             at,
             earliest: UnixTime(at.0) + offset.low,
             latest: UnixTime(at.0) + offset.high,
             slowest: Rate::from_ppb_down(frequency.low),
             fastest: Rate::from_ppb_up(frequency.high),
-            drift_short: Rate::from_ppb_up(drift.short),
-            knee: drift.knee,
-            drift_long: Rate::from_ppb_up(drift.long),
+            knee: agreement.horizon,
+            drift_long: Rate::from_ppb_up(self.settings.drift.long),
         }
     }
 

@@ -2,18 +2,20 @@
 //!
 //! Let `o(t)` be UTC minus counter and `F = do/dt` the frequency. Assumed is `|F(t) - F(s)| <= D(|t - s|)`
 //! with D constant (`short`) up to a knee and constant (`long`) beyond, and `|F| <= limit`. With
-//! `G(τ) = ∫₀^τ D`, and F between `low` and `high` at the instant `now`:
-//!
-//! ```text
-//! o(now) - o(now - τ)  in  [low·τ - G(τ), high·τ + G(τ)]
-//! o(now + τ) - o(now)  in  [low·τ - G(τ), high·τ + G(τ)]
-//! ```
-//!
-//! and from two correctness intervals `o(i) in [a, b]`, `o(j) in [c, d]`, `i < j <= now`:
+//! `G(τ) = ∫₀^τ D`, two correctness intervals `o(i) in [a, b]` and `o(j) in [c, d]`, `i < j <= now`, bound the present
+//! frequency,
 //!
 //! ```text
 //! F(now)·(j - i)  in  [c - b - S, d - a + S],   S = G(now - i) - G(now - j)
 //! ```
+//!
+//! and with it `o(now) - o(i)`, which differs from `F(now)·(now - i)` by at most `G(now - i)`.
+//!
+//! Of times that all lie within one knee more can be said. No two frequencies differ by more than `short` there, so no two
+//! averages do; with `A` the average from `i` to `j`, the average over *any* span from `i` on that ends before `i + knee` is
+//! within `A ± short`. So the intersection of these over all pairs, young enough that `now + horizon` still lies within their
+//! knee, tells how the offset moves from any of them to now, and from now to the horizon. The latter also lies within `short` of
+//! F(now). Beyond the horizon the frequency is within `long` of any of these.
 //!
 //! All that follows from the declared limit alone: no symmetry of paths, no distribution, no fit.
 
@@ -31,10 +33,12 @@ pub(crate) struct Sighting {
 /// What one answering source testifies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Witness {
-    /// Where UTC minus counter lies, if it tells the truth.
+    /// Where UTC minus counter lies now, if it tells the truth.
     pub(crate) offset: Interval,
-    /// The frequencies possible if so.
+    /// The frequencies possible from now on if so.
     pub(crate) frequency: FrequencyRange,
+    /// For how long they are.
+    pub(crate) horizon: Nanos,
 }
 
 impl Witness {
@@ -43,7 +47,7 @@ impl Witness {
         let offset = Interval::new(self.offset.low.min(other.offset.low), self.offset.high.max(other.offset.high));
         let low = Ppb(self.frequency.low.0.min(other.frequency.low.0));
         let high = Ppb(self.frequency.high.0.max(other.frequency.high.0));
-        Self { offset, frequency: FrequencyRange { low, high } }
+        Self { offset, frequency: FrequencyRange { low, high }, horizon: self.horizon.min(other.horizon) }
     }
 }
 
@@ -68,69 +72,70 @@ impl FrequencyRange {
         Ppb(value.0.max(self.low.0).min(self.high.0))
     }
 
-    /// The frequencies at `now` that no pair of `sightings` excludes; empty if they contradict each other.
-    pub(crate) fn seen(sightings: &[Sighting], now: Counter, drift: &DriftLimit, limit: Ppb) -> Self {
-        // Both growths are rounded up, by 2 ns at most.
-        Self::between(sightings, limit, |early, late| {
-            (drift.growth(now - early.at) - drift.growth(now - late.at) + Nanos(2)).as_f64()
-        })
+    fn intersect(self, other: Self) -> Self {
+        Self { low: Ppb(self.low.0.max(other.low.0)), high: Ppb(self.high.0.min(other.high.0)) }
     }
 
-    /// The frequencies that no pair of `sightings` excludes, if `slack` is how far in ns the offset may have strayed from a
-    /// steady gain between the earlier and the later of a pair.
-    fn between(sightings: &[Sighting], limit: Ppb, slack: impl Fn(&Sighting, &Sighting) -> f64) -> Self {
-        let mut range = Self::unknown(limit);
-        for (index, late) in sightings.iter().enumerate() {
-            for early in &sightings[..index] {
-                let span = (late.at - early.at).as_f64();
-                if span <= 0.0 {
-                    continue;
-                }
-                let slack = slack(early, late);
-                let most = (late.offset.high - early.offset.low).as_f64() + slack;
-                let least = (late.offset.low - early.offset.high).as_f64() - slack;
-                range.high = Ppb(range.high.0.min(most / span * 1e9));
-                range.low = Ppb(range.low.0.max(least / span * 1e9));
-            }
-        }
-        range
+    /// These frequencies, and those that differ by up to `change` from one of them.
+    fn widened(self, change: Ppb) -> Self {
+        Self { low: Ppb(self.low.0 - change.0), high: Ppb(self.high.0 + change.0) }
     }
 
-    /// `interval` moved on by `span` at any of these frequencies, widened by G.
-    pub(crate) fn carry(self, interval: Interval, span: Nanos, drift: &DriftLimit) -> Interval {
-        let growth = drift.growth(span);
+    /// Excludes what cannot be if the offset gained at least `least` and at most `most` ns within `span` ns.
+    fn narrow(&mut self, least: f64, most: f64, span: f64) {
+        self.high = Ppb(self.high.0.min(most / span * 1e9));
+        self.low = Ppb(self.low.0.max(least / span * 1e9));
+    }
+
+    /// `interval` moved on by `span` at any of these frequencies, widened by `growth`.
+    fn carry(self, interval: Interval, span: Nanos, growth: Nanos) -> Interval {
         let low = Nanos::from_f64_outward((span.as_f64() * self.low.0 * 1e-9).floor());
         let high = Nanos::from_f64_outward((span.as_f64() * self.high.0 * 1e-9).ceil());
         Interval::new(interval.low + low - growth, interval.high + high + growth)
     }
 }
 
-/// The average frequencies, over any span that lies within the knee before `now`, that no pair of `sightings` of that time
-/// excludes: no two frequencies of that time differ by more than `short`.
-fn averages(sightings: &[Sighting], drift: &DriftLimit, limit: Ppb) -> FrequencyRange {
-    FrequencyRange::between(sightings, limit, |early, late| (late.at - early.at).as_f64() * drift.short.0 * 1e-9)
-}
-
-/// Where UTC minus counter lies at `now` by all of `sightings` together; empty if they contradict each other.
-///
-/// Each is carried to `now` twice: from the frequency at `now` backwards, widened by G; and, within the knee, at an average
-/// frequency. Both hold, so their intersection does.
-pub(crate) fn carry_all(
+/// What `sightings`, oldest first, say together about `now` and the time up to `horizon` after it; `None` if they
+/// contradict each other. A horizon beyond the knee is cut off there.
+pub(crate) fn outlook(
     sightings: &[Sighting],
-    range: FrequencyRange,
     now: Counter,
+    horizon: Nanos,
     drift: &DriftLimit,
     limit: Ppb,
-) -> Interval {
-    let everywhere = Interval::new(Nanos(i64::MIN), Nanos(i64::MAX));
-    let carried = sightings.iter().map(|sighting| range.carry(sighting.offset, now - sighting.at, drift));
-    let all = carried.fold(everywhere, Interval::intersect);
-    let recent = sightings.partition_point(|sighting| now - sighting.at > drift.knee);
-    let recent = &sightings[recent..];
-    let averages = averages(recent, drift, limit);
-    let steady = DriftLimit { short: Ppb(0.0), knee: drift.knee, long: Ppb(0.0) };
-    let carried = recent.iter().map(|sighting| averages.carry(sighting.offset, now - sighting.at, &steady));
-    carried.fold(all, Interval::intersect)
+) -> Option<Witness> {
+    let horizon = horizon.min(drift.knee);
+    let growths: Vec<Nanos> = sightings.iter().map(|sighting| drift.growth(now - sighting.at)).collect();
+    let recent = sightings.partition_point(|sighting| now + horizon - sighting.at > drift.knee);
+    let (mut present, mut average) = (FrequencyRange::unknown(limit), FrequencyRange::unknown(limit));
+    for (index, late) in sightings.iter().enumerate() {
+        for (before, early) in sightings[..index].iter().enumerate() {
+            let span = (late.at - early.at).as_f64();
+            if span <= 0.0 {
+                continue;
+            }
+            let most = (late.offset.high - early.offset.low).as_f64();
+            let least = (late.offset.low - early.offset.high).as_f64();
+            // Both growths are rounded up, by 2 ns at most.
+            let slack = (growths[before] - growths[index] + Nanos(2)).as_f64();
+            present.narrow(least - slack, most + slack, span);
+            if before >= recent {
+                let slack = span * drift.short.0 * 1e-9;
+                average.narrow(least - slack, most + slack, span);
+            }
+        }
+    }
+    let ahead = average.intersect(present.widened(drift.short));
+    let mut offset = Interval::new(Nanos(i64::MIN), Nanos(i64::MAX));
+    for (index, sighting) in sightings.iter().enumerate() {
+        let span = now - sighting.at;
+        offset = offset.intersect(present.carry(sighting.offset, span, growths[index]));
+        if index >= recent {
+            offset = offset.intersect(average.carry(sighting.offset, span, Nanos::ZERO));
+        }
+    }
+    let contradictory = present.is_empty() || ahead.is_empty() || offset.is_empty();
+    (!contradictory).then_some(Witness { offset, frequency: ahead, horizon })
 }
 
 #[cfg(test)]
@@ -144,41 +149,53 @@ mod tests {
         Sighting { at: Counter(seconds * 1_000_000_000), offset: Interval::new(Nanos(low), Nanos(high)) }
     }
 
-    #[test]
-    fn two_sightings_bound_the_frequency() {
-        // The offset gains 1000 ± 20 ns in 1 s, so 1000 ± 20 ppb, ± what D allows within that second.
-        let seen = [sighting(0, -10, 10), sighting(1, 990, 1010)];
-        let range = FrequencyRange::seen(&seen, seen[1].at, &DRIFT, LIMIT);
-        assert!(
-            (range.low.0 - (980.0 - 2000.0)).abs() < 5.0 && (range.high.0 - (1020.0 + 2000.0)).abs() < 5.0,
-            "{range:?}"
-        );
+    fn look(seen: &[Sighting], seconds: i64) -> Option<Witness> {
+        outlook(seen, Counter(seconds * 1_000_000_000), Nanos::from_seconds(100), &DRIFT, LIMIT)
     }
 
     #[test]
-    fn sightings_that_need_an_impossible_oscillator_leave_nothing() {
-        let seen = [sighting(0, -10, 10), sighting(1, 990_000, 990_010)];
-        assert!(FrequencyRange::seen(&seen, seen[1].at, &DRIFT, LIMIT).is_empty());
+    fn two_sightings_bound_the_frequency() {
+        // The offset gains 1000 ± 20 ns in 1 s, so 1000 ± 20 ppb, ± what D allows.
+        let range = look(&[sighting(0, -10, 10), sighting(1, 990, 1010)], 1).unwrap().frequency;
+        assert!((range.low.0 - (980.0 - 2000.0)).abs() < 5.0, "{range:?}");
+        assert!((range.high.0 - (1020.0 + 2000.0)).abs() < 5.0, "{range:?}");
+    }
+
+    #[test]
+    fn sightings_that_need_an_impossible_oscillator_contradict_each_other() {
+        assert!(look(&[sighting(0, -10, 10), sighting(1, 990_000, 990_010)], 1).is_none());
     }
 
     #[test]
     fn an_oscillator_at_its_worst_stays_inside() {
         // Frequency 50 ppm, rising by 2 ppm at the worst instant; sightings of ± 1 µs every 16 s.
-        let truth = |s: i64| 50_000 * s + if s > 100 { 2_000 * (s - 100) } else { 0 };
-        let seen: Vec<_> = (0..10).map(|k| sighting(16 * k, truth(16 * k) - 1_000, truth(16 * k) + 1_000)).collect();
-        for later in [144, 150, 200, 900] {
-            let now = Counter(later * 1_000_000_000);
-            let range = FrequencyRange::seen(&seen, now, &DRIFT, LIMIT);
-            assert!(range.low.0 <= 52_000.0 && 52_000.0 <= range.high.0, "{range:?}");
-            let interval = carry_all(&seen, range, now, &DRIFT, LIMIT);
-            assert!(interval.low.0 <= truth(later) && truth(later) <= interval.high.0, "{later}: {interval:?}");
+        for rise in [0, 100, 130, 143, 150, 200] {
+            let truth = |s: i64| 50_000 * s + 2_000 * (s - rise).max(0);
+            let seen: Vec<_> =
+                (0..10).map(|k| sighting(16 * k, truth(16 * k) - 1_000, truth(16 * k) + 1_000)).collect();
+            for now in [144, 150, 200, 900] {
+                let witness = look(&seen, now).unwrap();
+                assert!(
+                    witness.offset.low.0 <= truth(now) && truth(now) <= witness.offset.high.0,
+                    "{now}: {witness:?}"
+                );
+                let ahead = (truth(now + 100) - truth(now)) as f64 / 100.0;
+                assert!(witness.frequency.low.0 <= ahead && ahead <= witness.frequency.high.0, "{now}: {witness:?}");
+            }
         }
     }
 
     #[test]
+    fn what_old_sightings_say_of_the_future_allows_for_a_change_before_now_and_another_after() {
+        // Too old for an average that would still hold at the horizon.
+        let seen: Vec<_> = (0..4).map(|k| sighting(16 * k, 50_000 * 16 * k - 10, 50_000 * 16 * k + 10)).collect();
+        let range = look(&seen, 940).unwrap().frequency;
+        assert!((range.high.0 - 54_000.0).abs() < 10.0 && (range.low.0 - 46_000.0).abs() < 10.0, "{range:?}");
+    }
+
+    #[test]
     fn a_new_and_close_sighting_narrows_an_old_and_wide_one() {
-        let seen = [sighting(0, -1_000_000, 1_000_000), sighting(16, -1_000, 1_000)];
-        let interval = carry_all(&seen, FrequencyRange::unknown(LIMIT), Counter(16_000_000_000), &DRIFT, LIMIT);
-        assert_eq!(interval, Interval::new(Nanos(-1_000), Nanos(1_000)));
+        let witness = look(&[sighting(0, -1_000_000, 1_000_000), sighting(16, -1_000, 1_000)], 16).unwrap();
+        assert_eq!(witness.offset, Interval::new(Nanos(-1_000), Nanos(1_000)));
     }
 }

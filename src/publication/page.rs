@@ -9,7 +9,7 @@ use crate::status::{Leap, State};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
 
 /// Words of one model.
-const MODEL_WORDS: usize = 17;
+const MODEL_WORDS: usize = 16;
 
 /// Words of a page.
 pub(crate) const WORDS: usize = 2 * MODEL_WORDS + 2;
@@ -65,7 +65,6 @@ fn model_words(model: &ClockModel) -> [u64; MODEL_WORDS] {
         span.latest.0,
         span.slowest.0,
         span.fastest.0,
-        span.drift_short.0,
         span.knee.0,
         span.drift_long.0,
         marks.cast_signed(),
@@ -91,7 +90,6 @@ fn model(words: &mut impl Iterator<Item = u64>) -> ClockModel {
         latest: UnixTime(next()),
         slowest: Rate(next()),
         fastest: Rate(next()),
-        drift_short: Rate(next()),
         knee: Nanos(next()),
         drift_long: Rate(next()),
     };

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::config::Settings;
 use crate::exchange::{Exchange, Interval};
-use crate::model::bound::{FrequencyRange, Sighting, Witness, carry_all};
+use crate::model::bound::{self, FrequencyRange, Sighting, Witness};
 use crate::model::estimator::{Estimate, Estimator, Prior, Sample};
 use crate::units::{Counter, Nanos};
 
@@ -28,8 +28,9 @@ pub(crate) struct Filter {
 pub(crate) struct Testimony {
     /// Where UTC minus counter lies, if the source tells the truth.
     pub(crate) offset: Interval,
-    /// The frequencies that are possible if so.
+    /// The frequencies that are possible from then on if so, and for how long.
     pub(crate) frequency: FrequencyRange,
+    pub(crate) horizon: Nanos,
     /// The likeliest line.
     pub(crate) estimate: Estimate,
 }
@@ -37,7 +38,7 @@ pub(crate) struct Testimony {
 impl Testimony {
     /// The part that selection judges.
     pub(crate) fn witness(&self) -> Witness {
-        Witness { offset: self.offset, frequency: self.frequency }
+        Witness { offset: self.offset, frequency: self.frequency, horizon: self.horizon }
     }
 }
 
@@ -57,18 +58,19 @@ impl Filter {
         self.newest = Some(sample);
     }
 
-    /// What the source says about `now`; `Err` if its own exchanges contradict each other, `Ok(None)` if
-    /// there are none.
-    pub(crate) fn testimony(&self, now: Counter, settings: &Settings) -> Result<Option<Testimony>, Contradiction> {
+    /// What the source says about `now` and the time up to `horizon` after it; `Err` if its own exchanges contradict each
+    /// other, `Ok(None)` if there are none.
+    pub(crate) fn testimony(
+        &self,
+        now: Counter,
+        horizon: Nanos,
+        settings: &Settings,
+    ) -> Result<Option<Testimony>, Contradiction> {
         let Some(estimate) = self.estimator.estimate() else { return Ok(None) };
         let sightings = self.sightings.as_slices().0;
-        let frequency = FrequencyRange::seen(sightings, now, &settings.drift, settings.frequency_limit);
-        let offset = carry_all(sightings, frequency, now, &settings.drift, settings.frequency_limit);
-        if frequency.is_empty() || offset.is_empty() {
-            Err(Contradiction)
-        } else {
-            Ok(Some(Testimony { offset, frequency, estimate }))
-        }
+        let witness = bound::outlook(sightings, now, horizon, &settings.drift, settings.frequency_limit);
+        let Witness { offset, frequency, horizon } = witness.ok_or(Contradiction)?;
+        Ok(Some(Testimony { offset, frequency, horizon, estimate }))
     }
 
     /// The newest exchange.

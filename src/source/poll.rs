@@ -80,6 +80,12 @@ impl Poll {
         self.fixed.unwrap_or_else(|| Nanos::from_log2_seconds(self.exponent))
     }
 
+    /// How long what is said about the time after an exchange should serve: until the next one, and somewhat longer.
+    pub(crate) fn horizon(&self) -> Nanos {
+        let interval = self.interval();
+        interval + interval.half_up()
+    }
+
     /// How long an answer is waited for.
     pub(crate) fn timeout(&self) -> Nanos {
         self.spacing().min(TIMEOUT_MAX)

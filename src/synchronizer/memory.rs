@@ -9,7 +9,7 @@ use crate::model::estimator::Prior;
 use crate::model::slew::Line;
 use crate::model::{ClockModel, UtcSpan};
 use crate::status::{Leap, Selection, State};
-use crate::units::{Counter, Ppb, Rate, UnixTime};
+use crate::units::{Counter, Nanos, Ppb, Rate, UnixTime};
 
 /// What is worth keeping of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,9 +29,10 @@ pub(crate) struct RememberedTime {
     pub(crate) sighted: Counter,
     pub(crate) earliest: UnixTime,
     pub(crate) latest: UnixTime,
-    /// The lowest and highest frequency possible at `sighted`.
+    /// The lowest and highest frequency possible from `sighted` on, for as long as `knee`.
     pub(crate) slowest: Rate,
     pub(crate) fastest: Rate,
+    pub(crate) knee: Nanos,
     pub(crate) newest_exchange: Counter,
 }
 
@@ -60,16 +61,14 @@ impl Synchronizer {
 
     /// The model that follows from `time` alone.
     fn remembered(&self, time: &RememberedTime, now: Counter) -> ClockModel {
-        let drift = &self.settings.drift;
         let span = UtcSpan {
             at: time.sighted,
             earliest: time.earliest,
             latest: time.latest,
             slowest: time.slowest,
             fastest: time.fastest,
-            drift_short: Rate::from_ppb_up(drift.short),
-            knee: drift.knee,
-            drift_long: Rate::from_ppb_up(drift.long),
+            knee: time.knee.min(self.settings.drift.knee),
+            drift_long: Rate::from_ppb_up(self.settings.drift.long),
         };
         let rate = Rate::from_ppb(self.prior.mean);
         let former = Line { base: time.at, utc: time.utc, slew: rate, slew_end: time.at, rate };
@@ -105,6 +104,7 @@ impl Synchronizer {
                 latest: span.latest,
                 slowest: span.slowest,
                 fastest: span.fastest,
+                knee: span.knee,
                 newest_exchange: model.newest_exchange,
             }
         });
@@ -132,7 +132,7 @@ mod tests {
     use crate::config::Settings;
     use crate::exchange::{Exchange, ServerState, Stamps};
     use crate::synchronizer::SourceId;
-    use crate::units::{Nanos, unix_seconds};
+    use crate::units::unix_seconds;
 
     /// What UTC gains on the counter, ppb.
     const FREQUENCY: i64 = 37_000;
