@@ -530,7 +530,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_trusted_is_refused_by_name() {
-        let cases: [Case; 15] = [
+        let cases: [Case; 16] = [
             ("another file", |bytes| bytes[0] = b'#', Refusal::Foreign),
             ("a short text", |bytes| *bytes = b"hi".to_vec(), Refusal::Foreign),
             ("nothing", Vec::clear, Refusal::Size(0)),
