@@ -664,7 +664,7 @@ mod tests {
 
         fs::write(&file.path, &good()[..99]).unwrap();
         let mut file = folder.file();
-        assert!(file.load(&host()).refusal.unwrap().ends_with("it has 99 bytes, not 156"));
+        assert!(file.load(&host()).refusal.unwrap().ends_with("it has 99 bytes, not 164"));
         file.save(&memory(), &host()).unwrap();
         assert!(file.load(&later(1)).memory.is_some());
     }

@@ -169,7 +169,7 @@ impl Estimator {
         for (index, hypothesis) in self.bank.iter_mut().enumerate() {
             let shape = &shapes[index / WANDERS.len()];
             hypothesis.belief.predict(dt, hypothesis.wander);
-            let foreseen = hypothesis.belief.update(&shape.tops, |offset| shape.likelihood(offset));
+            let foreseen = hypothesis.belief.update(shape.tops, shape.edges(), |offset| shape.likelihood(offset));
             if ordinary {
                 hypothesis.evidence = MEMORY * hypothesis.evidence + foreseen.ln();
             }
@@ -265,9 +265,15 @@ impl Shape {
         let wide = (0.0, queued.abs() / 2.0 + ways[0].reach().max(ways[1].reach()));
         let shape = Self { ways: Some(ways), middle: 0.0, queued, tops, norm: 1.0 };
         let total =
-            belief::integrate(&[wide, tops[0], tops[1]], (-wide.1, wide.1), |x| [shape.likelihood(x), 0.0, 0.0]);
+            belief::integrate(&[wide, tops[0], tops[1]], shape.edges(), (-wide.1, wide.1), |x| [shape.likelihood(x), 0.0, 0.0]);
         let tops = tops.map(|(top, reach)| (middle + top, reach));
         Self { middle, tops, norm: 1.0 / total[0].max(f64::MIN_POSITIVE), ..shape }
+    }
+
+    /// Where the likelihood jumps: there one of the delays would be no longer than its base.
+    fn edges(&self) -> [f64; 2] {
+        let half = if self.ways.is_some() { self.queued / 2.0 } else { self.tops[0].1 };
+        [self.middle - half, self.middle + half]
     }
 
     fn likelihood(&self, offset: f64) -> f64 {
@@ -288,37 +294,37 @@ impl Shape {
 /// The density of one way's queueing time.
 #[derive(Clone, Copy)]
 struct Queueing {
-    k: f64,
+    k: i32,
     theta: f64,
-    /// ln Γ(k).
-    log_gamma: f64,
+    /// 1/Γ(k).
+    norm: f64,
 }
 
 impl Queueing {
     fn new(k: i32, theta: f64) -> Self {
-        let log_gamma = (1..k).map(|factor| f64::from(factor).ln()).sum();
-        Self { k: f64::from(k), theta, log_gamma }
+        let norm = (1..k).map(|factor| 1.0 / f64::from(factor)).product();
+        Self { k, theta, norm }
     }
 
     /// The mean queueing time.
     fn usual(&self) -> f64 {
-        self.k * self.theta
+        f64::from(self.k) * self.theta
     }
 
     /// How far around the mean nearly all of it lies.
     fn reach(&self) -> f64 {
-        3.0 * self.k.sqrt() * self.theta
+        3.0 * f64::from(self.k).sqrt() * self.theta
     }
 
     fn density(&self, queued: f64) -> f64 {
-        let x = queued / self.theta;
+        let (k, x) = (f64::from(self.k), queued / self.theta);
         if x <= 0.0 {
             // The base is an estimate too, and routes become shorter.
             return STRAY / self.theta * 0.5 * (2.0 * x).exp();
         }
-        let power = if self.k == 1.0 { -x } else { (self.k - 1.0) * x.ln() - x - self.log_gamma };
-        let far = 1.0 / (1.0 + x / (10.0 * self.k));
-        ((1.0 - STRAY) * power.exp() + STRAY / (20.0 * self.k) * far * far) / self.theta
+        let x = x.min(700.0);
+        let far = 1.0 / (1.0 + x / (10.0 * k));
+        ((1.0 - STRAY) * self.norm * x.powi(self.k - 1) * (-x).exp() + STRAY / (20.0 * k) * far * far) / self.theta
     }
 }
 

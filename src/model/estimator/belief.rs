@@ -1,10 +1,10 @@
 //! One hypothesis: offset and frequency as a Gaussian, and how an exchange of a given likelihood changes it.
 
 /// Points at which a likelihood is taken, over the belief and over each of its tops.
-const POINTS: usize = 12;
+const POINTS: usize = 16;
 
 /// How far around the mean a belief is looked at, in standard deviations.
-const REACH: f64 = 5.0;
+const REACH: f64 = 4.0;
 
 /// Offset (ns) and frequency (ns/s) with their covariance, at the time of the last exchange.
 #[derive(Clone, Copy, Debug)]
@@ -41,17 +41,27 @@ impl Belief {
 
     /// Takes in an exchange with this `likelihood` of the offset; returns the density with which it was foreseen.
     ///
-    /// The likelihood is looked at all over the belief, and closely within `tops`, pairs of a middle and a reach, so that
-    /// none of its narrow tops falls between two points of a wide belief.
-    pub(super) fn update(&mut self, tops: &[(f64, f64); 2], likelihood: impl Fn(f64) -> f64) -> f64 {
+    /// The likelihood is looked at all over the belief, on both sides of its two `edges`, where it jumps, and closely within
+    /// `tops`, pairs of a middle and a reach, so that none of its narrow tops falls between two points of a wide belief.
+    pub(super) fn update(
+        &mut self,
+        tops: [(f64, f64); 2],
+        edges: [f64; 2],
+        likelihood: impl Fn(f64) -> f64,
+    ) -> f64 {
         let deviation = self.oo.sqrt();
-        let ends = (self.offset - REACH * deviation, self.offset + REACH * deviation);
-        let parts = [(self.offset, REACH * deviation), tops[0], tops[1]];
-        let moments = integrate(&parts, ends, |x| {
+        let reach = REACH * deviation;
+        let ends = (self.offset - reach, self.offset + reach);
+        let functions = |x: f64| {
             let z = (x - self.offset) / deviation;
             let weight = (-0.5 * z * z).exp() * likelihood(x);
             [weight, weight * z, weight * z * z]
-        });
+        };
+        let moments = if tops.iter().all(|top| top.1 > reach) {
+            integrate(&[(self.offset, reach)], edges, ends, functions)
+        } else {
+            integrate(&[(self.offset, reach), tops[0], tops[1]], edges, ends, functions)
+        };
         let density = moments[0] / (deviation * std::f64::consts::TAU.sqrt());
         if !(density > 0.0 && density.is_finite()) {
             return f64::MIN_POSITIVE;
@@ -75,20 +85,25 @@ impl Belief {
     }
 }
 
-/// Integrals of three functions between `ends`, looked at closely within `parts`, pairs of a middle and a reach.
+/// Integrals of three functions between `ends`, looked at closely within `parts`, pairs of a middle and a reach; the
+/// functions may jump at `edges`.
 pub(super) fn integrate<const PARTS: usize>(
     parts: &[(f64, f64); PARTS],
+    edges: [f64; 2],
     ends: (f64, f64),
     functions: impl Fn(f64) -> [f64; 3],
 ) -> [f64; 3] {
-    let mut points = [[0.0; POINTS]; PARTS];
-    for (row, &(middle, reach)) in points.iter_mut().zip(parts) {
-        for (index, point) in row.iter_mut().enumerate() {
-            let along = 2.0 * (index as f64 + 0.5) / POINTS as f64 - 1.0;
-            *point = (middle + reach * along).clamp(ends.0, ends.1);
-        }
+    // Wide enough for doubles, narrow enough for nothing to lie in between.
+    let hair = 1e-9 * (ends.1 - ends.0);
+    let jumps = edges.into_iter().flat_map(|edge| [edge - hair, edge + hair]);
+    let looks = parts.iter().flat_map(|&(middle, reach)| {
+        (0..POINTS).map(move |index| middle + reach * (2.0 * (index as f64 + 0.5) / POINTS as f64 - 1.0))
+    });
+    let mut points = [ends.1; 3 * POINTS + 4];
+    let points = &mut points[..PARTS * POINTS + 4];
+    for (point, look) in points.iter_mut().zip(jumps.chain(looks)) {
+        *point = look.clamp(ends.0, ends.1);
     }
-    let points = points.as_flattened_mut();
     points.sort_unstable_by(f64::total_cmp);
     // The trapezoid rule; points held at the ends have no width.
     let mut totals = [0.0; 3];
