@@ -27,7 +27,8 @@ use belief::Belief;
 use delays::Delays;
 
 /// Kinds of queueing that are thought of.
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
+    Kind::Bursty,
     Kind::Alike { k: 1 },
     Kind::Alike { k: 2 },
     Kind::Alike { k: 4 },
@@ -228,6 +229,8 @@ enum Kind {
     Alike { k: i32 },
     /// Gamma(k), with a θ for each way.
     Apart { k: i32 },
+    /// Gamma(1), and every third time anything.
+    Bursty,
     /// Nothing is known but that both delays are positive: the offset may be anywhere the round trip allows.
     Any,
 }
@@ -250,16 +253,18 @@ impl Shape {
         let (k, apart) = match kind {
             Kind::Alike { k } => (k, false),
             Kind::Apart { k } => (k, true),
-            Kind::Any => (1, false),
+            Kind::Any | Kind::Bursty => (1, false),
         };
-        let scale = delays.scale(f64::from(k), apart);
+        let bursty = matches!(kind, Kind::Bursty);
+        let stray = if bursty { 0.3 } else { STRAY };
+        let scale = delays.scale(f64::from(k), apart, bursty);
         let queued = delay - 2.0 * scale.base;
         if matches!(kind, Kind::Any) {
             let half = queued.max(0.0) / 2.0 + 0.05 * scale.there;
             let norm = (1.0 - STRAY) / (2.0 * half);
             return Self { ways: None, middle, queued, tops: [(middle, half); 2], norm };
         }
-        let ways = [Queueing::new(k, scale.there), Queueing::new(k, scale.back)];
+        let ways = [Queueing::new(k, scale.there, stray), Queueing::new(k, scale.back, stray)];
         let tops =
             [(queued / 2.0 - ways[0].usual(), ways[0].reach()), (ways[1].usual() - queued / 2.0, ways[1].reach())];
         let wide = (0.0, queued.abs() / 2.0 + ways[0].reach().max(ways[1].reach()));
@@ -298,12 +303,13 @@ struct Queueing {
     theta: f64,
     /// 1/Γ(k).
     norm: f64,
+    stray: f64,
 }
 
 impl Queueing {
-    fn new(k: i32, theta: f64) -> Self {
+    fn new(k: i32, theta: f64, stray: f64) -> Self {
         let norm = (1..k).map(|factor| 1.0 / f64::from(factor)).product();
-        Self { k, theta, norm }
+        Self { k, theta, norm, stray }
     }
 
     /// The mean queueing time.
@@ -320,11 +326,11 @@ impl Queueing {
         let (k, x) = (f64::from(self.k), queued / self.theta);
         if x <= 0.0 {
             // The base is an estimate too, and routes become shorter.
-            return STRAY / self.theta * 0.5 * (2.0 * x).exp();
+            return self.stray.min(STRAY) / self.theta * 0.5 * (2.0 * x).exp();
         }
         let x = x.min(700.0);
         let far = 1.0 / (1.0 + x / (10.0 * k));
-        ((1.0 - STRAY) * self.norm * x.powi(self.k - 1) * (-x).exp() + STRAY / (20.0 * k) * far * far) / self.theta
+        ((1.0 - self.stray) * self.norm * x.powi(self.k - 1) * (-x).exp() + self.stray / (20.0 * k) * far * far) / self.theta
     }
 }
 

@@ -13,8 +13,8 @@ const RECENT: usize = 128;
 /// What a timestamp is off by even on an idle machine, ns.
 const GRAIN: f64 = 30.0;
 
-/// The normal quantile of the upper quartile.
-const QUARTILE: f64 = 0.674_49;
+/// The normal quantile of the upper octile.
+const OCTILE: f64 = 1.150_35;
 
 /// What the quartiles of the round trip are apart, as a share of the shortest, before any were seen.
 const GUESS: f64 = 0.07;
@@ -70,10 +70,14 @@ impl Delays {
     ///
     /// The round trip tells how much is queued; the ways, whose times rest on our own estimate of the offset, only
     /// how it is shared between them. Else an estimate that wanders would excuse its own wandering.
-    pub(super) fn scale(&self, k: f64, apart: bool) -> Scale {
+    pub(super) fn scale(&self, k: f64, apart: bool, bursty: bool) -> Scale {
         let trust = (self.round_trips.count() / ENOUGH).min(1.0);
-        let spread = trust * self.round_trips.spread + (1.0 - trust) * GUESS * self.shortest;
-        let unit = gamma_quantile(2.0 * k, QUARTILE) - gamma_quantile(2.0 * k, -QUARTILE);
+        let (seen, unit) = if bursty {
+            (self.round_trips.low_spread, gamma_quantile(2.0 * k, -0.674) - gamma_quantile(2.0 * k, -1.534))
+        } else {
+            (self.round_trips.spread, gamma_quantile(2.0 * k, 0.0) - gamma_quantile(2.0 * k, -OCTILE))
+        };
+        let spread = trust * seen + (1.0 - trust) * GUESS * self.shortest;
         let theta = (spread / unit).max(GRAIN / k.sqrt());
         let share = |way: &Recent| {
             let both = (self.there.spread.powi(2) + self.back.spread.powi(2)).sqrt();
@@ -95,6 +99,7 @@ struct Recent {
     times: VecDeque<f64>,
     /// Distance of the quartiles, and the upper one.
     spread: f64,
+    low_spread: f64,
     upper: f64,
 }
 
@@ -106,8 +111,9 @@ impl Recent {
         self.times.push_back(time);
         let mut sorted: Vec<f64> = self.times.iter().copied().collect();
         sorted.sort_by(f64::total_cmp);
-        let at = |quarters: usize| sorted[(sorted.len() - 1) * quarters / 4];
-        (self.spread, self.upper) = (at(3) - at(1), at(3));
+        let at = |eighths: usize| sorted[(sorted.len() - 1) * eighths / 8];
+        (self.spread, self.upper) = (at(4) - at(1), at(6).min(at(4) + 0.8 * (at(4) - at(1))));
+        self.low_spread = at(2) - sorted[(sorted.len() - 1) / 16];
     }
 
     fn count(&self) -> f64 {
