@@ -112,7 +112,7 @@ impl Recent {
         let mut sorted: Vec<f64> = self.times.iter().copied().collect();
         sorted.sort_by(f64::total_cmp);
         let at = |eighths: usize| sorted[(sorted.len() - 1) * eighths / 8];
-        (self.spread, self.upper) = (at(4) - at(1), at(6).min(at(4) + 0.8 * (at(4) - at(1))));
+        (self.spread, self.upper) = (at(4) - at(1), at(6));
         self.low_spread = at(2) - sorted[(sorted.len() - 1) / 16];
     }
 
