@@ -80,8 +80,8 @@ impl Delays {
         let spread = trust * seen + (1.0 - trust) * GUESS * self.shortest;
         let theta = (spread / unit).max(GRAIN / k.sqrt());
         let share = |way: &Recent| {
-            let both = (self.there.spread.powi(2) + self.back.spread.powi(2)).sqrt();
-            let share = if both > 0.0 { (std::f64::consts::SQRT_2 * way.spread / both).max(0.1) } else { 1.0 };
+            let both = (self.there.wide.powi(2) + self.back.wide.powi(2)).sqrt();
+            let share = if both > 0.0 { (std::f64::consts::SQRT_2 * way.wide / both).max(0.1) } else { 1.0 };
             if apart { trust * share + (1.0 - trust) } else { 1.0 }
         };
         let first = gamma_quantile(2.0 * k, normal_quantile(1.0 / (f64::from(self.seen.min(4096)) + 1.0)));
@@ -100,6 +100,7 @@ struct Recent {
     /// Distance of the quartiles, and the upper one.
     spread: f64,
     low_spread: f64,
+    wide: f64,
     upper: f64,
 }
 
@@ -113,6 +114,7 @@ impl Recent {
         sorted.sort_by(f64::total_cmp);
         let at = |eighths: usize| sorted[(sorted.len() - 1) * eighths / 8];
         (self.spread, self.upper) = (at(4) - at(1), at(6));
+        self.wide = at(6) - at(2);
         self.low_spread = at(2) - sorted[(sorted.len() - 1) / 16];
     }
 
