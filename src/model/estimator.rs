@@ -24,7 +24,7 @@ mod delays;
 
 use crate::units::{Counter, Nanos, Ppb};
 use belief::Belief;
-use delays::Delays;
+use delays::{Delays, Spread};
 
 /// Kinds of queueing that are thought of.
 const KINDS: [Kind; 9] = [
@@ -164,7 +164,7 @@ impl Estimator {
         let delay = sample.delay.as_f64();
         let dt = (sample.at - self.at).as_f64() * 1e-9;
         self.at = sample.at;
-        let middle = (sample.offset - self.origin).as_f64();
+        let middle = (sample.offset - self.origin).as_f64() + self.delays.lead();
         let ordinary = self.delays.is_ordinary(delay);
         let shapes = KINDS.map(|kind| Shape::new(kind, &self.delays, middle, delay));
         for (index, hypothesis) in self.bank.iter_mut().enumerate() {
@@ -255,9 +255,8 @@ impl Shape {
             Kind::Apart { k } => (k, true),
             Kind::Any | Kind::Bursty => (1, false),
         };
-        let bursty = matches!(kind, Kind::Bursty);
-        let stray = if bursty { 0.3 } else { STRAY };
-        let scale = delays.scale(f64::from(k), apart, bursty);
+        let (stray, spread) = if matches!(kind, Kind::Bursty) { (0.3, Spread::Low) } else { (STRAY, Spread::Common) };
+        let scale = delays.scale(f64::from(k), apart, spread);
         let queued = delay - 2.0 * scale.base;
         if matches!(kind, Kind::Any) {
             let half = queued.max(0.0) / 2.0 + 0.05 * scale.there;
@@ -269,8 +268,9 @@ impl Shape {
             [(queued / 2.0 - ways[0].usual(), ways[0].reach()), (ways[1].usual() - queued / 2.0, ways[1].reach())];
         let wide = (0.0, queued.abs() / 2.0 + ways[0].reach().max(ways[1].reach()));
         let shape = Self { ways: Some(ways), middle: 0.0, queued, tops, norm: 1.0 };
-        let total =
-            belief::integrate(&[wide, tops[0], tops[1]], shape.edges(), (-wide.1, wide.1), |x| [shape.likelihood(x), 0.0, 0.0]);
+        let total = belief::integrate(&[wide, tops[0], tops[1]], shape.edges(), (-wide.1, wide.1), |x| {
+            [shape.likelihood(x), 0.0, 0.0]
+        });
         let tops = tops.map(|(top, reach)| (middle + top, reach));
         Self { middle, tops, norm: 1.0 / total[0].max(f64::MIN_POSITIVE), ..shape }
     }
@@ -330,7 +330,8 @@ impl Queueing {
         }
         let x = x.min(700.0);
         let far = 1.0 / (1.0 + x / (10.0 * k));
-        ((1.0 - self.stray) * self.norm * x.powi(self.k - 1) * (-x).exp() + self.stray / (20.0 * k) * far * far) / self.theta
+        ((1.0 - self.stray) * self.norm * x.powi(self.k - 1) * (-x).exp() + self.stray / (20.0 * k) * far * far)
+            / self.theta
     }
 }
 

@@ -7,30 +7,59 @@
 
 use std::collections::VecDeque;
 
-/// One-way times whose quartiles are kept.
+/// Times whose quantiles are kept.
 const RECENT: usize = 128;
 
 /// What a timestamp is off by even on an idle machine, ns.
 const GRAIN: f64 = 30.0;
 
-/// The normal quantile of the upper octile.
-const OCTILE: f64 = 1.150_35;
-
-/// What the quartiles of the round trip are apart, as a share of the shortest, before any were seen.
+/// What the lower octile and the median of the round trip are apart, as a share of the shortest, before any were seen.
 const GUESS: f64 = 0.07;
 
-/// Times enough to know their quartiles.
+/// Times enough to know their quantiles.
 const ENOUGH: f64 = 12.0;
+
+/// Round trips in a row that prove another route, if all are longer, or all are shorter.
+const LONGER: usize = 10;
+const SHORTER: usize = 5;
+
+/// By how much they must be, as a multiple of the distance of the quartiles.
+const FAR: f64 = 4.0;
+
+/// Normal quantiles.
+const OCTILE: f64 = -1.150_35;
+const QUARTILE: f64 = -0.674_49;
+const SIXTEENTH: f64 = -1.534_12;
 
 /// The delays of one source, in ns.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Delays {
-    shortest: f64,
+    route: Route,
+    /// The route from which the last change led away.
+    former: Option<Route>,
+    /// Round trips on this route.
     seen: u32,
     round_trips: Recent,
     /// One-way times, less the offset as it was estimated.
     there: Recent,
     back: Recent,
+}
+
+/// What does not change as long as packets take the same way.
+#[derive(Clone, Copy, Debug, Default)]
+struct Route {
+    shortest: f64,
+    /// By how much the way back is longer than the way there: half of it, and what routes have done since the first one.
+    lead: f64,
+}
+
+/// How queueing times are spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spread {
+    /// Most are of one kind: judged by the lower octile and the median.
+    Common,
+    /// As many as half are anything: judged by the shortest quarter.
+    Low,
 }
 
 /// What queueing of one shape looks like now.
@@ -45,7 +74,10 @@ pub(super) struct Scale {
 impl Delays {
     /// Takes in a round trip, before its exchange is judged.
     pub(super) fn add(&mut self, delay: f64) {
-        self.shortest = if self.seen == 0 { delay } else { self.shortest.min(delay) };
+        // What is a great deal shorter may be another route; `add_ways` finds out.
+        if self.seen == 0 || delay < self.route.shortest && !(self.is_known() && self.is_shorter(delay)) {
+            self.route.shortest = delay;
+        }
         self.seen = self.seen.saturating_add(1);
         self.round_trips.add(delay);
     }
@@ -54,11 +86,61 @@ impl Delays {
     pub(super) fn add_ways(&mut self, there: f64, back: f64) {
         self.there.add(there);
         self.back.add(back);
+        if !self.is_known() {
+            return;
+        }
+        if self.round_trips.newest(LONGER).all(|delay| delay > self.route.shortest + FAR * self.round_trips.quartiles) {
+            self.change_route(LONGER);
+        } else if self.round_trips.newest(SHORTER).all(|delay| self.is_shorter(delay)) {
+            self.change_route(SHORTER);
+        }
+    }
+
+    fn is_known(&self) -> bool {
+        self.round_trips.count() >= 2 * ENOUGH as usize && self.there.count() == self.round_trips.count()
+    }
+
+    fn is_shorter(&self, delay: f64) -> bool {
+        delay < self.route.shortest - FAR * self.round_trips.quartiles
+    }
+
+    /// The newest `count` exchanges went another way. By which of the two ways' shortest times have changed it is told
+    /// which one it was; what is remembered of the former route is kept, less the change.
+    fn change_route(&mut self, count: usize) {
+        let shortest = self.round_trips.newest(count).fold(f64::INFINITY, f64::min);
+        let longer = shortest - self.route.shortest;
+        let change = |way: &Recent| {
+            let all = way.count();
+            let least = |times: &mut dyn Iterator<Item = f64>| times.fold(f64::INFINITY, f64::min);
+            least(&mut way.newest(count)) - least(&mut way.newest(all).skip(count))
+        };
+        let asymmetry = (change(&self.back) - change(&self.there)).clamp(-longer.abs(), longer.abs());
+        let changed = Route { shortest, lead: self.route.lead + asymmetry / 2.0 };
+        let is_former =
+            |former: &Route| (former.shortest - shortest).abs() < FAR * self.round_trips.quartiles.max(GRAIN);
+        let route = match self.former.filter(is_former) {
+            // Else every way there and back would leave an error behind.
+            Some(former) => Route { lead: former.lead, ..changed },
+            None => changed,
+        };
+        let lead = route.lead - self.route.lead;
+        self.round_trips.shift_all_but(count, longer);
+        self.there.shift_all_but(0, lead);
+        self.there.shift_all_but(count, longer / 2.0 - asymmetry / 2.0);
+        self.back.shift_all_but(0, -lead);
+        self.back.shift_all_but(count, longer / 2.0 + asymmetry / 2.0);
+        (self.former, self.route) = (Some(self.route), route);
+        self.seen = count as u32;
     }
 
     /// Forgets the one-way times: the estimates they rest on are made anew.
     pub(super) fn forget_ways(&mut self) {
         (self.there, self.back) = (Recent::default(), Recent::default());
+    }
+
+    /// To be added to a midpoint, for what routes have changed since the first one.
+    pub(super) fn lead(&self) -> f64 {
+        self.route.lead
     }
 
     /// Whether `delay` is none of the longest quarter of the recent ones.
@@ -70,25 +152,25 @@ impl Delays {
     ///
     /// The round trip tells how much is queued; the ways, whose times rest on our own estimate of the offset, only
     /// how it is shared between them. Else an estimate that wanders would excuse its own wandering.
-    pub(super) fn scale(&self, k: f64, apart: bool, bursty: bool) -> Scale {
-        let trust = (self.round_trips.count() / ENOUGH).min(1.0);
-        let (seen, unit) = if bursty {
-            (self.round_trips.low_spread, gamma_quantile(2.0 * k, -0.674) - gamma_quantile(2.0 * k, -1.534))
-        } else {
-            (self.round_trips.spread, gamma_quantile(2.0 * k, 0.0) - gamma_quantile(2.0 * k, -OCTILE))
+    pub(super) fn scale(&self, k: f64, apart: bool, spread: Spread) -> Scale {
+        let trust = (self.round_trips.count() as f64 / ENOUGH).min(1.0);
+        let (seen, low, high) = match spread {
+            Spread::Common => (self.round_trips.common, OCTILE, 0.0),
+            Spread::Low => (self.round_trips.low, SIXTEENTH, QUARTILE),
         };
-        let spread = trust * seen + (1.0 - trust) * GUESS * self.shortest;
+        let spread = trust * seen + (1.0 - trust) * GUESS * self.route.shortest;
+        let unit = gamma_quantile(2.0 * k, high) - gamma_quantile(2.0 * k, low);
         let theta = (spread / unit).max(GRAIN / k.sqrt());
         let share = |way: &Recent| {
-            let both = (self.there.wide.powi(2) + self.back.wide.powi(2)).sqrt();
-            let share = if both > 0.0 { (std::f64::consts::SQRT_2 * way.wide / both).max(0.1) } else { 1.0 };
+            let both = (self.there.quartiles.powi(2) + self.back.quartiles.powi(2)).sqrt();
+            let share = if both > 0.0 { (std::f64::consts::SQRT_2 * way.quartiles / both).max(0.1) } else { 1.0 };
             if apart { trust * share + (1.0 - trust) } else { 1.0 }
         };
         let first = gamma_quantile(2.0 * k, normal_quantile(1.0 / (f64::from(self.seen.min(4096)) + 1.0)));
         Scale {
             there: theta * share(&self.there),
             back: theta * share(&self.back),
-            base: (self.shortest - theta * first) / 2.0,
+            base: (self.route.shortest - theta * first) / 2.0,
         }
     }
 }
@@ -97,29 +179,51 @@ impl Delays {
 #[derive(Clone, Debug, Default)]
 struct Recent {
     times: VecDeque<f64>,
-    /// Distance of the quartiles, and the upper one.
-    spread: f64,
-    low_spread: f64,
-    wide: f64,
+    sorted: Vec<f64>,
+    /// Distance of the quartiles, of octile and median, of sixteenth and quartile; and the upper quartile.
+    quartiles: f64,
+    common: f64,
+    low: f64,
     upper: f64,
 }
 
 impl Recent {
     fn add(&mut self, time: f64) {
-        if self.times.len() == RECENT {
-            self.times.pop_front();
+        let place = |sorted: &[f64], time: f64| sorted.partition_point(|other| other.total_cmp(&time).is_lt());
+        if self.times.len() == RECENT
+            && let Some(oldest) = self.times.pop_front()
+        {
+            self.sorted.remove(place(&self.sorted, oldest));
         }
         self.times.push_back(time);
-        let mut sorted: Vec<f64> = self.times.iter().copied().collect();
-        sorted.sort_by(f64::total_cmp);
-        let at = |eighths: usize| sorted[(sorted.len() - 1) * eighths / 8];
-        (self.spread, self.upper) = (at(4) - at(1), at(6));
-        self.wide = at(6) - at(2);
-        self.low_spread = at(2) - sorted[(sorted.len() - 1) / 16];
+        self.sorted.insert(place(&self.sorted, time), time);
+        self.take_quantiles();
     }
 
-    fn count(&self) -> f64 {
-        self.times.len() as f64
+    fn take_quantiles(&mut self) {
+        let at = |sixteenths: usize| self.sorted[(self.sorted.len() - 1) * sixteenths / 16];
+        self.quartiles = at(12) - at(4);
+        self.common = at(8) - at(2);
+        self.low = at(4) - at(1);
+        self.upper = at(12);
+    }
+
+    fn count(&self) -> usize {
+        self.times.len()
+    }
+
+    /// The newest `count`, newest first.
+    fn newest(&self, count: usize) -> impl Iterator<Item = f64> {
+        self.times.iter().rev().take(count).copied()
+    }
+
+    /// Adds `by` to all but the newest `count`.
+    fn shift_all_but(&mut self, count: usize, by: f64) {
+        let old = self.times.len() - count;
+        self.times.iter_mut().take(old).for_each(|time| *time += by);
+        self.sorted = self.times.iter().copied().collect();
+        self.sorted.sort_unstable_by(f64::total_cmp);
+        self.take_quantiles();
     }
 }
 
