@@ -20,10 +20,12 @@ const GUESS: f64 = 0.07;
 const ENOUGH: f64 = 12.0;
 
 /// Round trips in a row that prove another route, if all are longer, or all are shorter.
-const LONGER: usize = 10;
+///
+/// A queue that comes and goes is no other route: what is longer may take its time, for until then it is held to be stray.
+const LONGER: usize = 24;
 const SHORTER: usize = 5;
 
-/// By how much they must be, as a multiple of the distance of the quartiles.
+/// By how much they must be, as a multiple of the distance of the quartiles: shorter than the shortest, longer than the median.
 const FAR: f64 = 4.0;
 
 /// Normal quantiles.
@@ -74,6 +76,7 @@ pub(super) struct Scale {
 impl Delays {
     /// Takes in a round trip, before its exchange is judged.
     pub(super) fn add(&mut self, delay: f64) {
+        self.reconsider_route(delay);
         // What is a great deal shorter may be another route; `add_ways` finds out.
         if self.seen == 0 || delay < self.route.shortest && !(self.is_known() && self.is_shorter(delay)) {
             self.route.shortest = delay;
@@ -89,15 +92,41 @@ impl Delays {
         if !self.is_known() {
             return;
         }
-        if self.round_trips.newest(LONGER).all(|delay| delay > self.route.shortest + FAR * self.round_trips.quartiles) {
+        if self.round_trips.count() > LONGER + ENOUGH as usize && self.are_longer(LONGER) {
             self.change_route(LONGER);
         } else if self.round_trips.newest(SHORTER).all(|delay| self.is_shorter(delay)) {
             self.change_route(SHORTER);
         }
     }
 
+    /// A round trip not even half as much longer as the new route was held to be: it was a queue, which now is gone.
+    fn reconsider_route(&mut self, delay: f64) {
+        let Some(former) = self.former.filter(|former| 2.0 * delay < former.shortest + self.route.shortest) else { return };
+        let (longer, lead) = (former.shortest - self.route.shortest, former.lead - self.route.lead);
+        let since = (self.seen as usize).min(self.round_trips.count());
+        self.round_trips.shift_all_but(since, longer);
+        self.there.shift_all_but(0, lead);
+        self.there.shift_all_but(since, longer / 2.0 - lead);
+        self.back.shift_all_but(0, -lead);
+        self.back.shift_all_but(since, longer / 2.0 + lead);
+        self.seen = self.round_trips.count() as u32;
+        (self.former, self.route) = (None, former);
+    }
+
     fn is_known(&self) -> bool {
         self.round_trips.count() >= 2 * ENOUGH as usize && self.there.count() == self.round_trips.count()
+    }
+
+    /// Whether the newest `count` are all longer than nearly all before.
+    fn are_longer(&self, count: usize) -> bool {
+        let least = self.round_trips.newest(count).fold(f64::INFINITY, f64::min);
+        if least < self.route.shortest + self.round_trips.common {
+            return false;
+        }
+        let mut before: Vec<f64> = self.round_trips.newest(RECENT).skip(count).collect();
+        before.sort_unstable_by(f64::total_cmp);
+        let at = |quarters: usize| before[(before.len() - 1) * quarters / 4];
+        least > at(2) + at(3) - at(1)
     }
 
     fn is_shorter(&self, delay: f64) -> bool {
@@ -110,14 +139,14 @@ impl Delays {
         let shortest = self.round_trips.newest(count).fold(f64::INFINITY, f64::min);
         let longer = shortest - self.route.shortest;
         let change = |way: &Recent| {
-            let all = way.count();
-            let least = |times: &mut dyn Iterator<Item = f64>| times.fold(f64::INFINITY, f64::min);
-            least(&mut way.newest(count)) - least(&mut way.newest(all).skip(count))
+            median(way.newest(count)) - median(way.newest(RECENT).skip(count))
         };
-        let asymmetry = (change(&self.back) - change(&self.there)).clamp(-longer.abs(), longer.abs());
+        // Either one way has changed, or both alike; in between only if it clearly is.
+        let share = ((change(&self.back) - change(&self.there)) / longer).clamp(-1.0, 1.0);
+        let plain = share.round();
+        let asymmetry = longer * if (share - plain).abs() < 0.3 { plain } else { share };
         let changed = Route { shortest, lead: self.route.lead + asymmetry / 2.0 };
-        let is_former =
-            |former: &Route| (former.shortest - shortest).abs() < FAR * self.round_trips.quartiles.max(GRAIN);
+        let is_former = |former: &Route| 4.0 * (former.shortest - shortest).abs() < longer.abs();
         let route = match self.former.filter(is_former) {
             // Else every way there and back would leave an error behind.
             Some(former) => Route { lead: former.lead, ..changed },
@@ -225,6 +254,12 @@ impl Recent {
         self.sorted.sort_unstable_by(f64::total_cmp);
         self.take_quantiles();
     }
+}
+
+fn median(times: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = times.collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
 
 /// The quantile of Gamma(`shape`, 1) that lies as high as the normal one `z`.
