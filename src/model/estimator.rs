@@ -27,15 +27,13 @@ use belief::Belief;
 use delays::{Delays, Spread};
 
 /// Kinds of queueing that are thought of.
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 7] = [
     Kind::Bursty,
     Kind::Alike { k: 1 },
     Kind::Alike { k: 2 },
     Kind::Alike { k: 4 },
-    Kind::Alike { k: 12 },
     Kind::Alike { k: 40 },
     Kind::Apart { k: 1 },
-    Kind::Apart { k: 2 },
     Kind::Any,
 ];
 
