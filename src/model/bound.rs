@@ -81,10 +81,10 @@ impl FrequencyRange {
         Self { low: Ppb(self.low.0 - change.0), high: Ppb(self.high.0 + change.0) }
     }
 
-    /// Excludes what cannot be if the offset gained at least `least` and at most `most` ns within `span` ns.
-    fn narrow(&mut self, least: f64, most: f64, span: f64) {
-        self.high = Ppb(self.high.0.min(most / span * 1e9));
-        self.low = Ppb(self.low.0.max(least / span * 1e9));
+    /// Excludes what is below `least` or above `most` ppb.
+    fn narrow(&mut self, least: f64, most: f64) {
+        self.high = Ppb(self.high.0.min(most));
+        self.low = Ppb(self.low.0.max(least));
     }
 
     /// `interval` moved on by `span` at any of these frequencies, widened by `growth`.
@@ -114,14 +114,14 @@ pub(crate) fn outlook(
             if span <= 0.0 {
                 continue;
             }
-            let most = (late.offset.high - early.offset.low).as_f64();
-            let least = (late.offset.low - early.offset.high).as_f64();
+            let per_second = 1e9 / span;
+            let most = (late.offset.high - early.offset.low).as_f64() * per_second;
+            let least = (late.offset.low - early.offset.high).as_f64() * per_second;
             // Both growths are rounded up, by 2 ns at most.
-            let slack = (growths[before] - growths[index] + Nanos(2)).as_f64();
-            present.narrow(least - slack, most + slack, span);
+            let slack = (growths[before] - growths[index] + Nanos(2)).as_f64() * per_second;
+            present.narrow(least - slack, most + slack);
             if before >= recent {
-                let slack = span * drift.short.0 * 1e-9;
-                average.narrow(least - slack, most + slack, span);
+                average.narrow(least - drift.short.0, most + drift.short.0);
             }
         }
     }

@@ -7,8 +7,8 @@
 //! there = (t2 - t1) - o - b        back = (t4 - t3) + o - b
 //! ```
 //!
-//! Neither is negative, and each has a density: mostly Gamma(k, θ), now and then (`STRAY`) anything, as a route changes or
-//! a queue bursts. Given their sum, which the round trip tells, their product is the likelihood of `o`. It has an edge where
+//! Neither is negative, and each has a density: mostly Gamma(k, θ), now and then anything, as a route changes or a queue
+//! bursts. Given their sum, which the round trip tells, their product is the likelihood of `o`. It has an edge where
 //! a delay would be negative, and may have two tops, one for each way that may have been the slow one. Each filter of the
 //! bank is a Gaussian belief about (o, frequency) that takes it in by its first two moments (assumed-density filtering).
 //!
@@ -21,10 +21,12 @@
 
 mod belief;
 mod delays;
+mod shape;
 
 use crate::units::{Counter, Nanos, Ppb};
 use belief::Belief;
-use delays::{Delays, Spread};
+use delays::Delays;
+use shape::{Kind, Shape};
 
 /// Kinds of queueing that are thought of.
 const KINDS: [Kind; 7] = [
@@ -62,9 +64,6 @@ impl Default for Prior {
 
 /// Exchanges that are judged again as long as there are no more than these.
 const EARLY: usize = 8;
-
-/// How often a delay follows no shape.
-const STRAY: f64 = 0.03;
 
 /// One exchange as the estimator sees it.
 #[derive(Clone, Copy, Debug)]
@@ -217,119 +216,6 @@ impl Estimator {
             frequency: Ppb(frequency),
             deviation: Nanos::from_f64_outward(variance.sqrt()),
         })
-    }
-}
-
-/// A kind of queueing.
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    /// Gamma(k), with the same θ both ways.
-    Alike { k: i32 },
-    /// Gamma(k), with a θ for each way.
-    Apart { k: i32 },
-    /// Gamma(1), and every third time anything.
-    Bursty,
-    /// Nothing is known but that both delays are positive: the offset may be anywhere the round trip allows.
-    Any,
-}
-
-/// What one exchange says about the offset, given one kind of queueing and how long its round trip was.
-struct Shape {
-    /// `None`: uniform between the tops.
-    ways: Option<[Queueing; 2]>,
-    middle: f64,
-    /// What both ways together have queued.
-    queued: f64,
-    /// Where the likelihood is to be looked at closely.
-    tops: [(f64, f64); 2],
-    /// Makes it a density.
-    norm: f64,
-}
-
-impl Shape {
-    fn new(kind: Kind, delays: &Delays, middle: f64, delay: f64) -> Self {
-        let (k, apart) = match kind {
-            Kind::Alike { k } => (k, false),
-            Kind::Apart { k } => (k, true),
-            Kind::Any | Kind::Bursty => (1, false),
-        };
-        let (stray, spread) = if matches!(kind, Kind::Bursty) { (0.3, Spread::Low) } else { (STRAY, Spread::Common) };
-        let scale = delays.scale(f64::from(k), apart, spread);
-        let queued = delay - 2.0 * scale.base;
-        if matches!(kind, Kind::Any) {
-            let half = queued.max(0.0) / 2.0 + 0.05 * scale.there;
-            let norm = (1.0 - STRAY) / (2.0 * half);
-            return Self { ways: None, middle, queued, tops: [(middle, half); 2], norm };
-        }
-        let ways = [Queueing::new(k, scale.there, stray), Queueing::new(k, scale.back, stray)];
-        let tops =
-            [(queued / 2.0 - ways[0].usual(), ways[0].reach()), (ways[1].usual() - queued / 2.0, ways[1].reach())];
-        let wide = (0.0, queued.abs() / 2.0 + ways[0].reach().max(ways[1].reach()));
-        let shape = Self { ways: Some(ways), middle: 0.0, queued, tops, norm: 1.0 };
-        let total = belief::integrate(&[wide, tops[0], tops[1]], shape.edges(), (-wide.1, wide.1), |x| {
-            [shape.likelihood(x), 0.0, 0.0]
-        });
-        let tops = tops.map(|(top, reach)| (middle + top, reach));
-        Self { middle, tops, norm: 1.0 / total[0].max(f64::MIN_POSITIVE), ..shape }
-    }
-
-    /// Where the likelihood jumps: there one of the delays would be no longer than its base.
-    fn edges(&self) -> [f64; 2] {
-        let half = if self.ways.is_some() { self.queued / 2.0 } else { self.tops[0].1 };
-        [self.middle - half, self.middle + half]
-    }
-
-    fn likelihood(&self, offset: f64) -> f64 {
-        let lead = offset - self.middle;
-        match &self.ways {
-            Some([there, back]) => {
-                self.norm * there.density(self.queued / 2.0 - lead) * back.density(self.queued / 2.0 + lead)
-            }
-            None => {
-                let half = self.tops[0].1;
-                let beyond = (lead.abs() / half - 1.0).max(0.0);
-                if beyond == 0.0 { self.norm } else { self.norm * STRAY * (-beyond).exp() }
-            }
-        }
-    }
-}
-
-/// The density of one way's queueing time.
-#[derive(Clone, Copy)]
-struct Queueing {
-    k: i32,
-    theta: f64,
-    /// 1/Γ(k).
-    norm: f64,
-    stray: f64,
-}
-
-impl Queueing {
-    fn new(k: i32, theta: f64, stray: f64) -> Self {
-        let norm = (1..k).map(|factor| 1.0 / f64::from(factor)).product();
-        Self { k, theta, norm, stray }
-    }
-
-    /// The mean queueing time.
-    fn usual(&self) -> f64 {
-        f64::from(self.k) * self.theta
-    }
-
-    /// How far around the mean nearly all of it lies.
-    fn reach(&self) -> f64 {
-        3.0 * f64::from(self.k).sqrt() * self.theta
-    }
-
-    fn density(&self, queued: f64) -> f64 {
-        let (k, x) = (f64::from(self.k), queued / self.theta);
-        if x <= 0.0 {
-            // The base is an estimate too, and routes become shorter.
-            return self.stray.min(STRAY) / self.theta * 0.5 * (2.0 * x).exp();
-        }
-        let x = x.min(700.0);
-        let far = 1.0 / (1.0 + x / (10.0 * k));
-        ((1.0 - self.stray) * self.norm * x.powi(self.k - 1) * (-x).exp() + self.stray / (20.0 * k) * far * far)
-            / self.theta
     }
 }
 

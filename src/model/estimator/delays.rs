@@ -101,7 +101,9 @@ impl Delays {
 
     /// A round trip not even half as much longer as the new route was held to be: it was a queue, which now is gone.
     fn reconsider_route(&mut self, delay: f64) {
-        let Some(former) = self.former.filter(|former| 2.0 * delay < former.shortest + self.route.shortest) else { return };
+        let Some(former) = self.former.filter(|former| 2.0 * delay < former.shortest + self.route.shortest) else {
+            return;
+        };
         let (longer, lead) = (former.shortest - self.route.shortest, former.lead - self.route.lead);
         let since = (self.seen as usize).min(self.round_trips.count());
         self.round_trips.shift_all_but(since, longer);
@@ -138,9 +140,7 @@ impl Delays {
     fn change_route(&mut self, count: usize) {
         let shortest = self.round_trips.newest(count).fold(f64::INFINITY, f64::min);
         let longer = shortest - self.route.shortest;
-        let change = |way: &Recent| {
-            median(way.newest(count)) - median(way.newest(RECENT).skip(count))
-        };
+        let change = |way: &Recent| median(way.newest(count)) - median(way.newest(RECENT).skip(count));
         // Either one way has changed, or both alike; in between only if it clearly is.
         let share = ((change(&self.back) - change(&self.there)) / longer).clamp(-1.0, 1.0);
         let plain = share.round();
