@@ -69,7 +69,8 @@ impl TrackingLog {
             let [earlier, later] = pair else { continue };
             let predicted = earlier.after_ns + earlier.rate_ppb * (later.at_s - earlier.at_s) as f64;
             // Dates are cut by up to 1 s each, the frequency is rounded to 1 ppb, offsets to four digits.
-            let rounding = 0.5 * (later.at_s - earlier.at_s + 1) as f64 + 0.001 * earlier.before_ns.abs() + 1.0;
+            let magnitudes = earlier.before_ns.abs() + earlier.after_ns.abs() + later.before_ns.abs();
+            let rounding = 0.5 * (later.at_s - earlier.at_s + 1) as f64 + 0.001 * magnitudes + 1.0;
             let allowed = earlier.rate_ppb.abs() + rounding;
             assert!(
                 (later.before_ns - predicted).abs() <= allowed,
