@@ -2,6 +2,7 @@
 # make demo       shows the time in C, C++ and Python; SERVERS=... names the servers to follow
 # make test       every test of every language; installs what it lacks (tests/tools.sh)
 # make soak       the simulated scenarios for 20 years (YEARS=...); make test plays them for 30 days
+# make live       follows a real chronyd for 10 minutes (MINUTES=...) beside another; make test does for 20 s
 # make install    puts them under DESTDIR and PREFIX; builds nothing, so it needs no compiler
 # make uninstall  takes them away again
 
@@ -66,9 +67,10 @@ clean:
 
 include python/python.mk
 
-YEARS ?= 20
+YEARS   ?= 20
+MINUTES ?= 10
 
-.PHONY: demo test soak
+.PHONY: demo test soak live
 # Else what cargo builds for two goals at once would only wait for its lock.
 .NOTPARALLEL:
 
@@ -86,3 +88,9 @@ test:
 soak:
 	NTPCLOCK_SIMULATED_DAYS=$$(($(YEARS) * 1461 / 4)) \
 	  $(CARGO) test --locked --release --all-features --lib simulation:: -- --nocapture
+
+# One line a minute; fails if 1 in 100 readings was off by more than 10 µs, or an interval missed the time.
+live:
+	tests/tools.sh
+	NTPCLOCK_LIVE_MINUTES=$(MINUTES) \
+	  $(CARGO) test --locked --release --all-features --test conversation live:: -- --nocapture

@@ -55,7 +55,7 @@ impl Track {
 }
 
 /// What `reading` is surely wrong by, if the true time was in `[before, after]`.
-fn error_ns(before: i64, reading: i64, after: i64) -> i64 {
+pub(crate) fn error_ns(before: i64, reading: i64, after: i64) -> i64 {
     (before - reading).max(reading - after).max(0)
 }
 

@@ -38,22 +38,16 @@ impl Chronyd {
     /// Serves at `address`, `seconds` ahead of the system clock, and answers when this returns.
     pub(crate) fn start_at(address: SocketAddr, seconds: i64) -> Self {
         let directory = Directory::new();
-        let log = directory.path().join("log");
-        let config = directory.path().join("conf");
-        fs::write(&config, config_text(address, directory.path())).expect("the temporary directory is writable");
-        let output = fs::File::create(&log).expect("the temporary directory is writable");
-        // The kernel kills the server with the thread that started it: a test that is interrupted leaves nothing.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(chronyd()).args(["-d", "-x", "-u", "root", "-f"]).arg(&config);
         // Else it would also take the port of the other family's wildcard address, from its neighbours.
-        command.arg(if address.is_ipv4() { "-4" } else { "-6" });
-        if seconds != 0 {
-            // What the `faketime` command does, without its process in between, which would survive a kill.
-            command.env("LD_PRELOAD", faketime()).env("FAKETIME", format!("{seconds:+}s"));
-            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        }
-        command.stdin(Stdio::null()).stderr(output.try_clone().expect("a file handle can be copied")).stdout(output);
-        let child = command.spawn().expect("setpriv (package util-linux) can be run");
+        let family = if address.is_ipv4() { "-4" } else { "-6" };
+        let child = spawn(&directory, &config_text(address, directory.path()), |command| {
+            command.arg(family);
+            if seconds != 0 {
+                // What the `faketime` command does, without its process in between, which would survive a kill.
+                command.env("LD_PRELOAD", faketime()).env("FAKETIME", format!("{seconds:+}s"));
+                command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+            }
+        });
         let mut server = Self { child, address, directory };
         server.wait_for_answer(seconds);
         server
@@ -101,6 +95,63 @@ impl Drop for Chronyd {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A running `chronyd` that follows one server, serves nobody and keeps `tracking.log`. Killed when dropped.
+///
+/// It follows with a clock of its own and leaves the system clock alone (`-x`).
+pub(crate) struct ChronydClient {
+    child: Child,
+    directory: Directory,
+}
+
+impl ChronydClient {
+    /// Asks `server` every 2^`polls.0` to 2^`polls.1` seconds.
+    pub(crate) fn start(server: SocketAddr, polls: (i8, i8)) -> Self {
+        let directory = Directory::new();
+        let own = directory.path().display();
+        let text = format!(
+            "server {} port {} minpoll {} maxpoll {}\nport 0\ncmdport 0\npidfile {own}/pid\nlogdir {own}\nlog tracking\n",
+            server.ip(),
+            server.port(),
+            polls.0,
+            polls.1
+        );
+        let child = spawn(&directory, &text, |_| ());
+        Self { child, directory }
+    }
+
+    /// What it has logged of its clock so far; empty before the first update.
+    pub(crate) fn tracking_log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("tracking.log")).unwrap_or_default()
+    }
+
+    /// What it has said so far.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for ChronydClient {
+    fn drop(&mut self) {
+        // As above.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts `chronyd` in the foreground with this configuration, as `prepare` wants it; it writes what it says to `log` in
+/// `directory`.
+fn spawn(directory: &Directory, config: &str, prepare: impl FnOnce(&mut Command)) -> Child {
+    let (log, file) = (directory.path().join("log"), directory.path().join("conf"));
+    fs::write(&file, config).expect("the temporary directory is writable");
+    let output = fs::File::create(&log).expect("the temporary directory is writable");
+    // The kernel kills it with the thread that started it: a test that is interrupted leaves nothing.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(chronyd()).args(["-d", "-x", "-u", "root", "-f"]).arg(&file);
+    prepare(&mut command);
+    command.stdin(Stdio::null()).stderr(output.try_clone().expect("a file handle can be copied")).stdout(output);
+    command.spawn().expect("setpriv (package util-linux) can be run")
 }
 
 /// `chronyd -Q`: a real client measures `server`; what it prints, or what it prints as it fails.

@@ -4,10 +4,12 @@
 //! known shift. Nothing here reads the network beyond loopback, and no clock of the machine is ever set.
 
 mod faults;
+mod live;
 mod names;
 mod network;
 mod serving;
 mod tracking;
+mod tracking_log;
 
 #[path = "../common/bracket.rs"]
 mod bracket;
