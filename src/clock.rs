@@ -1,6 +1,8 @@
 //! The Rust face: a clock of one's own ([`Clock`]), and one for the whole process ([`process`]).
 
+pub(crate) mod moments;
 pub(crate) mod process;
+mod until;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

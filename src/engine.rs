@@ -8,13 +8,13 @@ pub(crate) mod roster;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicU64,
+    AtomicU32,
     Ordering::{Acquire, Release},
 };
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -23,7 +23,7 @@ use crate::source::Outcome;
 use crate::status::{Report, SourceInfo, State};
 use crate::synchronizer::{SourceId, Synchronizer};
 use crate::sys::thread::{Order, Worker};
-use crate::sys::{self, counter, fork, socket, wake};
+use crate::sys::{self, counter, fork, futex, socket, wake};
 use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
 use exchanger::{Arrival, Exchanger};
 use files::{FileFaults, Files};
@@ -36,10 +36,8 @@ pub(crate) struct Shared {
     pub(crate) publication: Publication,
     /// Locked only under [`fork::exclusive`], so that a forked child finds it free.
     status: Mutex<Status>,
-    /// Counts the changes of `status`.
-    changes: AtomicU64,
-    waiting: Mutex<()>,
-    changed: Condvar,
+    /// Counts the changes of `status`; whoever waits for one sleeps on it.
+    changes: AtomicU32,
 }
 
 /// What the engine says about itself, beside the page.
@@ -96,9 +94,7 @@ impl Shared {
                 account: None,
                 files: FileFaults::NONE,
             }),
-            changes: AtomicU64::new(0),
-            waiting: Mutex::new(()),
-            changed: Condvar::new(),
+            changes: AtomicU32::new(0),
         }
     }
 
@@ -116,10 +112,7 @@ impl Shared {
                 Ok(answer) => return answer,
                 Err(pause) => pause,
             };
-            let mut waiting = self.waiting.lock();
-            if self.changes.load(Acquire) == seen {
-                self.changed.wait_for(&mut waiting, pause);
-            }
+            futex::wait(&self.changes, seen, pause);
         }
     }
 
@@ -128,11 +121,9 @@ impl Shared {
             let _forks_wait = fork::exclusive();
             change(&mut self.status.lock());
         }
+        // Whoever has looked but does not sleep yet finds another number than it saw, and will not.
         self.changes.fetch_add(1, Release);
-        // Taken and let go, so that whoever has looked but does not wait yet will be told. In a forked child a waiter
-        // of the parent may hold it for ever; then a waiter of ours looks again at its own pace.
-        drop(self.waiting.try_lock_for(Duration::from_millis(50)));
-        self.changed.notify_all();
+        futex::wake_all(&self.changes);
     }
 }
 

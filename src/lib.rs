@@ -83,12 +83,16 @@ pub mod cli;
 #[path = "../tests/simulation/mod.rs"]
 mod simulation;
 
-pub use clock::process::{is_running, now, offset, report, sources, start, stop, wait};
+pub use clock::process::{
+    after, before, is_running, now, now_within, offset, report, sleep_until, sources, start, stop, wait,
+    wait_until_past,
+};
 pub use clock::{Clock, Offset};
 pub use config::Config;
 pub use error::Error;
 pub use query::query;
 pub use reading::Reading;
+pub use reading::compare::Relation;
 pub use server::{Server, ServerConfig};
 pub use status::{Flags, Leap, QueryResult, Report, Selection, SourceInfo, State};
 pub use trace::replay::Replay;

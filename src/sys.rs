@@ -4,6 +4,7 @@
 
 pub(crate) mod counter;
 pub(crate) mod fork;
+pub(crate) mod futex;
 pub(crate) mod host;
 pub(crate) mod socket;
 pub(crate) mod thread;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::Offset;
+use super::{Offset, moments};
 use crate::config::Config;
 use crate::engine::{self, Shared, SharedRef, Status};
 use crate::error::Error;
@@ -90,6 +90,43 @@ pub fn report() -> Report {
 /// As [`super::Clock::sources`].
 pub fn sources() -> Vec<SourceInfo> {
     super::sources(&SHARED)
+}
+
+/// As [`super::Clock::now_within`].
+///
+/// # Errors
+///
+/// As [`super::Clock::now_within`].
+pub fn now_within(max_bound: Duration) -> Result<Reading, Error> {
+    moments::now_within(&SHARED, max_bound)
+}
+
+/// As [`super::Clock::after`].
+pub fn after(unix_ns: i64) -> bool {
+    now().is_after(unix_ns)
+}
+
+/// As [`super::Clock::before`].
+pub fn before(unix_ns: i64) -> bool {
+    now().is_before(unix_ns)
+}
+
+/// As [`super::Clock::wait_until_past`].
+///
+/// # Errors
+///
+/// As [`super::Clock::wait_until_past`].
+pub fn wait_until_past(unix_ns: i64, timeout: Option<Duration>) -> Result<(), Error> {
+    moments::wait_until_past(&SHARED, unix_ns, timeout)
+}
+
+/// As [`super::Clock::sleep_until`].
+///
+/// # Errors
+///
+/// As [`super::Clock::sleep_until`].
+pub fn sleep_until(unix_ns: i64, timeout: Option<Duration>) -> Result<(), Error> {
+    moments::sleep_until(&SHARED, unix_ns, timeout)
 }
 
 /// Undoes one [`start`]; harmless without one.
