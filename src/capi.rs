@@ -10,6 +10,7 @@
 
 mod clock;
 mod config;
+mod moments;
 mod process;
 mod query;
 mod result;
@@ -19,6 +20,7 @@ mod values;
 
 pub use clock::*;
 pub use config::*;
+pub use moments::*;
 pub use process::*;
 pub use query::*;
 pub use result::*;

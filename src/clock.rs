@@ -125,6 +125,14 @@ impl Clock {
     }
 }
 
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.stop();
+        // A callback that drops its own clock is not waited for. Nothing can fail without a new one.
+        let _ = self.shared.events.call(None);
+    }
+}
+
 /// Reads the page of `shared`.
 pub(crate) fn read(shared: &Shared) -> Reading {
     let (page, counter) = shared.publication.read(counter::now);

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "the one room that calls the C library; each call is wrapped in a safe function")]
 
+pub(crate) mod clocks;
 pub(crate) mod counter;
 pub(crate) mod fork;
 pub(crate) mod futex;
