@@ -10,6 +10,8 @@
 
 mod clock;
 mod config;
+mod convert;
+mod events;
 mod moments;
 mod process;
 mod query;
@@ -20,6 +22,8 @@ mod values;
 
 pub use clock::*;
 pub use config::*;
+pub use convert::*;
+pub use events::*;
 pub use moments::*;
 pub use process::*;
 pub use query::*;

@@ -52,6 +52,16 @@ fn a_forked_child_reads_on_and_the_parent_notices_nothing() {
 }
 
 #[test]
+fn instants_are_compared_waited_for_and_converted() {
+    in_c("tests/c/moments.c");
+}
+
+#[test]
+fn events_wake_an_event_loop_and_a_callback_and_survive_a_fork() {
+    in_c("tests/c/events.c");
+}
+
+#[test]
 fn the_last_error_belongs_to_its_thread() {
     in_c("tests/c/errors.c");
 }

@@ -63,8 +63,10 @@ unsafe fn interval(reading: *const ntp_reading) -> Option<(i64, i64)> {
     if reading.is_null() {
         return None;
     }
-    // SAFETY: in bounds by contract, and nothing is read.
-    let (earliest, latest) = unsafe { (&raw const (*reading).earliest_ns, &raw const (*reading).latest_ns) };
+    // SAFETY: in bounds by contract; the place is only named.
+    let earliest = unsafe { &raw const (*reading).earliest_ns };
+    // SAFETY: the same.
+    let latest = unsafe { &raw const (*reading).latest_ns };
     // SAFETY: readable by contract, and any bits are a number.
     let earliest = unsafe { earliest.read() };
     // SAFETY: the same.
