@@ -320,6 +320,21 @@ mod tests {
     }
 
     #[test]
+    fn any_numbers_are_answered_and_never_with_an_interval_turned_round() {
+        let history = history();
+        for stamp in [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX] {
+            for scale in [Timescale::Raw, Timescale::Monotonic, Timescale::Boottime, Timescale::Realtime] {
+                if let Ok(told) = history.utc(scale, stamp, &now(), true) {
+                    assert!(told.earliest_ns <= told.unix_ns && told.unix_ns <= told.latest_ns, "{scale:?} {stamp}");
+                }
+                if let Ok(told) = history.deadline(scale, UnixTime(stamp), &now()) {
+                    assert!(told.earliest_ns <= told.stamp_ns && told.stamp_ns <= told.latest_ns, "{scale:?} {stamp}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_deadline_and_a_conversion_of_it_are_one() {
         let history = history();
         let told = history.deadline(Timescale::Raw, UnixTime(UTC + 400 * SECOND), &now()).unwrap();

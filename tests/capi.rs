@@ -95,6 +95,9 @@ fn a_thousand_starts_and_stops_leave_nothing_behind() {
 #[test]
 fn memcheck_finds_nothing() {
     memcheck(&build("gcc", &C_FLAGS, "tests/c/cycles.c", Link::Shared), &["1000"]);
+    for source in ["tests/c/events.c", "tests/c/moments.c"] {
+        memcheck(&build("gcc", &C_FLAGS, source, Link::Shared), &["alone"]);
+    }
     for source in ["tests/c/arguments.c", "tests/c/errors.c", "tests/c/lifecycle.c"] {
         memcheck(&build("gcc", &C_FLAGS, source, Link::Shared), &[]);
     }

@@ -70,9 +70,9 @@ pub unsafe extern "C" fn ntp_clock_take_events(clock: *const ntp_clock) -> u32 {
 
 /// Has `callback` called with `context` and whatever happens to `clock`; NULL takes the former callback back.
 ///
-/// It is called from a thread of the library's own, one call at a time, with all signals blocked. First it is told the
-/// state at hand: `NTP_EVENT_SYNCHRONIZED`, `NTP_EVENT_LOST` or `NTP_EVENT_DISRUPTED`, whichever happened last, if any. What
-/// happens while it runs is told in one further call.
+/// It is called from a thread of the library's own, one call at a time, with all signals blocked. First it is told
+/// `NTP_EVENT_SYNCHRONIZED`, `NTP_EVENT_LOST` or `NTP_EVENT_DISRUPTED`, whichever happened last, if any has. What happens while
+/// it runs is told in one further call.
 ///
 /// There is one callback for each clock: another one replaces it; the process-wide clock's stays over stops and starts.
 /// When this returns, and when `ntp_clock_free` returns, the former callback is not running and will not be called again,

@@ -112,7 +112,7 @@ impl Clock {
     }
 
     /// Has `callback` called with whatever happens, from a thread of the library's own in which all signals are blocked;
-    /// `None` takes it back. First it is told the state at hand, if that is not UNSYNCHRONIZED or HOLDOVER from the start.
+    /// `None` takes it back. First it is told what happened last to the state, if anything.
     ///
     /// There is one callback for each clock: another one replaces it. When this returns, and when the clock has been
     /// dropped, the former one is not running and is not called again; so do not hold a lock that it waits for. A

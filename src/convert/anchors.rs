@@ -55,10 +55,11 @@ impl Anchors {
             }
             _ => {}
         }
-        self.list.push(anchor);
-        if self.list.len() > MOST {
+        // Before it is taken up, so that the memory never grows beyond.
+        if self.list.len() == MOST {
             self.thin();
         }
+        self.list.push(anchor);
         broken
     }
 
@@ -386,7 +387,7 @@ mod tests {
         for second in 1..80_000 {
             anchors.add(machine.at(second * SECOND));
         }
-        assert_eq!(anchors.list.len(), MOST);
+        assert_eq!((anchors.list.len(), anchors.list.capacity()), (MOST, MOST));
         assert_eq!(anchors.list[0], machine.at(SECOND));
         let newest = anchors.list[MOST - 1].before;
         for pair in anchors.list.windows(2) {

@@ -45,10 +45,11 @@ impl Models {
         if self.last() == Some(&model) {
             return;
         }
-        self.0.push(Entry { from, model });
-        if self.0.len() > MOST {
+        // Before it is taken up, so that the memory never grows beyond.
+        if self.0.len() == MOST {
             self.thin(from);
         }
+        self.0.push(Entry { from, model });
     }
 
     /// Drops the model that is missed least: the one before it, of the same epoch, then holds a little longer.
@@ -128,7 +129,7 @@ mod tests {
             let epoch = if second < 5_000 { 1 } else { 2 };
             models.add(Counter(0) + Nanos::from_seconds(second), model(second, epoch));
         }
-        assert_eq!(models.0.len(), MOST);
+        assert_eq!((models.0.len(), models.0.capacity()), (MOST, MOST));
         let starts: Vec<i64> = models.0.iter().map(|entry| entry.from.0 / 1_000_000_000).collect();
         assert!(starts.contains(&0) && starts.contains(&5_000) && starts.contains(&99_999), "{starts:?}");
     }

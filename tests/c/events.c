@@ -181,15 +181,19 @@ static void a_callback_may_stop_and_free(void)
     await(NTP_EVENT_SYNCHRONIZED);
 }
 
-int main(void)
+/* With any argument, only what leaves no thread or process behind that a memory checker would have to understand. */
+int main(int argc, char **argv)
 {
+    (void)argv;
     ntp_server *server = local_server(list);
     alarm(120);
     an_event_loop_is_woken();
     the_process_wide_clock_tells_of_stops_and_starts();
-    a_child_has_events_of_its_own();
     a_callback_is_called_until_it_is_taken_back();
-    a_callback_may_stop_and_free();
+    if (argc == 1) {
+        a_child_has_events_of_its_own();
+        a_callback_may_stop_and_free();
+    }
     ntp_server_free(server);
     return 0;
 }

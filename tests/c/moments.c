@@ -132,9 +132,24 @@ static void in_child(void)
     exit(0);
 }
 
-int main(void)
+static void children(void)
+{
+    for (int round = 0; round < 20; round++) {
+        int status = 0;
+        pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0)
+            in_child();
+        CHECK(waitpid(child, &status, 0) == child);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+}
+
+/* With any argument there are no children, whose memory a checker would have to understand. */
+int main(int argc, char **argv)
 {
     char list[32];
+    (void)argv;
     const int64_t early_monotonic = shown(CLOCK_MONOTONIC), early_real = shown(CLOCK_REALTIME);
     ntp_config *config = ntp_config_new();
     ntp_clock *clock = NULL;
@@ -160,15 +175,8 @@ int main(void)
     commit(NULL);
     conversions(NULL, early_monotonic, early_real);
     CHECK(pthread_create(&waiter, NULL, wait_for_ever, NULL) == 0);
-    for (int round = 0; round < 20; round++) {
-        int status = 0;
-        pid_t child = fork();
-        CHECK(child >= 0);
-        if (child == 0)
-            in_child();
-        CHECK(waitpid(child, &status, 0) == child);
-        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    }
+    if (argc == 1)
+        children();
     ntp_stop();
     CHECK(pthread_join(waiter, NULL) == 0);
     ntp_server_free(server);
