@@ -71,6 +71,26 @@
 #define NTPCLOCK_FAULT_SIZE 256
 
 /**
+ * The clock became SYNCHRONIZED.
+ */
+#define NTP_EVENT_SYNCHRONIZED (1 << 0)
+
+/**
+ * The clock is no longer SYNCHRONIZED but in HOLDOVER, or no longer that but UNSYNCHRONIZED; also by its stop.
+ */
+#define NTP_EVENT_LOST (1 << 1)
+
+/**
+ * The clock became DISRUPTED: nothing older is to be trusted.
+ */
+#define NTP_EVENT_DISRUPTED (1 << 2)
+
+/**
+ * A new epoch has begun, and not the first: readings of before and after are not on one line.
+ */
+#define NTP_EVENT_STEPPED (1 << 3)
+
+/**
  * What a call came to. Zero is success, every failure is negative.
  *
  * Numbers are never reused and never change their meaning: -1 to -19 are the caller's mistake, the
@@ -132,6 +152,14 @@ typedef enum {
      * A server's reply could not be used.
      */
     NTP_ERR_BAD_REPLY = -24,
+    /**
+     * The error bound is larger than the caller allows.
+     */
+    NTP_ERR_BOUND_EXCEEDED = -25,
+    /**
+     * Nothing honest can be said of a stamp.
+     */
+    NTP_ERR_UNCONVERTIBLE = -26,
     /**
      * The operating system refused something.
      */
@@ -199,6 +227,24 @@ typedef enum {
 } ntp_selection;
 
 /**
+ * How two readings lie to one another.
+ */
+typedef enum {
+    /**
+     * The first is certainly of an earlier instant.
+     */
+    NTP_RELATION_BEFORE = -1,
+    /**
+     * It cannot be told, or nothing is known of one of them.
+     */
+    NTP_RELATION_OVERLAP = 0,
+    /**
+     * The first is certainly of a later instant.
+     */
+    NTP_RELATION_AFTER = 1,
+} ntp_relation;
+
+/**
  * The leap indicator (RFC 5905), as found in the `leap` members.
  */
 typedef enum {
@@ -219,6 +265,28 @@ typedef enum {
      */
     NTP_LEAP_UNKNOWN = 3,
 } ntp_leap;
+
+/**
+ * The clocks of a machine that stamps are taken on.
+ */
+typedef enum {
+    /**
+     * The raw counter, as in `ntp_reading.raw_ns`.
+     */
+    NTP_TIMESCALE_RAW = 0,
+    /**
+     * `CLOCK_MONOTONIC`.
+     */
+    NTP_TIMESCALE_MONOTONIC = 1,
+    /**
+     * `CLOCK_BOOTTIME`.
+     */
+    NTP_TIMESCALE_BOOTTIME = 2,
+    /**
+     * `CLOCK_REALTIME`, the system clock: what the kernel stamps datagrams and files with.
+     */
+    NTP_TIMESCALE_REALTIME = 3,
+} ntp_timescale;
 
 /**
  * A running clock. Any number of threads may use it, until it is freed.
@@ -466,6 +534,30 @@ typedef struct {
      */
     char fault[NTPCLOCK_FAULT_SIZE];
 } ntp_source_info;
+
+/**
+ * When a clock of the machine will show that some point of UTC has come. Grows at its end: pass its size.
+ */
+typedef struct {
+    /**
+     * The best guess: about when `ntp_clock_now` will show that UTC, ns.
+     */
+    int64_t stamp_ns;
+    /**
+     * Before this UTC has certainly not come there, ns.
+     */
+    int64_t earliest_ns;
+    /**
+     * From this on it certainly has, ns.
+     */
+    int64_t latest_ns;
+} ntp_deadline;
+
+/**
+ * Called with what has happened, `NTP_EVENT_...` (expect bits that this header does not list), and with the pointer that was
+ * given to `ntp_clock_on_event`. A C++ exception must not leave it.
+ */
+typedef void (*ntp_event_callback)(void *context, uint32_t events);
 
 /**
  * What one exchange with a server told. Grows at its end: pass its size.
@@ -864,6 +956,216 @@ ntp_result ntp_clock_sources(const ntp_clock *clock,
                              size_t element_size,
                              size_t capacity,
                              size_t *count);
+
+/**
+ * Which of two readings is certainly of the earlier instant, of whatever clock or host: `first` before, after, or
+ * overlapping `second`.
+ *
+ * Only the intervals count, and unknown ones overlap with everything. Any two readings have an answer; a NULL overlaps.
+ * Async-signal-safe.
+ *
+ * Contract:
+ *
+ * - `first` and `second` are NULL, or point to `ntp_reading`s that nobody changes meanwhile.
+ */
+ntp_relation ntp_reading_compare(const ntp_reading *first,
+                                 const ntp_reading *second);
+
+/**
+ * Reads `clock` as `ntp_clock_now` does, for a caller that needs an error bound of at most `max_bound_ns`.
+ *
+ * Returns `NTP_ERR_BOUND_EXCEEDED` when the bound is larger, and `NTP_ERR_NOT_SYNCHRONIZED` when there is none;
+ * `reading` is filled all the same. Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `reading` is NULL or
+ * `max_bound_ns` below zero.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ * - `reading` is NULL, or points to an `ntp_reading` that no other thread uses meanwhile.
+ */
+ntp_result ntp_clock_now_within(const ntp_clock *clock,
+                                int64_t max_bound_ns,
+                                ntp_reading *reading);
+
+/**
+ * 1 if UTC is certainly after `unix_ns` (nanoseconds since 1970), else 0; also 0 when nothing is known.
+ *
+ * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Takes no lock and makes
+ * no system call.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ */
+int32_t ntp_clock_after(const ntp_clock *clock,
+                        int64_t unix_ns);
+
+/**
+ * 1 if UTC is certainly before `unix_ns` (nanoseconds since 1970), else 0; also 0 when nothing is known.
+ *
+ * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Takes no lock and makes
+ * no system call.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ */
+int32_t ntp_clock_before(const ntp_clock *clock,
+                         int64_t unix_ns);
+
+/**
+ * Commit wait: returns when UTC is certainly after `unix_ns`, up to `timeout_ms` milliseconds, for ever if that is
+ * negative.
+ *
+ * Give an event the time `latest_ns` of a reading, wait for that time to pass, and only then make the event known: then
+ * no event that anybody begins after that, on whatever host with an honest clock, gets an earlier time.
+ *
+ * A NULL `clock` is the process-wide one. Any number of threads may wait. The thread sleeps, and is woken when the time
+ * has come, to about what the kernel's timers give (50 us unless set otherwise). The wait goes on through steps, disruptions
+ * and losses of synchronisation of a running clock. On a clock without a thread, after a stop or in a forked child, it
+ * works as long as there is an interval.
+ *
+ * Returns `NTP_ERR_TIMEOUT` when the time ran out, `NTP_ERR_NOT_SYNCHRONIZED` when it ran out and nothing was known of UTC,
+ * `NTP_ERR_STOPPED` when the clock was stopped meanwhile, and `NTP_ERR_NOT_RUNNING` when there is neither a thread nor an
+ * interval.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed before this returns.
+ */
+ntp_result ntp_clock_wait_until_past(const ntp_clock *clock,
+                                     int64_t unix_ns,
+                                     int64_t timeout_ms);
+
+/**
+ * Sleeps until `clock` shows `unix_ns` or later; it aims anew whenever the clock is corrected or stepped.
+ *
+ * A NULL `clock` is the process-wide one. Any number of threads may sleep. Before the first synchronisation the clock
+ * shows the system clock's time. To be certain that UTC has come there, use `ntp_clock_wait_until_past`.
+ *
+ * Returns `NTP_ERR_STOPPED` when the clock was stopped meanwhile, and `NTP_ERR_NOT_RUNNING` when it is not started and was
+ * never synchronised, unless it shows that time already.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed before this returns.
+ */
+ntp_result ntp_clock_sleep_until(const ntp_clock *clock,
+                                 int64_t unix_ns);
+
+/**
+ * Tells where UTC was when the clock `timescale` (`NTP_TIMESCALE_...`) of this machine showed `stamp_ns` nanoseconds: as if
+ * `clock` had been read then, and with everything that is known by now.
+ *
+ * Members that tell an age or a state do so as of then; `raw_ns` is the middle of where the counter can have stood. The
+ * bound cap does not apply: the interval is what it is, and `ntp_reading_compare` compares it. Stamps may be older
+ * than the first synchronisation. Those of the raw counter, `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME` may be older than the
+ * clock's start, and may lie ahead, as long as the machine is not suspended. The interval includes what the kernel may
+ * have slewed its clocks between the moments at which the clock's thread looked at them: 0.1 % of the time to the
+ * nearest one at most. The clock remembers a bounded number of such moments, the fewer the older they are.
+ *
+ * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time.
+ *
+ * Returns `NTP_ERR_NOT_SYNCHRONIZED` when no time is known yet; `NTP_ERR_UNCONVERTIBLE` when nothing honest can be said,
+ * because the machine was suspended or the clock disrupted after the stamp, or the system clock was stepped around it;
+ * and `NTP_ERR_INVALID_ARGUMENT` when `reading` is NULL or there is no such timescale. A failure writes nothing.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ * - `reading` is NULL, or points to an `ntp_reading` that no other thread uses meanwhile.
+ */
+ntp_result ntp_clock_convert(const ntp_clock *clock,
+                             int32_t timescale,
+                             int64_t stamp_ns,
+                             ntp_reading *reading);
+
+/**
+ * Tells when the clock `timescale` (`NTP_TIMESCALE_...`) of this machine will show that UTC is `unix_ns`: for timers. Pass
+ * `sizeof(ntp_deadline)` as `size`.
+ *
+ * Holds as long as the machine is not suspended until then. The farther ahead, the wider: by 0.1 %, which the kernel may
+ * slew its clocks, so ask again on the way, or use `ntp_clock_sleep_until`. A NULL `clock` is the process-wide one. Any
+ * number of threads may call this at the same time. Sizes are understood as in `ntp_clock_report`.
+ *
+ * Returns `NTP_ERR_NOT_SYNCHRONIZED`; `NTP_ERR_UNCONVERTIBLE` for a past after which the machine was suspended; and
+ * `NTP_ERR_INVALID_ARGUMENT` when `deadline` is NULL, a size makes no sense, the time is more than a hundred years away, or
+ * the timescale is none or `NTP_TIMESCALE_REALTIME`, which may be stepped on the way. A failure writes nothing.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ * - `deadline` is NULL, or points to `size` bytes that no other thread uses meanwhile.
+ */
+ntp_result ntp_clock_deadline(const ntp_clock *clock,
+                              int32_t timescale,
+                              int64_t unix_ns,
+                              ntp_deadline *deadline,
+                              size_t size);
+
+/**
+ * Gives a descriptor that is readable while there are events to take: for `poll`, `epoll`, and the event loops that are
+ * built on them. Closed on exec, non-blocking.
+ *
+ * There is one for each clock, which keeps it until it is freed: wait for it, but do not read or close it.
+ * `ntp_clock_take_events` makes it unreadable. Every event makes it readable anew, also for those who are only told of edges
+ * (EPOLLET). Everything that has happened since the start of the clock is pending at first, so that nothing is missed between
+ * a start and this call. The process-wide clock's stays the same over stops and starts.
+ *
+ * In a forked child the number stands for the parent's until the child calls this or `ntp_clock_take_events`; from then on
+ * it is the child's own, with nothing of the parent's pending, and is to be registered anew in an event loop of the child's.
+ *
+ * A NULL `clock` is the process-wide one. Any number of threads may call this. Returns `NTP_ERR_SYSTEM` when
+ * there are no descriptors left, and `NTP_ERR_INVALID_ARGUMENT` when `descriptor` is NULL. A failure writes nothing.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ * - `descriptor` is NULL, or points to a number that no other thread uses meanwhile.
+ */
+ntp_result ntp_clock_event_fd(const ntp_clock *clock,
+                              int *descriptor);
+
+/**
+ * What has happened since this was last asked, `NTP_EVENT_...`; the descriptor of `ntp_clock_event_fd` is unreadable until
+ * something happens again. It may be nothing, 0.
+ *
+ * What came and went between two calls is told, its order is not: `ntp_clock_now` tells the state. A NULL `clock` is the
+ * process-wide one. Any number of threads may call this; each event goes to one of them.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ */
+uint32_t ntp_clock_take_events(const ntp_clock *clock);
+
+/**
+ * Has `callback` called with `context` and whatever happens to `clock`; NULL takes the former callback back.
+ *
+ * It is called from a thread of the library's own, one call at a time, with all signals blocked. First it is told
+ * `NTP_EVENT_SYNCHRONIZED`, `NTP_EVENT_LOST` or `NTP_EVENT_DISRUPTED`, whichever happened last, if any has. What happens while
+ * it runs is told in one further call.
+ *
+ * There is one callback for each clock: another one replaces it; the process-wide clock's stays over stops and starts.
+ * When this returns, and when `ntp_clock_free` returns, the former callback is not running and will not be called again,
+ * so that its `context` may be freed; do not call either while holding a lock that the callback waits for. `ntp_stop` waits
+ * for no callback.
+ *
+ * A callback may block, and may call every function here: also `ntp_stop`, `ntp_start`, `ntp_clock_free` of its own clock,
+ * and this one, to replace or take back itself. In the last two cases it is not waited for, and its `context` must live until
+ * it returns. In a forked child it is not called until it is given again.
+ *
+ * A NULL `clock` is the process-wide one. Any number of threads may call this; one at a time for each clock, if they are
+ * to know which callback stays. Returns `NTP_ERR_SYSTEM` when the thread cannot be made; the former callback then stays.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ * - `callback` is NULL, or may be called with `context` from another thread until it is taken back as said above.
+ */
+ntp_result ntp_clock_on_event(const ntp_clock *clock,
+                              ntp_event_callback callback,
+                              void *context);
 
 /**
  * Asks one server once: no clock, nothing kept. Pass `sizeof(ntp_query_result)` as `size`.

@@ -10,6 +10,9 @@
 
 mod clock;
 mod config;
+mod convert;
+mod events;
+mod moments;
 mod process;
 mod query;
 mod result;
@@ -19,6 +22,9 @@ mod values;
 
 pub use clock::*;
 pub use config::*;
+pub use convert::*;
+pub use events::*;
+pub use moments::*;
 pub use process::*;
 pub use query::*;
 pub use result::*;

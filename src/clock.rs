@@ -1,6 +1,8 @@
 //! The Rust face: a clock of one's own ([`Clock`]), and one for the whole process ([`process`]).
 
+pub(crate) mod moments;
 pub(crate) mod process;
+mod until;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -120,6 +122,14 @@ impl Clock {
 
     pub(crate) fn shared(&self) -> SharedRef {
         self.shared.clone()
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.stop();
+        // A callback that drops its own clock is not waited for. Nothing can fail without a new one.
+        let _ = self.shared.events.call(None);
     }
 }
 

@@ -8,22 +8,27 @@ pub(crate) mod roster;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{
-    AtomicU64,
+    AtomicU32,
     Ordering::{Acquire, Release},
 };
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::config::Config;
+use crate::convert::History;
 use crate::error::Error;
+use crate::events::desk::Desk;
+use crate::events::watch::Watch;
+use crate::model::ClockModel;
 use crate::publication::{Publication, Writer};
 use crate::source::Outcome;
 use crate::status::{Report, SourceInfo, State};
 use crate::synchronizer::{SourceId, Synchronizer};
+use crate::sys::clocks::Anchor;
 use crate::sys::thread::{Order, Worker};
-use crate::sys::{self, counter, fork, socket, wake};
+use crate::sys::{self, counter, fork, futex, socket, wake};
 use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
 use exchanger::{Arrival, Exchanger};
 use files::{FileFaults, Files};
@@ -36,10 +41,11 @@ pub(crate) struct Shared {
     pub(crate) publication: Publication,
     /// Locked only under [`fork::exclusive`], so that a forked child finds it free.
     status: Mutex<Status>,
-    /// Counts the changes of `status`.
-    changes: AtomicU64,
-    waiting: Mutex<()>,
-    changed: Condvar,
+    /// Locked as `status` is.
+    history: Mutex<History>,
+    pub(crate) events: Desk,
+    /// Counts the changes of `status`; whoever waits for one sleeps on it.
+    changes: AtomicU32,
 }
 
 /// What the engine says about itself, beside the page.
@@ -96,9 +102,9 @@ impl Shared {
                 account: None,
                 files: FileFaults::NONE,
             }),
-            changes: AtomicU64::new(0),
-            waiting: Mutex::new(()),
-            changed: Condvar::new(),
+            history: Mutex::new(History::new()),
+            events: Desk::new(),
+            changes: AtomicU32::new(0),
         }
     }
 
@@ -106,6 +112,12 @@ impl Shared {
     pub(crate) fn with_status<T>(&self, look: impl FnOnce(&Status) -> T) -> T {
         let _forks_wait = fork::exclusive();
         look(&self.status.lock())
+    }
+
+    /// A look at the past.
+    pub(crate) fn with_history<T>(&self, look: impl FnOnce(&mut History) -> T) -> T {
+        let _forks_wait = fork::exclusive();
+        look(&mut self.history.lock())
     }
 
     /// Waits until `judge` has an answer; it looks again at every change, and after the time it answers instead.
@@ -116,10 +128,7 @@ impl Shared {
                 Ok(answer) => return answer,
                 Err(pause) => pause,
             };
-            let mut waiting = self.waiting.lock();
-            if self.changes.load(Acquire) == seen {
-                self.changed.wait_for(&mut waiting, pause);
-            }
+            futex::wait(&self.changes, seen, pause);
         }
     }
 
@@ -128,11 +137,9 @@ impl Shared {
             let _forks_wait = fork::exclusive();
             change(&mut self.status.lock());
         }
+        // Whoever has looked but does not sleep yet finds another number than it saw, and will not.
         self.changes.fetch_add(1, Release);
-        // Taken and let go, so that whoever has looked but does not wait yet will be told. In a forked child a waiter
-        // of the parent may hold it for ever; then a waiter of ours looks again at its own pace.
-        drop(self.waiting.try_lock_for(Duration::from_millis(50)));
-        self.changed.notify_all();
+        futex::wake_all(&self.changes);
     }
 }
 
@@ -158,10 +165,11 @@ pub(crate) fn start(config: Config, shared: SharedRef) -> Result<Worker, Error> 
     let last_epoch = shared.with_status(|status| status.last_epoch);
     let (files, memory) = Files::open(&config)?;
     let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
-    let mut writer = Writer::new();
+    let mut told = Told { writer: Writer::new(), watch: Watch::new(last_epoch) };
+    shared.with_history(|history| history.note(Anchor::read()));
     if let Some(memory) = memory {
         core.restore(&memory, counter::now());
-        show(&core, &mut writer, &shared);
+        show(&core, &mut told, &shared);
     }
     let roster = Roster::new(&config.servers, &mut core, counter::now());
     // Told before the thread can: who asks right after the start finds every source.
@@ -175,21 +183,45 @@ pub(crate) fn start(config: Config, shared: SharedRef) -> Result<Worker, Error> 
         status.files = files.faults.clone();
     });
     let theirs = shared.clone();
-    Worker::start("ntpclock", move |order| Run::new(core, roster, files, writer, theirs, order).run()).map_err(
-        |error| {
-            shared.change(|status| status.running = false);
-            Error::io("starting the clock's thread", error)
-        },
-    )
+    Worker::start("ntpclock", move |order| Run::new(core, roster, files, told, theirs, order).run()).map_err(|error| {
+        shared.change(|status| status.running = false);
+        Error::io("starting the clock's thread", error)
+    })
 }
 
 /// Publishes what `core` remembers, and waits for the moment in which it takes effect: the first reading has a bound.
-fn show(core: &Synchronizer, writer: &mut Writer, shared: &Shared) {
+fn show(core: &Synchronizer, told: &mut Told, shared: &Shared) {
     let model = *core.model();
     if model.has_line() {
         // Who is late again and again shows nothing; the thread will try anew.
-        writer.publish(&shared.publication, fork::generation(), counter::now, |_| (model, ()));
-        std::thread::sleep((writer.ready_at() - counter::now()).to_duration());
+        told.publish(shared, |_| (model, ()));
+        std::thread::sleep((told.writer.ready_at() - counter::now()).to_duration());
+    }
+}
+
+/// The engine's side of what readers, listeners and converters are told.
+struct Told {
+    writer: Writer,
+    watch: Watch,
+}
+
+impl Told {
+    /// Publishes, and has it remembered. `None`: this thread was late again and again.
+    fn publish<P>(&mut self, shared: &Shared, mut plan: impl FnMut(Counter) -> (ClockModel, P)) -> Option<P> {
+        let published = self.writer.publish(&shared.publication, fork::generation(), counter::now, |switch| {
+            let (model, rest) = plan(switch);
+            (model, (model, rest))
+        });
+        let (model, rest) = published?;
+        let switch = self.writer.ready_at();
+        shared.with_history(|history| history.publish(switch, &model));
+        self.watch.publish(switch, &model);
+        Some(rest)
+    }
+
+    /// Tells the listeners what readers see by now.
+    fn listeners(&mut self, shared: &Shared) {
+        shared.events.tell(self.watch.look(counter::now()));
     }
 }
 
@@ -213,7 +245,7 @@ struct Run {
     roster: Roster,
     exchanger: Exchanger,
     files: Files,
-    writer: Writer,
+    told: Told,
     shared: SharedRef,
     order: Order,
     answers: Sender<(usize, Addresses)>,
@@ -226,14 +258,14 @@ struct Run {
 }
 
 impl Run {
-    fn new(core: Synchronizer, roster: Roster, files: Files, writer: Writer, shared: SharedRef, order: Order) -> Self {
+    fn new(core: Synchronizer, roster: Roster, files: Files, told: Told, shared: SharedRef, order: Order) -> Self {
         let (answers, answered) = crossbeam_channel::unbounded();
         Self {
             core,
             roster,
             exchanger: Exchanger::new(),
             files,
-            writer,
+            told,
             shared,
             order,
             answers,
@@ -252,14 +284,17 @@ impl Run {
                 self.handle_addresses(SourceId(tag), addresses);
             }
             self.tick();
+            self.told.listeners(&self.shared);
             let now = counter::now();
-            if self.core.wants_plan(now) && now >= self.writer.ready_at().max(self.gave_up + RETRY) {
+            if self.core.wants_plan(now) && now >= self.told.writer.ready_at().max(self.gave_up + RETRY) {
                 self.publish();
             }
             if self.files.tend(&self.core) {
                 self.tell_of_files();
             }
             self.sleep();
+            // Between two such looks a stamp of any clock can be told to 0.1 % of the way to the nearer one.
+            self.shared.with_history(|history| history.note(Anchor::read()));
         }
         self.finish();
     }
@@ -314,9 +349,9 @@ impl Run {
         let mut descriptors = vec![self.order.waker.as_raw_fd()];
         descriptors.extend(self.exchanger.descriptors());
         let now = counter::now();
-        let mut due = self.core.next_due(now).min(self.files.due());
+        let mut due = self.core.next_due(now).min(self.files.due()).min(self.told.watch.due(now));
         if self.core.wants_plan(now) {
-            due = due.min(self.writer.ready_at().max(self.gave_up + RETRY));
+            due = due.min(self.told.writer.ready_at().max(self.gave_up + RETRY));
         }
         let least = self.pause.take().unwrap_or(Nanos::ZERO);
         let timeout = (due - now).max(least).to_duration();
@@ -359,8 +394,7 @@ impl Run {
 
     fn publish(&mut self) {
         let core = &self.core;
-        let publication = &self.shared.publication;
-        let plan = self.writer.publish(publication, fork::generation(), counter::now, |switch| {
+        let plan = self.told.publish(&self.shared, |switch| {
             let plan = core.plan(switch);
             (plan.model, plan)
         });
@@ -389,9 +423,10 @@ impl Run {
         let mut model = *self.core.model();
         if model.has_line() {
             model.state = State::Holdover;
-            self.writer.publish(&self.shared.publication, fork::generation(), counter::now, |_| (model, ()));
+            self.told.publish(&self.shared, |_| (model, ()));
             // Whoever stopped us shall find the clock stopped; and a wait after a new start, no old success.
             self.settle();
+            self.told.listeners(&self.shared);
         }
         // Last, for a disk may take its time.
         if self.files.close(&self.core) {
@@ -401,7 +436,7 @@ impl Run {
 
     /// Sleeps until what was published last has taken effect.
     fn settle(&self) {
-        std::thread::sleep((self.writer.ready_at() - counter::now()).to_duration());
+        std::thread::sleep((self.told.writer.ready_at() - counter::now()).to_duration());
     }
 }
 

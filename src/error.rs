@@ -40,6 +40,18 @@ pub enum Error {
     },
     /// No synchronised time is to be had now; `state` says why.
     NotSynchronized(crate::State),
+    /// The error bound is larger than the caller allows.
+    BoundExceeded {
+        /// The bound now, ns.
+        bound_ns: i64,
+        /// The caller's cap, ns.
+        max_bound_ns: i64,
+    },
+    /// A stamp, or a point of UTC, of which nothing honest can be said; `why` completes "the stamp cannot be converted: …".
+    Unconvertible {
+        /// What stands against it.
+        why: &'static str,
+    },
     /// A host name has no address, for now at least.
     Resolve {
         /// The name.
@@ -99,6 +111,10 @@ impl fmt::Display for Error {
             Self::Stopped => f.write_str("the clock was stopped"),
             Self::Timeout { detail } => write!(f, "the time ran out: {detail}"),
             Self::NotSynchronized(state) => write!(f, "no synchronised time: the clock is {state}"),
+            Self::BoundExceeded { bound_ns, max_bound_ns } => {
+                write!(f, "the error bound is {bound_ns} ns, {max_bound_ns} ns are allowed")
+            }
+            Self::Unconvertible { why } => write!(f, "the stamp cannot be converted: {why}"),
             Self::Resolve { host, why } => write!(f, "host `{host}` cannot be resolved: {why}"),
             Self::Io { what, source } => write!(f, "{what}: {source}"),
             Self::Malformed { path, line, why } => write!(f, "{}:{line}: {why}", path.display()),

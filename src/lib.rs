@@ -18,6 +18,8 @@
 //! the tests run an hour in a millisecond. Below it stands the world:
 //!
 //! * `sys` is the operating system behind safe functions: counter, kernel timestamps, threads, forks;
+//! * `convert` remembers what was published, and where the system's clocks stood: stamps of the past become UTC;
+//! * `events` tells programs that something has happened to the clock;
 //! * `trace` is exchanges on disk, replayed through the very same core;
 //! * `engine` is the thread that carries requests out and datagrams in, and publishes what the core plans;
 //! * `query` asks one server once; `clock` is the Rust face; `server` answers other machines from a clock;
@@ -64,7 +66,9 @@ mod units;
 
 // The world.
 mod clock;
+mod convert;
 mod engine;
+mod events;
 mod publication;
 mod query;
 mod reading;
@@ -83,12 +87,18 @@ pub mod cli;
 #[path = "../tests/simulation/mod.rs"]
 mod simulation;
 
-pub use clock::process::{is_running, now, offset, report, sources, start, stop, wait};
+pub use clock::process::{
+    after, before, convert, deadline, event_fd, is_running, now, now_within, offset, on_event, report, sleep_until,
+    sources, start, stop, take_events, wait, wait_until_past,
+};
 pub use clock::{Clock, Offset};
 pub use config::Config;
+pub use convert::{Deadline, Timescale};
 pub use error::Error;
+pub use events::Events;
 pub use query::query;
 pub use reading::Reading;
+pub use reading::compare::Relation;
 pub use server::{Server, ServerConfig};
 pub use status::{Flags, Leap, QueryResult, Report, Selection, SourceInfo, State};
 pub use trace::replay::Replay;

@@ -1,5 +1,7 @@
 //! What a reader gets: page × counter → [`Reading`].
 
+pub(crate) mod compare;
+
 use std::time::Duration;
 
 use crate::publication::page::Page;

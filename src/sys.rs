@@ -2,8 +2,10 @@
 
 #![expect(unsafe_code, reason = "the one room that calls the C library; each call is wrapped in a safe function")]
 
+pub(crate) mod clocks;
 pub(crate) mod counter;
 pub(crate) mod fork;
+pub(crate) mod futex;
 pub(crate) mod host;
 pub(crate) mod socket;
 pub(crate) mod thread;

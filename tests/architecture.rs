@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Every room of `src`, each knowing only those before it. Up to `synchronizer` they are the sans-IO core.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 23] = [
     "units",
     "status",
     "error",
@@ -23,6 +23,8 @@ const ROOMS: [&str; 21] = [
     "sys",
     "publication",
     "reading",
+    "convert",
+    "events",
     "trace",
     "state",
     "engine",

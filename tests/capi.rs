@@ -52,6 +52,16 @@ fn a_forked_child_reads_on_and_the_parent_notices_nothing() {
 }
 
 #[test]
+fn instants_are_compared_waited_for_and_converted() {
+    in_c("tests/c/moments.c");
+}
+
+#[test]
+fn events_wake_an_event_loop_and_a_callback_and_survive_a_fork() {
+    in_c("tests/c/events.c");
+}
+
+#[test]
 fn the_last_error_belongs_to_its_thread() {
     in_c("tests/c/errors.c");
 }
@@ -85,6 +95,9 @@ fn a_thousand_starts_and_stops_leave_nothing_behind() {
 #[test]
 fn memcheck_finds_nothing() {
     memcheck(&build("gcc", &C_FLAGS, "tests/c/cycles.c", Link::Shared), &["1000"]);
+    for source in ["tests/c/events.c", "tests/c/moments.c"] {
+        memcheck(&build("gcc", &C_FLAGS, source, Link::Shared), &["alone"]);
+    }
     for source in ["tests/c/arguments.c", "tests/c/errors.c", "tests/c/lifecycle.c"] {
         memcheck(&build("gcc", &C_FLAGS, source, Link::Shared), &[]);
     }

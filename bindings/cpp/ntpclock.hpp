@@ -7,6 +7,7 @@
  *   ntp::client    a clock of one's own
  *   ntp::config    how a client behaves      ntp::reading   a time and the interval that holds UTC
  *   ntp::server    answers NTP clients       ntp::query     asks one server once
+ *   ntp::compare   tells which of two readings is certainly of the earlier instant
  *   ntp::error     what every failing call throws: a std::system_error in ntp::error_category()
  *
  * ntp::clock is no object, as std::chrono::system_clock is none: an object with a static now() would
@@ -21,6 +22,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -51,6 +53,8 @@ enum class errc : int {
     stopped = NTP_ERR_STOPPED,
     resolve = NTP_ERR_RESOLVE,
     bad_reply = NTP_ERR_BAD_REPLY,
+    bound_exceeded = NTP_ERR_BOUND_EXCEEDED,
+    unconvertible = NTP_ERR_UNCONVERTIBLE,
     system = NTP_ERR_SYSTEM,
     internal = NTP_ERR_INTERNAL,
     state_file = NTP_ERR_STATE_FILE,
@@ -80,6 +84,42 @@ enum class leap : int {
     insert = NTP_LEAP_INSERT,
     remove = NTP_LEAP_DELETE,
     unknown = NTP_LEAP_UNKNOWN,
+};
+
+/** How two readings lie to one another. */
+enum class relation : int {
+    before = NTP_RELATION_BEFORE,
+    overlap = NTP_RELATION_OVERLAP,
+    after = NTP_RELATION_AFTER,
+};
+
+/** The clocks of a machine that stamps are taken on. */
+enum class timescale : int {
+    raw = NTP_TIMESCALE_RAW,
+    monotonic = NTP_TIMESCALE_MONOTONIC,
+    boottime = NTP_TIMESCALE_BOOTTIME,
+    realtime = NTP_TIMESCALE_REALTIME,
+};
+
+/** What has happened to a clock. Expect bits that are not listed here. */
+class events {
+public:
+    constexpr events() noexcept = default;
+    constexpr explicit events(std::uint32_t bits) noexcept : bits_{bits} {}
+
+    constexpr bool synchronized() const noexcept { return has(NTP_EVENT_SYNCHRONIZED); }
+    constexpr bool lost() const noexcept { return has(NTP_EVENT_LOST); }
+    constexpr bool disrupted() const noexcept { return has(NTP_EVENT_DISRUPTED); }
+    constexpr bool stepped() const noexcept { return has(NTP_EVENT_STEPPED); }
+    /** Whether anything has happened. */
+    constexpr explicit operator bool() const noexcept { return bits_ != 0; }
+    /** As C has it. */
+    constexpr std::uint32_t c() const noexcept { return bits_; }
+
+private:
+    constexpr bool has(std::uint32_t bit) const noexcept { return (bits_ & bit) != 0; }
+
+    std::uint32_t bits_ = 0;
 };
 
 /** Names as in the documentation: "SYNCHRONIZED", "truechimer". The text is static. */
@@ -148,6 +188,10 @@ inline void check(ntp_result result) {
     if (result != NTP_OK) {
         throw error{static_cast<int>(result), ntp_last_error()};
     }
+}
+
+inline std::int64_t to_unix(time_point time) noexcept {
+    return time.time_since_epoch().count();
 }
 
 inline time_point to_time(std::int64_t unix_ns) noexcept {
@@ -258,6 +302,21 @@ private:
     ntp_reading raw_;
 };
 
+/** Whether `first` is certainly of an earlier or of a later instant than `second`, of whatever clock or host. */
+inline relation compare(const reading& first, const reading& second) noexcept {
+    return static_cast<relation>(ntp_reading_compare(&first.c(), &second.c()));
+}
+
+/** When a clock of the machine will show that some point of UTC has come: its values, not UTC. */
+struct deadline {
+    /** The best guess. */
+    nanoseconds stamp;
+    /** Before this UTC has certainly not come there. */
+    nanoseconds earliest;
+    /** From this on it certainly has. */
+    nanoseconds latest;
+};
+
 /** UTC minus the system clock: add it to the system clock. */
 struct offset {
     /** 0 before the first synchronisation. */
@@ -315,6 +374,88 @@ public:
         return true;
     }
 
+    /** Reads the clock for a caller that needs an error bound of at most `max_bound`; throws errc::bound_exceeded. */
+    reading now_within(nanoseconds max_bound) const {
+        ntp_reading raw;
+        detail::check(ntp_clock_now_within(handle(), max_bound.count(), &raw));
+        return reading{raw};
+    }
+
+    /** Whether UTC is certainly after `time`; false also when nothing is known. */
+    bool after(time_point time) const { return ntp_clock_after(handle(), detail::to_unix(time)) != 0; }
+    /** Whether UTC is certainly before `time`; false also when nothing is known. */
+    bool before(time_point time) const { return ntp_clock_before(handle(), detail::to_unix(time)) != 0; }
+
+    /** Commit wait: returns when UTC is certainly after `time`. See ntp_clock_wait_until_past. */
+    void wait_until_past(time_point time) const {
+        detail::check(ntp_clock_wait_until_past(handle(), detail::to_unix(time), -1));
+    }
+    /** Waits up to `timeout`; false if it ran out. Throws errc::not_synchronized if nothing was known of UTC then. */
+    template <class Rep, class Period>
+    bool wait_until_past(time_point time, std::chrono::duration<Rep, Period> timeout) const {
+        const ntp_result result =
+            ntp_clock_wait_until_past(handle(), detail::to_unix(time), detail::to_ms(timeout));
+        if (result == NTP_ERR_TIMEOUT) {
+            return false;
+        }
+        detail::check(result);
+        return true;
+    }
+
+    /** Returns when the clock shows `time`, however it is corrected meanwhile. */
+    void sleep_until(time_point time) const {
+        detail::check(ntp_clock_sleep_until(handle(), detail::to_unix(time)));
+    }
+
+    /** Where UTC was when a clock of this machine showed `stamp`. Throws errc::unconvertible. See ntp_clock_convert. */
+    reading convert(timescale scale, nanoseconds stamp) const {
+        ntp_reading raw;
+        detail::check(ntp_clock_convert(handle(), static_cast<std::int32_t>(scale), stamp.count(), &raw));
+        return reading{raw};
+    }
+    /** What a std::chrono::steady_clock, which is CLOCK_MONOTONIC on Linux, was read as. */
+    reading convert(std::chrono::steady_clock::time_point stamp) const {
+        return convert(timescale::monotonic, stamp.time_since_epoch());
+    }
+    /** When a clock of this machine, but the system clock, will show that UTC is `time`. See ntp_clock_deadline. */
+    ntp::deadline deadline(timescale scale, time_point time) const {
+        ntp_deadline raw;
+        detail::check(ntp_clock_deadline(
+            handle(), static_cast<std::int32_t>(scale), detail::to_unix(time), &raw, sizeof raw));
+        return {nanoseconds{raw.stamp_ns}, nanoseconds{raw.earliest_ns}, nanoseconds{raw.latest_ns}};
+    }
+
+    /** A descriptor that is readable while there are events to take; it stays the clock's. See ntp_clock_event_fd. */
+    int event_fd() const {
+        int descriptor = -1;
+        detail::check(ntp_clock_event_fd(handle(), &descriptor));
+        return descriptor;
+    }
+
+    /** What has happened since this was last asked. */
+    events take_events() const { return events{ntp_clock_take_events(handle())}; }
+
+    /**
+     * Has `callback` called with whatever happens, on a thread of the library's; an empty one takes it back. See
+     * ntp_clock_on_event for what it may do, which is nearly everything. It must not throw. One thread at a time.
+     *
+     * It is taken back at the end of the client, or of the session that was given it: a clock has one callback.
+     */
+    void on_event(std::function<void(events)> callback) {
+        // The callback may replace itself: whoever calls it holds it.
+        using held = std::shared_ptr<const std::function<void(events)>>;
+        std::unique_ptr<held> next;
+        if (callback) {
+            next = std::make_unique<held>(std::make_shared<const std::function<void(events)>>(std::move(callback)));
+        }
+        const auto call = [](void* context, std::uint32_t bits) noexcept {
+            const held running = *static_cast<held*>(context);
+            (*running)(events{bits});
+        };
+        detail::check(ntp_clock_on_event(handle(), next ? +call : nullptr, next.get()));
+        callback_ = std::move(next);
+    }
+
     /** The clock's state in numbers. */
     ntp_report report() const {
         ntp_report report;
@@ -340,10 +481,17 @@ public:
 protected:
     readable() = default;
     ~readable() = default;
-    readable(const readable&) = default;
-    readable& operator=(const readable&) = default;
+    readable(readable&&) noexcept = default;
+    readable& operator=(readable&&) noexcept = default;
+
+    void swap_callbacks(readable& other) noexcept { callback_.swap(other.callback_); }
+    /** Whether this owner has given the clock a callback. */
+    bool listens() const noexcept { return callback_ != nullptr; }
 
 private:
+    /** What the library calls; it outlives the registration, since owners end that first. */
+    std::unique_ptr<std::shared_ptr<const std::function<void(events)>>> callback_;
+
     const ntp_clock* handle() const { return static_cast<const Owner&>(*this).c(); }
 };
 
@@ -368,12 +516,18 @@ public:
     /** A comma-separated list, as for ntp_start. */
     explicit session(const std::string& servers) { detail::check(ntp_start(servers.c_str())); }
 
-    session(session&& other) noexcept : started_{std::exchange(other.started_, false)} {}
+    session(session&& other) noexcept
+        : readable{std::move(other)}, started_{std::exchange(other.started_, false)} {}
     session& operator=(session&& other) noexcept {
+        swap_callbacks(other);
         std::swap(started_, other.started_);
         return *this;
     }
     ~session() {
+        if (listens()) {
+            // Fails for no reason that a destructor could do something about.
+            static_cast<void>(ntp_clock_on_event(nullptr, nullptr, nullptr));
+        }
         if (started_) {
             ntp_stop();
         }
@@ -443,6 +597,15 @@ public:
         handle_.reset(started);
     }
     explicit client(const std::string& servers) : client{config{servers}} {}
+
+    client(client&& other) noexcept = default;
+    client& operator=(client&& other) noexcept {
+        // The clock first: until it is freed it may call its callback.
+        handle_ = std::move(other.handle_);
+        readable::operator=(std::move(other));
+        return *this;
+    }
+    ~client() = default;
 
     /** Why the state file was refused at the start, or could not be written last; nothing if all is well. */
     std::optional<std::string> state_file_fault() const {

@@ -7,15 +7,18 @@ what is unknown is None. Everything may be called from any number of threads at 
 import datetime
 import enum
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Final, final
 
 __all__ = [
     "AlreadyRunningError",
     "BadReplyError",
+    "BoundExceededError",
     "Clock",
     "ConfigError",
+    "Deadline",
+    "Events",
     "Flags",
     "Leap",
     "NotRunningError",
@@ -25,30 +28,43 @@ __all__ = [
     "NtpTimeoutError",
     "QueryResult",
     "Reading",
+    "Relation",
     "Report",
     "ResolveError",
     "Selection",
     "Server",
     "SourceInfo",
     "State",
+    "Timescale",
+    "UnconvertibleError",
     "UnsupportedError",
     "__version__",
+    "after",
+    "before",
     "cli",
+    "convert",
+    "deadline",
     "error_bound",
+    "event_fd",
     "now",
     "ntp_now",
     "offset",
     "offset_bound",
+    "on_event",
     "query",
     "read",
+    "read_within",
     "report",
+    "sleep_until",
     "sources",
     "start",
     "status",
     "stop",
+    "take_events",
     "time",
     "time_ns",
     "wait",
+    "wait_until_past",
 ]
 
 __version__: Final[str]
@@ -103,6 +119,40 @@ class Selection(enum.IntEnum):
     CANDIDATE = 5
     """It answers, but no agreement has been found."""
 
+class Relation(enum.IntEnum):
+    """How one reading lies to another."""
+
+    BEFORE = -1
+    """It is certainly of an earlier instant."""
+    OVERLAP = 0
+    """It cannot be told, or nothing is known of one of them."""
+    AFTER = 1
+    """It is certainly of a later instant."""
+
+class Timescale(enum.IntEnum):
+    """A clock of this machine that stamps are taken on."""
+
+    RAW = 0
+    """The raw counter, as in `Reading.raw_ns`."""
+    MONOTONIC = 1
+    """CLOCK_MONOTONIC: `time.monotonic_ns()`, and the time of asyncio's loops."""
+    BOOTTIME = 2
+    """CLOCK_BOOTTIME."""
+    REALTIME = 3
+    """CLOCK_REALTIME, the system clock: `time.time_ns()`, and what the kernel stamps datagrams and files with."""
+
+class Events(enum.IntFlag):
+    """What has happened to a clock, one bit each. Expect bits that are not listed here."""
+
+    SYNCHRONIZED = 1
+    """The clock became SYNCHRONIZED."""
+    LOST = 2
+    """The clock is no longer SYNCHRONIZED but in HOLDOVER, or no longer that but UNSYNCHRONIZED; also by its stop."""
+    DISRUPTED = 4
+    """The clock became DISRUPTED: nothing older is to be trusted."""
+    STEPPED = 8
+    """A new epoch has begun, and not the first: readings of before and after are not on one line."""
+
 # --- Exceptions ----------------------------------------------------------------------------------
 
 class NtpError(Exception):
@@ -125,6 +175,12 @@ class NtpTimeoutError(NtpError, TimeoutError):
 
 class NotSynchronizedError(NtpError):
     """No synchronised time is to be had now; the same call may succeed later."""
+
+class BoundExceededError(NtpError):
+    """The error bound is larger than the caller allows."""
+
+class UnconvertibleError(NtpError, ValueError):
+    """Nothing honest can be said of a stamp; the message says why."""
 
 class ResolveError(NtpError, OSError):
     """A host name has no address, for now at least."""
@@ -190,6 +246,18 @@ class Reading:
     def tai_minus_utc(self) -> int | None:
         """TAI minus UTC in seconds; None when unknown."""
 
+    def compare(self, other: Reading) -> Relation:
+        """Whether this reading is certainly of an earlier or of a later instant than `other`, of whatever clock or host.
+
+        Only the intervals count, and unknown ones overlap with everything.
+        """
+
+    def is_after(self, unix_ns: int) -> bool:
+        """Whether UTC was certainly after `unix_ns`."""
+
+    def is_before(self, unix_ns: int) -> bool:
+        """Whether UTC was certainly before `unix_ns`."""
+
     def datetime(self) -> datetime.datetime:
         """The time as an aware datetime in UTC. A datetime has microseconds: the nanoseconds are cut off."""
 
@@ -198,6 +266,25 @@ class Reading:
 
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
+
+@final
+class Deadline:
+    """When a clock of the machine will show that some point of UTC has come: its values, not UTC. Immutable."""
+
+    @property
+    def stamp_ns(self) -> int:
+        """The best guess."""
+
+    @property
+    def earliest_ns(self) -> int:
+        """Before this UTC has certainly not come there."""
+
+    @property
+    def latest_ns(self) -> int:
+        """From this on it certainly has."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attributes by name, for tables and logs."""
 
 @final
 class Report:
@@ -475,6 +562,85 @@ def now() -> datetime.datetime:
 def read() -> Reading:
     """The time together with the interval that holds UTC. Never fails; look at `Reading.state`."""
 
+def read_within(max_bound_ns: int) -> Reading:
+    """As `read()`, for a caller that needs an error bound of at most `max_bound_ns`.
+
+    Raises BoundExceededError, and NotSynchronizedError if there is no bound.
+    """
+
+def after(unix_ns: int) -> bool:
+    """Whether UTC is certainly after `unix_ns`; False also when nothing is known."""
+
+def before(unix_ns: int) -> bool:
+    """Whether UTC is certainly before `unix_ns`; False also when nothing is known."""
+
+def wait_until_past(unix_ns: int, timeout: float | None = None) -> None:
+    """Commit wait: returns when UTC is certainly after `unix_ns`. `timeout` is in seconds; None waits for ever.
+
+    Give an event the time `latest_ns` of a reading, and make it known only after this wait for it: then no event that
+    anybody begins after that, on whatever host with an honest clock, gets an earlier time. The wait goes on through steps,
+    disruptions and losses of synchronisation. Other threads run meanwhile, and Ctrl-C ends it within 50 ms.
+
+    Raises NtpTimeoutError, NotSynchronizedError if nothing was known of UTC when the time ran out, and NotRunningError if
+    the clock is stopped meanwhile, or is not running and has no interval.
+    """
+
+def sleep_until(unix_ns: int) -> None:
+    """Returns when the clock shows `unix_ns` or later; it aims anew whenever the clock is corrected or stepped.
+
+    Before the first synchronisation that is the system clock's time. Other threads run meanwhile, and Ctrl-C ends it
+    within 50 ms.
+
+    Raises NotRunningError if the clock is stopped meanwhile.
+    """
+
+def convert(timescale: int, stamp_ns: int) -> Reading:
+    """Where UTC was when a clock of this machine (a `Timescale`) showed `stamp_ns`, with all that is known by now.
+
+    Stamps may be older than the first synchronisation. Those of RAW, MONOTONIC and BOOTTIME may be older than the clock's
+    start, and may lie ahead, as long as the machine is not suspended. The interval includes what the kernel may have
+    slewed its clocks between the moments at which the clock's thread looked at them: 0.1 % of the time to the nearest one
+    at most.
+
+    Raises NotSynchronizedError, and UnconvertibleError if the machine was suspended or the clock disrupted after the stamp,
+    or the system clock was stepped around it.
+    """
+
+def deadline(timescale: int, unix_ns: int) -> Deadline:
+    """When a clock of this machine (a `Timescale`, but not REALTIME) will show that UTC is `unix_ns`: for timers.
+
+    Holds as long as the machine is not suspended until then.
+
+    Raises NotSynchronizedError, ConfigError, and UnconvertibleError for a past after which the machine was suspended.
+    """
+
+def event_fd() -> int:
+    """A descriptor that is readable while there are events to take: for `selectors`, and asyncio's `loop.add_reader`.
+
+    One for each clock, which keeps it: do not read or close it. Everything that has happened since the start of the clock
+    is pending at first. In a forked child call this again: the number stays, but nothing of the parent's is pending.
+
+    Raises NtpOSError.
+    """
+
+def take_events() -> Events:
+    """What has happened since it was last asked; it may be nothing. The descriptor is unreadable until something happens.
+
+    What came and went between two calls is told, its order is not: `status()` tells the state.
+    """
+
+def on_event(callback: Callable[[Events], object] | None) -> None:
+    """Has `callback` called with whatever happens, on a thread of the library's; None takes it back.
+
+    First it is told what happened last to the state, if anything: SYNCHRONIZED, LOST or DISRUPTED. There is one callback for
+    each clock: another one replaces it. When this returns, the former one is not running and will not be called again; so
+    do not call it while holding a lock that the callback waits for. A callback may block, stop the clock, and replace or
+    take back itself; in that case it is not waited for. What it raises goes to `sys.unraisablehook`. It is not called any
+    more when the interpreter ends, nor in a forked child until it is given again. In asyncio, `event_fd()` needs no thread.
+
+    Raises NtpOSError if the thread cannot be made.
+    """
+
 def offset() -> int:
     """UTC minus the system clock, ns: add it to the system clock. 0 before the first synchronisation."""
 
@@ -567,6 +733,88 @@ class Clock:
 
     def read(self) -> Reading:
         """The time together with the interval that holds UTC. Never fails; look at `Reading.state`."""
+
+    def read_within(self, max_bound_ns: int) -> Reading:
+        """As `read()`, for a caller that needs an error bound of at most `max_bound_ns`.
+
+        Raises BoundExceededError, and NotSynchronizedError if there is no bound.
+        """
+
+    def after(self, unix_ns: int) -> bool:
+        """Whether UTC is certainly after `unix_ns`; False also when nothing is known."""
+
+    def before(self, unix_ns: int) -> bool:
+        """Whether UTC is certainly before `unix_ns`; False also when nothing is known."""
+
+    def wait_until_past(self, unix_ns: int, timeout: float | None = None) -> None:
+        """Commit wait: returns when UTC is certainly after `unix_ns`. `timeout` is in seconds; None waits for ever.
+
+        Give an event the time `latest_ns` of a reading, and make it known only after this wait for it: then no event that
+        anybody begins after that, on whatever host with an honest clock, gets an earlier time. The wait goes on through steps,
+        disruptions and losses of synchronisation. Other threads run meanwhile, and Ctrl-C ends it within 50 ms.
+
+        Raises NtpTimeoutError, NotSynchronizedError if nothing was known of UTC when the time ran out, and NotRunningError if
+        the clock is stopped meanwhile, or is not running and has no interval.
+        """
+
+    def sleep_until(self, unix_ns: int) -> None:
+        """Returns when the clock shows `unix_ns` or later; it aims anew whenever the clock is corrected or stepped.
+
+        Before the first synchronisation that is the system clock's time. Other threads run meanwhile, and Ctrl-C ends it
+        within 50 ms.
+
+        Raises NotRunningError if the clock is stopped meanwhile.
+        """
+
+    def convert(self, timescale: int, stamp_ns: int) -> Reading:
+        """Where UTC was when a clock of this machine (a `Timescale`) showed `stamp_ns`, with all that is known by now.
+
+        Stamps may be older than the first synchronisation. Those of RAW, MONOTONIC and BOOTTIME may be older than the clock's
+        start, and may lie ahead, as long as the machine is not suspended. The interval includes what the kernel may have
+        slewed its clocks between the moments at which the clock's thread looked at them: 0.1 % of the time to the nearest one
+        at most.
+
+        Raises NotSynchronizedError, and UnconvertibleError if the machine was suspended or the clock disrupted after the stamp,
+        or the system clock was stepped around it.
+        """
+
+    def deadline(self, timescale: int, unix_ns: int) -> Deadline:
+        """When a clock of this machine (a `Timescale`, but not REALTIME) will show that UTC is `unix_ns`: for timers.
+
+        Holds as long as the machine is not suspended until then.
+
+        Raises NotSynchronizedError, ConfigError, and UnconvertibleError for a past after which the machine was suspended.
+        """
+
+    def event_fd(self) -> int:
+        """A descriptor that is readable while there are events to take: for `selectors`, and asyncio's `loop.add_reader`.
+
+        One for each clock, which keeps it: do not read or close it. Everything that has happened since the start of the clock
+        is pending at first. In a forked child call this again: the number stays, but nothing of the parent's is pending.
+
+        Raises NtpOSError.
+        """
+
+    def take_events(self) -> Events:
+        """What has happened since it was last asked; it may be nothing. The descriptor is unreadable until something happens.
+
+        What came and went between two calls is told, its order is not: `status()` tells the state.
+        """
+
+    def on_event(self, callback: Callable[[Events], object] | None) -> None:
+        """Has `callback` called with whatever happens, on a thread of the library's; None takes it back.
+
+        First it is told what happened last to the state, if anything: SYNCHRONIZED, LOST or DISRUPTED. There is one callback for
+        each clock: another one replaces it. When this returns, the former one is not running and will not be called again; so
+        do not call it while holding a lock that the callback waits for. A callback may block, stop the clock, and replace or
+        take back itself; in that case it is not waited for. What it raises goes to `sys.unraisablehook`. It is not called any
+        more when the interpreter ends, nor in a forked child until it is given again. In asyncio, `event_fd()` needs no thread.
+
+        Raises NtpOSError if the thread cannot be made.
+        """
+
+    def fileno(self) -> int:
+        """The same as `event_fd()`, for selectors and event loops that take objects."""
 
     def offset(self) -> int:
         """UTC minus the system clock, ns: add it to the system clock. 0 before the first synchronisation."""

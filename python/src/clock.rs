@@ -7,8 +7,8 @@ use ntpclock::Config;
 use pyo3::prelude::*;
 
 use crate::errors::raise;
-use crate::records::{self, Reading, Report, SourceInfo};
-use crate::{arguments, waiting, words};
+use crate::records::{self, Deadline, Reading, Report, SourceInfo};
+use crate::{arguments, events, waiting, words};
 
 /// A running clock with servers and settings of its own.
 #[pyclass(frozen, module = "ntpclock")]
@@ -118,6 +118,68 @@ impl Clock {
         Reading(self.clock.now())
     }
 
+    /// The time with its interval, for a caller that needs a bound of at most `max_bound_ns`.
+    fn read_within(&self, max_bound_ns: i64) -> PyResult<Reading> {
+        let max_bound = arguments::nanoseconds("max_bound_ns", max_bound_ns)?;
+        self.clock.now_within(max_bound).map(Reading).map_err(raise)
+    }
+
+    /// Whether UTC is certainly after `unix_ns`.
+    fn after(&self, unix_ns: i64) -> bool {
+        self.clock.after(unix_ns)
+    }
+
+    /// Whether UTC is certainly before `unix_ns`.
+    fn before(&self, unix_ns: i64) -> bool {
+        self.clock.before(unix_ns)
+    }
+
+    /// Waits until UTC is certainly after `unix_ns`.
+    #[pyo3(signature = (unix_ns, timeout = None))]
+    fn wait_until_past(&self, py: Python<'_>, unix_ns: i64, timeout: Option<f64>) -> PyResult<()> {
+        let timeout = timeout.map(|timeout| arguments::seconds("timeout", timeout)).transpose()?;
+        waiting::wait(py, timeout, |slice| self.clock.wait_until_past(unix_ns, Some(slice)))
+    }
+
+    /// Sleeps until the clock shows `unix_ns`.
+    fn sleep_until(&self, py: Python<'_>, unix_ns: i64) -> PyResult<()> {
+        waiting::wait(py, None, |slice| self.clock.sleep_until(unix_ns, Some(slice)))
+    }
+
+    /// Where UTC was when a clock of this machine showed `stamp_ns`.
+    fn convert(&self, py: Python<'_>, timescale: i64, stamp_ns: i64) -> PyResult<Reading> {
+        let scale = words::timescale(timescale)?;
+        py.detach(|| self.clock.convert(scale, stamp_ns)).map(Reading).map_err(raise)
+    }
+
+    /// When a clock of this machine will show that UTC is `unix_ns`.
+    fn deadline(&self, py: Python<'_>, timescale: i64, unix_ns: i64) -> PyResult<Deadline> {
+        let scale = words::timescale(timescale)?;
+        py.detach(|| self.clock.deadline(scale, unix_ns)).map(Deadline::from).map_err(raise)
+    }
+
+    /// A descriptor that is readable while there are events to take.
+    fn event_fd(&self, py: Python<'_>) -> PyResult<i32> {
+        py.detach(|| self.clock.event_fd()).map_err(raise)
+    }
+
+    /// What has happened since it was last asked.
+    fn take_events(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        words::events(py, py.detach(|| self.clock.take_events()))
+    }
+
+    /// Has `callback` called with whatever happens; None takes it back.
+    fn on_event(&self, py: Python<'_>, callback: Option<Py<PyAny>>) -> PyResult<()> {
+        let callback = events::callback(callback);
+        // The former one may be waiting for the interpreter.
+        py.detach(|| self.clock.on_event(callback)).map_err(raise)
+    }
+
+    /// The same as event_fd(), for selectors and event loops that take objects.
+    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        self.event_fd(py)
+    }
+
     /// UTC minus the system clock, in nanoseconds.
     fn offset(&self) -> i64 {
         self.clock.offset().offset_ns
@@ -176,5 +238,18 @@ impl Clock {
     fn __repr__(&self) -> String {
         let stopped = if self.stopped.load(Relaxed) { ", stopped" } else { "" };
         format!("<ntpclock.Clock '{}' {}{stopped}>", self.servers, self.clock.now().state)
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        // A callback under way may need the interpreter, which whoever drops us holds.
+        let end = || {
+            self.clock.stop();
+            // Nothing can fail without a new one.
+            let _ = self.clock.on_event(None);
+        };
+        // While the interpreter ends there is none to be had, and none to leave.
+        let _ = Python::try_attach(|py| py.detach(end));
     }
 }

@@ -21,6 +21,8 @@ struct Classes {
     resolve: Py<PyType>,
     os: Py<PyType>,
     bad_reply: Py<PyType>,
+    bound_exceeded: Py<PyType>,
+    unconvertible: Py<PyType>,
 }
 
 static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
@@ -82,6 +84,16 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
             &with(py.get_type::<PyOSError>()),
             "The operating system refused something; `errno` says why.",
         )?,
+        bound_exceeded: add(
+            "BoundExceededError",
+            std::slice::from_ref(&ours),
+            "The error bound is larger than the caller allows.",
+        )?,
+        unconvertible: add(
+            "UnconvertibleError",
+            &with(py.get_type::<PyValueError>()),
+            "Nothing honest can be said of a stamp; the message says why.",
+        )?,
         bad_reply: add("BadReplyError", std::slice::from_ref(&ours), "A server's reply could not be used.")?,
     };
     // A second import in one process, as after `del sys.modules[...]`, would make the classes of the first
@@ -103,6 +115,8 @@ pub(crate) fn raise(error: Error) -> PyErr {
             Error::NotRunning | Error::Stopped => &classes.not_running,
             Error::Timeout { .. } => &classes.timeout,
             Error::NotSynchronized(_) => &classes.not_synchronized,
+            Error::BoundExceeded { .. } => &classes.bound_exceeded,
+            Error::Unconvertible { .. } => &classes.unconvertible,
             Error::Resolve { .. } => &classes.resolve,
             Error::BadReply { .. } => &classes.bad_reply,
             Error::Io { source, .. } => {

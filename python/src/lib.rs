@@ -6,6 +6,7 @@
 mod arguments;
 mod clock;
 mod errors;
+mod events;
 mod process;
 mod records;
 mod server;
@@ -30,6 +31,7 @@ fn _ntpclock(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(cli, module)?)?;
     errors::add_to(module)?;
     words::add_to(module)?;
+    events::add_to(module)?;
     records::add_to(module)?;
     process::add_to(module)?;
     module.add_class::<clock::Clock>()?;

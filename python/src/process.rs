@@ -3,8 +3,8 @@
 use pyo3::prelude::*;
 
 use crate::errors::raise;
-use crate::records::{self, QueryResult, Reading, Report, SourceInfo};
-use crate::{arguments, waiting, words};
+use crate::records::{self, Deadline, QueryResult, Reading, Report, SourceInfo};
+use crate::{arguments, events, waiting, words};
 
 /// Adds the functions to the module.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -16,6 +16,16 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(time, module)?)?;
     module.add_function(wrap_pyfunction!(now, module)?)?;
     module.add_function(wrap_pyfunction!(read, module)?)?;
+    module.add_function(wrap_pyfunction!(read_within, module)?)?;
+    module.add_function(wrap_pyfunction!(after, module)?)?;
+    module.add_function(wrap_pyfunction!(before, module)?)?;
+    module.add_function(wrap_pyfunction!(wait_until_past, module)?)?;
+    module.add_function(wrap_pyfunction!(sleep_until, module)?)?;
+    module.add_function(wrap_pyfunction!(convert, module)?)?;
+    module.add_function(wrap_pyfunction!(deadline, module)?)?;
+    module.add_function(wrap_pyfunction!(event_fd, module)?)?;
+    module.add_function(wrap_pyfunction!(take_events, module)?)?;
+    module.add_function(wrap_pyfunction!(on_event, module)?)?;
     module.add_function(wrap_pyfunction!(offset, module)?)?;
     module.add_function(wrap_pyfunction!(offset_bound, module)?)?;
     module.add_function(wrap_pyfunction!(error_bound, module)?)?;
@@ -76,6 +86,73 @@ fn now(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 #[pyfunction]
 fn read() -> Reading {
     Reading(ntpclock::now())
+}
+
+/// The time with its interval, for a caller that needs a bound of at most `max_bound_ns`.
+#[pyfunction]
+fn read_within(max_bound_ns: i64) -> PyResult<Reading> {
+    let max_bound = arguments::nanoseconds("max_bound_ns", max_bound_ns)?;
+    ntpclock::now_within(max_bound).map(Reading).map_err(raise)
+}
+
+/// Whether UTC is certainly after `unix_ns`.
+#[pyfunction]
+fn after(unix_ns: i64) -> bool {
+    ntpclock::after(unix_ns)
+}
+
+/// Whether UTC is certainly before `unix_ns`.
+#[pyfunction]
+fn before(unix_ns: i64) -> bool {
+    ntpclock::before(unix_ns)
+}
+
+/// Waits until UTC is certainly after `unix_ns`.
+#[pyfunction]
+#[pyo3(signature = (unix_ns, timeout = None))]
+fn wait_until_past(py: Python<'_>, unix_ns: i64, timeout: Option<f64>) -> PyResult<()> {
+    let timeout = timeout.map(|timeout| arguments::seconds("timeout", timeout)).transpose()?;
+    waiting::wait(py, timeout, |slice| ntpclock::wait_until_past(unix_ns, Some(slice)))
+}
+
+/// Sleeps until the clock shows `unix_ns`.
+#[pyfunction]
+fn sleep_until(py: Python<'_>, unix_ns: i64) -> PyResult<()> {
+    waiting::wait(py, None, |slice| ntpclock::sleep_until(unix_ns, Some(slice)))
+}
+
+/// Where UTC was when a clock of this machine showed `stamp_ns`.
+#[pyfunction]
+fn convert(py: Python<'_>, timescale: i64, stamp_ns: i64) -> PyResult<Reading> {
+    let scale = words::timescale(timescale)?;
+    py.detach(|| ntpclock::convert(scale, stamp_ns)).map(Reading).map_err(raise)
+}
+
+/// When a clock of this machine will show that UTC is `unix_ns`.
+#[pyfunction]
+fn deadline(py: Python<'_>, timescale: i64, unix_ns: i64) -> PyResult<Deadline> {
+    let scale = words::timescale(timescale)?;
+    py.detach(|| ntpclock::deadline(scale, unix_ns)).map(Deadline::from).map_err(raise)
+}
+
+/// A descriptor that is readable while there are events to take.
+#[pyfunction]
+fn event_fd(py: Python<'_>) -> PyResult<i32> {
+    py.detach(ntpclock::event_fd).map_err(raise)
+}
+
+/// What has happened since it was last asked.
+#[pyfunction]
+fn take_events(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    words::events(py, py.detach(ntpclock::take_events))
+}
+
+/// Has `callback` called with whatever happens; None takes it back.
+#[pyfunction]
+fn on_event(py: Python<'_>, callback: Option<Py<PyAny>>) -> PyResult<()> {
+    let callback = events::callback(callback);
+    // The former one may be waiting for the interpreter.
+    py.detach(|| ntpclock::on_event(callback)).map_err(raise)
 }
 
 /// UTC minus the system clock, in nanoseconds.

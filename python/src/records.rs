@@ -15,6 +15,7 @@ const SECONDS_PER_DAY: i64 = 86_400;
 /// Adds the classes to the module.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Reading>()?;
+    module.add_class::<Deadline>()?;
     module.add_class::<Report>()?;
     module.add_class::<SourceInfo>()?;
     module.add_class::<QueryResult>()
@@ -131,6 +132,21 @@ impl Reading {
         self.0.tai_minus_utc
     }
 
+    /// Whether this reading is certainly of an earlier or of a later instant than another, of whatever clock or host.
+    fn compare(&self, py: Python<'_>, other: &Self) -> PyResult<Py<PyAny>> {
+        words::relation(py, self.0.compare(&other.0))
+    }
+
+    /// Whether UTC was certainly after this.
+    fn is_after(&self, unix_ns: i64) -> bool {
+        self.0.is_after(unix_ns)
+    }
+
+    /// Whether UTC was certainly before this.
+    fn is_before(&self, unix_ns: i64) -> bool {
+        self.0.is_before(unix_ns)
+    }
+
     /// The time as an aware datetime in UTC; nanoseconds are cut off.
     fn datetime<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         datetime(py, self.0.unix_ns)
@@ -188,6 +204,24 @@ macro_rules! record {
             }
         }
     };
+}
+
+record! {
+    /// When a clock of the machine will show that some point of UTC has come.
+    Deadline {
+        /// The best guess.
+        stamp_ns: i64,
+        /// Before this UTC has certainly not come there.
+        earliest_ns: i64,
+        /// From this on it certainly has.
+        latest_ns: i64,
+    }
+}
+
+impl From<ntpclock::Deadline> for Deadline {
+    fn from(deadline: ntpclock::Deadline) -> Self {
+        Self { stamp_ns: deadline.stamp_ns, earliest_ns: deadline.earliest_ns, latest_ns: deadline.latest_ns }
+    }
 }
 
 record! {

@@ -23,7 +23,7 @@ pub(crate) fn wait(
     loop {
         let left = timeout.map_or(Duration::MAX, |timeout| timeout.saturating_sub(begun.elapsed()));
         match py.detach(|| wait(left.min(SLICE))) {
-            Err(Error::Timeout { .. }) if left > SLICE => py.check_signals()?,
+            Err(Error::Timeout { .. } | Error::NotSynchronized(_)) if left > SLICE => py.check_signals()?,
             ended => return ended.map_err(raise),
         }
     }

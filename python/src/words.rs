@@ -3,11 +3,13 @@
 //! They are made from the Rust ones when the module is imported, so that no number stands in two places;
 //! the stub repeats them for readers and type checkers, and a test compares it.
 
-use ntpclock::{Flags, Leap, Selection, State};
+use ntpclock::{Events, Flags, Leap, Relation, Selection, State, Timescale};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule};
+
+use crate::errors::bad_argument;
 
 /// One enumeration of the module.
 struct Word {
@@ -19,6 +21,17 @@ static STATE: Word = Word::new("State");
 static FLAGS: Word = Word::new("Flags");
 static LEAP: Word = Word::new("Leap");
 static SELECTION: Word = Word::new("Selection");
+static RELATION: Word = Word::new("Relation");
+static TIMESCALE: Word = Word::new("Timescale");
+static EVENTS: Word = Word::new("Events");
+
+/// The clocks of a machine, by name.
+const TIMESCALES: [(&str, Timescale); 4] = [
+    ("RAW", Timescale::Raw),
+    ("MONOTONIC", Timescale::Monotonic),
+    ("BOOTTIME", Timescale::Boottime),
+    ("REALTIME", Timescale::Realtime),
+];
 
 impl Word {
     const fn new(name: &'static str) -> Self {
@@ -75,7 +88,37 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
         Selection::Candidate,
     ];
     let selections = selections.map(|selection| (selection.to_string().to_ascii_uppercase(), selection as i64));
-    SELECTION.add_to(module, "IntEnum", selections, "What selection thinks of a source.")
+    SELECTION.add_to(module, "IntEnum", selections, "What selection thinks of a source.")?;
+
+    let relations = [("BEFORE", Relation::Before), ("OVERLAP", Relation::Overlap), ("AFTER", Relation::After)];
+    let relations = relations.map(|(name, relation)| (name.to_owned(), relation as i64));
+    RELATION.add_to(module, "IntEnum", relations, "How one reading lies to another.")?;
+
+    let timescales = TIMESCALES.map(|(name, scale)| (name.to_owned(), scale as i64));
+    TIMESCALE.add_to(module, "IntEnum", timescales, "A clock of this machine that stamps are taken on.")?;
+
+    let events = [
+        ("SYNCHRONIZED", Events::SYNCHRONIZED),
+        ("LOST", Events::LOST),
+        ("DISRUPTED", Events::DISRUPTED),
+        ("STEPPED", Events::STEPPED),
+    ];
+    let events = events.map(|(name, event)| (name.to_owned(), event.0.into()));
+    EVENTS.add_to(module, "IntFlag", events, "What has happened to a clock, one bit each.")
+}
+
+pub(crate) fn relation(py: Python<'_>, relation: Relation) -> PyResult<Py<PyAny>> {
+    RELATION.member(py, relation as i64)
+}
+
+pub(crate) fn events(py: Python<'_>, events: Events) -> PyResult<Py<PyAny>> {
+    EVENTS.member(py, events.0.into())
+}
+
+/// The clock that a member of `Timescale`, or its number, means.
+pub(crate) fn timescale(number: i64) -> PyResult<Timescale> {
+    let known = TIMESCALES.into_iter().find(|(_, scale)| *scale as i64 == number);
+    known.map(|(_, scale)| scale).ok_or_else(|| bad_argument("timescale", format!("is {number}, which is none")))
 }
 
 pub(crate) fn state(py: Python<'_>, state: State) -> PyResult<Py<PyAny>> {

@@ -19,6 +19,8 @@ EXPECTED_BASES = {
     ntpclock.ResolveError: OSError,
     ntpclock.NtpOSError: OSError,
     ntpclock.BadReplyError: Exception,
+    ntpclock.BoundExceededError: Exception,
+    ntpclock.UnconvertibleError: ValueError,
 }
 
 

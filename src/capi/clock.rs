@@ -7,6 +7,7 @@ use super::result::ntp_result;
 use super::values::{check_size, hand_over, ntp_reading, ntp_report, ntp_source_info};
 use super::{boundary, guarded, not_null};
 use crate::clock::{Clock, Offset, process};
+use crate::engine::SharedRef;
 use crate::error::Error;
 use crate::reading::Reading;
 use crate::status::{Report, SourceInfo, State};
@@ -21,7 +22,7 @@ const _: fn() = || {
 };
 
 /// The clock that C means.
-enum Meant<'a> {
+pub(super) enum Meant<'a> {
     ProcessWide,
     Own(&'a Clock),
 }
@@ -30,12 +31,20 @@ impl<'a> Meant<'a> {
     /// # Safety
     ///
     /// `clock` is NULL, or came from `ntp_clock_start` and is not freed during `'a`.
-    unsafe fn by(clock: *const ntp_clock) -> Self {
+    pub(super) unsafe fn by(clock: *const ntp_clock) -> Self {
         // SAFETY: NULL or live by contract; nothing needs a clock exclusively before `ntp_clock_free`.
         unsafe { clock.as_ref::<'a>() }.map_or(Self::ProcessWide, |clock| Self::Own(&clock.0))
     }
 
-    fn now(&self) -> Reading {
+    /// What the clock's thread and its readers share.
+    pub(super) fn shared(&self) -> SharedRef {
+        match self {
+            Self::ProcessWide => process::shared(),
+            Self::Own(clock) => clock.shared(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Reading {
         match self {
             Self::ProcessWide => process::now(),
             Self::Own(clock) => clock.now(),

@@ -44,6 +44,10 @@ pub enum ntp_result {
     NTP_ERR_RESOLVE = -23,
     /// A server's reply could not be used.
     NTP_ERR_BAD_REPLY = -24,
+    /// The error bound is larger than the caller allows.
+    NTP_ERR_BOUND_EXCEEDED = -25,
+    /// Nothing honest can be said of a stamp.
+    NTP_ERR_UNCONVERTIBLE = -26,
 
     // From -40: the system's fault, or ours.
     /// The operating system refused something.
@@ -57,7 +61,7 @@ pub enum ntp_result {
 use ntp_result::*;
 
 /// Every result; a test compares it with the list above.
-const ALL: [ntp_result; 16] = [
+const ALL: [ntp_result; 18] = [
     NTP_OK,
     NTP_ERR_INVALID_ARGUMENT,
     NTP_ERR_INVALID_SERVER,
@@ -71,6 +75,8 @@ const ALL: [ntp_result; 16] = [
     NTP_ERR_STOPPED,
     NTP_ERR_RESOLVE,
     NTP_ERR_BAD_REPLY,
+    NTP_ERR_BOUND_EXCEEDED,
+    NTP_ERR_UNCONVERTIBLE,
     NTP_ERR_SYSTEM,
     NTP_ERR_INTERNAL,
     NTP_ERR_STATE_FILE,
@@ -94,6 +100,8 @@ impl ntp_result {
             NTP_ERR_STOPPED => c"the clock was stopped",
             NTP_ERR_RESOLVE => c"a host name cannot be resolved",
             NTP_ERR_BAD_REPLY => c"a server's reply is unusable",
+            NTP_ERR_BOUND_EXCEEDED => c"the error bound is too large",
+            NTP_ERR_UNCONVERTIBLE => c"a stamp cannot be converted",
             NTP_ERR_SYSTEM => c"the operating system refused",
             NTP_ERR_INTERNAL => c"a bug in ntpclock",
             NTP_ERR_STATE_FILE => c"a state file is not used",
@@ -117,6 +125,8 @@ impl From<&Error> for ntp_result {
             Error::Stopped => NTP_ERR_STOPPED,
             Error::Resolve { .. } => NTP_ERR_RESOLVE,
             Error::BadReply { .. } => NTP_ERR_BAD_REPLY,
+            Error::BoundExceeded { .. } => NTP_ERR_BOUND_EXCEEDED,
+            Error::Unconvertible { .. } => NTP_ERR_UNCONVERTIBLE,
             Error::Io { .. } => NTP_ERR_SYSTEM,
             Error::StateFile { .. } => NTP_ERR_STATE_FILE,
         }

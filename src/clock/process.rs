@@ -1,13 +1,16 @@
 //! The process-wide clock, for programs that need one line. Starts are counted; the last stop ends it.
 
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::Offset;
+use super::{Offset, moments};
 use crate::config::Config;
+use crate::convert::{Deadline, Timescale};
 use crate::engine::{self, Shared, SharedRef, Status};
 use crate::error::Error;
+use crate::events::Events;
 use crate::reading::Reading;
 use crate::status::{Report, SourceInfo};
 use crate::sys::fork;
@@ -90,6 +93,84 @@ pub fn report() -> Report {
 /// As [`super::Clock::sources`].
 pub fn sources() -> Vec<SourceInfo> {
     super::sources(&SHARED)
+}
+
+/// As [`super::Clock::now_within`].
+///
+/// # Errors
+///
+/// As [`super::Clock::now_within`].
+pub fn now_within(max_bound: Duration) -> Result<Reading, Error> {
+    moments::now_within(&SHARED, max_bound)
+}
+
+/// As [`super::Clock::after`].
+pub fn after(unix_ns: i64) -> bool {
+    now().is_after(unix_ns)
+}
+
+/// As [`super::Clock::before`].
+pub fn before(unix_ns: i64) -> bool {
+    now().is_before(unix_ns)
+}
+
+/// As [`super::Clock::wait_until_past`].
+///
+/// # Errors
+///
+/// As [`super::Clock::wait_until_past`].
+pub fn wait_until_past(unix_ns: i64, timeout: Option<Duration>) -> Result<(), Error> {
+    moments::wait_until_past(&SHARED, unix_ns, timeout)
+}
+
+/// As [`super::Clock::sleep_until`].
+///
+/// # Errors
+///
+/// As [`super::Clock::sleep_until`].
+pub fn sleep_until(unix_ns: i64, timeout: Option<Duration>) -> Result<(), Error> {
+    moments::sleep_until(&SHARED, unix_ns, timeout)
+}
+
+/// As [`super::Clock::convert`].
+///
+/// # Errors
+///
+/// As [`super::Clock::convert`].
+pub fn convert(timescale: Timescale, stamp_ns: i64) -> Result<Reading, Error> {
+    moments::convert(&SHARED, timescale, stamp_ns)
+}
+
+/// As [`super::Clock::deadline`].
+///
+/// # Errors
+///
+/// As [`super::Clock::deadline`].
+pub fn deadline(timescale: Timescale, unix_ns: i64) -> Result<Deadline, Error> {
+    moments::deadline(&SHARED, timescale, unix_ns)
+}
+
+/// As [`super::Clock::event_fd`]; it stays the same over stops and starts, which are told too.
+///
+/// # Errors
+///
+/// As [`super::Clock::event_fd`].
+pub fn event_fd() -> Result<RawFd, Error> {
+    SHARED.events.descriptor()
+}
+
+/// As [`super::Clock::take_events`].
+pub fn take_events() -> Events {
+    SHARED.events.take()
+}
+
+/// As [`super::Clock::on_event`]; it stays over stops and starts.
+///
+/// # Errors
+///
+/// As [`super::Clock::on_event`].
+pub fn on_event(callback: Option<Box<dyn FnMut(Events) + Send>>) -> Result<(), Error> {
+    SHARED.events.call(callback)
 }
 
 /// Undoes one [`start`]; harmless without one.

@@ -1,6 +1,7 @@
 //! Threads that live in somebody else's process: named, small, deaf to signals, and ended when told to.
 
 use std::io;
+use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
@@ -14,9 +15,13 @@ const STACK: usize = 256 * 1024;
 
 /// Starts a thread in which every signal is blocked: the host's handlers run on the host's threads.
 pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    spawn_with_stack(name, STACK, body)
+}
+
+fn spawn_with_stack(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     // A new thread inherits the mask of the one that makes it: block, spawn, restore.
     let mask = Mask::block_all();
-    let spawned = Builder::new().name(name.to_owned()).stack_size(STACK).spawn(body);
+    let spawned = Builder::new().name(name.to_owned()).stack_size(stack).spawn(body);
     drop(mask);
     spawned
 }
@@ -48,15 +53,28 @@ impl Order {
 
 impl Worker {
     pub(crate) fn start(name: &str, work: impl FnOnce(Order) + Send + 'static) -> io::Result<Self> {
+        Self::start_with_stack(name, STACK, work)
+    }
+
+    pub(crate) fn start_with_stack(
+        name: &str,
+        stack: usize,
+        work: impl FnOnce(Order) + Send + 'static,
+    ) -> io::Result<Self> {
         fork::watch();
         let waker = Arc::new(Waker::new()?);
         let (stop, stopped) = crossbeam_channel::bounded(1);
         let order = Order { stop: stopped, waker: Arc::clone(&waker) };
-        let thread = spawn(name, move || work(order))?;
+        let thread = spawn_with_stack(name, stack, move || work(order))?;
         Ok(Self { thread: Some(thread), stop, waker, generation: fork::generation() })
     }
 
-    /// Ends the thread and waits for it.
+    /// Has the thread look at what there is to do.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Ends the thread and waits for it; called by that very thread, it is left to end when its work returns.
     pub(crate) fn stop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         if self.generation != fork::generation() {
@@ -67,6 +85,13 @@ impl Worker {
         // Full means that the order was given already.
         let _ = self.stop.try_send(());
         self.waker.wake();
+        // Not `std::thread::current`, which would leave a handle of its own behind in a thread of the host's.
+        // SAFETY: takes nothing and cannot fail.
+        let this = unsafe { libc::pthread_self() };
+        // SAFETY: both are threads that are not joined: ours, and this one.
+        if unsafe { libc::pthread_equal(thread.as_pthread_t(), this) } != 0 {
+            return;
+        }
         // If it panicked, what it published has deadlines of its own.
         let _ = thread.join();
     }
@@ -112,6 +137,19 @@ mod tests {
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut mask) };
         // SAFETY: `mask` is initialised.
         unsafe { libc::sigismember(&raw const mask, signal) == 1 }
+    }
+
+    #[test]
+    fn a_worker_that_stops_itself_is_not_waited_for() {
+        let (send, own) = crossbeam_channel::bounded::<Worker>(1);
+        let (done, ended) = crossbeam_channel::bounded(1);
+        let worker = Worker::start("test", move |order| {
+            let mut this = own.recv().unwrap();
+            this.stop();
+            done.send(order.is_over()).unwrap();
+        });
+        send.send(worker.unwrap()).unwrap();
+        assert_eq!(ended.recv_timeout(std::time::Duration::from_secs(20)), Ok(true));
     }
 
     #[test]

@@ -18,6 +18,14 @@ impl Waker {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
+    /// Puts a new event under the same number: in a forked child, which has that of its parent.
+    pub(crate) fn renew(&self) -> io::Result<()> {
+        let new = Self::new()?;
+        // SAFETY: both descriptors are open; what `self` stands for from now on is as much its own as what it stood for.
+        checked(unsafe { libc::dup3(new.0.as_raw_fd(), self.0.as_raw_fd(), libc::O_CLOEXEC) })?;
+        Ok(())
+    }
+
     /// Makes the descriptor readable.
     pub(crate) fn wake(&self) {
         // An event counter that is full is readable already, which is all that is wanted.
@@ -69,5 +77,15 @@ mod tests {
         assert_eq!(wait(&[waker.as_raw_fd()], None).unwrap(), [true]);
         waker.clear();
         assert_eq!(wait(&[waker.as_raw_fd()], Some(Duration::ZERO)).unwrap(), [false]);
+    }
+
+    #[test]
+    fn a_renewed_waker_has_its_number_but_no_longer_its_event() {
+        let waker = Waker::new().unwrap();
+        let former = waker.0.try_clone().unwrap();
+        waker.renew().unwrap();
+        waker.wake();
+        let ready = wait(&[waker.as_raw_fd(), former.as_raw_fd()], Some(Duration::ZERO)).unwrap();
+        assert_eq!(ready, [true, false]);
     }
 }

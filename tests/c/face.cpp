@@ -1,10 +1,12 @@
 // ntpclock.hpp against a server of its own: types, errors, ownership, and the time.
 
+#include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <iostream>
 #include <ntpclock.hpp>
 #include <string_view>
+#include <thread>
 #include <type_traits>
 
 using namespace std::chrono_literals;
@@ -109,6 +111,67 @@ void tells_the_truth(const Clock& clock) {
     CHECK(sources[0].delay() >= 0ns && sources[0].bound());
 }
 
+template <class Clock>
+void tells_instants(Clock& clock) {
+    const ntp::reading before = clock.now_within(1s);
+    fails(ntp::errc::bound_exceeded, "1 ns are allowed", [&] { static_cast<void>(clock.now_within(1ns)); });
+    CHECK(!clock.after(before.latest() + 1h) && clock.before(before.latest() + 1h));
+    clock.wait_until_past(before.latest());
+    CHECK(clock.wait_until_past(before.latest(), 0ms) && clock.after(before.latest()));
+    CHECK(!clock.wait_until_past(before.latest() + 1h, 5ms));
+    clock.sleep_until(before.time() + 10ms);
+    const ntp::reading after = clock.now();
+    CHECK(after.time() >= before.time() + 10ms);
+    CHECK(ntp::compare(before, after) == ntp::relation::before);
+    CHECK(ntp::compare(after, before) == ntp::relation::after);
+    CHECK(ntp::compare(after, after) == ntp::relation::overlap);
+
+    const ntp::reading converted = clock.convert(ntp::timescale::raw, before.raw());
+    CHECK(ntp::compare(before, converted) == ntp::relation::overlap && converted.raw() == before.raw());
+    const auto system = std::chrono::system_clock::now();
+    const ntp::reading steady = clock.convert(std::chrono::steady_clock::now());
+    CHECK(steady.latest() >= system && steady.earliest() < system + 1s);
+    fails(ntp::errc::unconvertible, "stepped", [&] {
+        static_cast<void>(clock.convert(ntp::timescale::realtime, 0ns));
+    });
+    const ntp::deadline deadline = clock.deadline(ntp::timescale::monotonic, after.time() + 1s);
+    CHECK(deadline.earliest <= deadline.stamp && deadline.stamp <= deadline.latest);
+    CHECK(deadline.latest - std::chrono::steady_clock::now().time_since_epoch() < 2s);
+}
+
+// A callback is told the state at hand, may replace itself, and is taken back with its owner.
+template <class Clock>
+void tells_events(Clock clock) {
+    CHECK(clock.event_fd() >= 0);
+    while (!clock.take_events().synchronized()) {
+        std::this_thread::sleep_for(1ms);
+    }
+    const auto first = std::make_shared<std::atomic<int>>(0);
+    const auto second = std::make_shared<std::atomic<int>>(0);
+    clock.on_event([first, second, &clock](ntp::events events) {
+        CHECK(events && !events.disrupted());
+        clock.on_event([second](ntp::events) { ++*second; });
+        ++*first;
+    });
+    while (*second == 0 || *first == 0) {
+        std::this_thread::sleep_for(1ms);
+    }
+    clock.on_event(nullptr);
+    CHECK(*first == 1 && second.use_count() == 1);
+    clock.on_event([second](ntp::events) { ++*second; });
+    const Clock moved = std::move(clock);
+    CHECK(second.use_count() > 1);
+}
+
+void a_callback_goes_with_its_client(const std::string& list) {
+    const auto calls = std::make_shared<std::atomic<int>>(0);
+    ntp::client first{list};
+    first.on_event([calls](ntp::events) { ++*calls; });
+    CHECK(first.wait_for(10s));
+    first = ntp::client{list};
+    CHECK(calls.use_count() == 1);
+}
+
 }  // namespace
 
 int main() {
@@ -123,12 +186,22 @@ int main() {
     const ntp::query_result answer = ntp::query(list, 2s);
     CHECK(std::chrono::abs(answer.offset()) <= answer.bound() && answer.stratum == 1);
 
-    tells_the_truth(ntp::client{ntp::config{list}.poll(0, 4)});
+    ntp::client client{ntp::config{list}.poll(0, 4)};
+    tells_the_truth(client);
+    tells_instants(client);
+    tells_events(std::move(client));
+    a_callback_goes_with_its_client(list);
     {
         const ntp::session outer{list};
         const ntp::session inner{list};
         tells_the_truth(inner);
+        tells_instants(inner);
         fails(ntp::errc::already_running, list, [] { ntp::session{"127.0.0.1:1"}; });
+    }
+    {
+        ntp::session session{list};
+        CHECK(session.wait_for(10s));
+        tells_events(std::move(session));
     }
     const auto apart = ntp::clock::now() - std::chrono::system_clock::now();
     CHECK(std::chrono::abs(apart) < 1s);
