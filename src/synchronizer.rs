@@ -277,19 +277,13 @@ impl Synchronizer {
 
     /// What to publish so that it takes effect at `switch`, a little after now.
     pub(crate) fn plan(&self, switch: Counter) -> Plan {
-        let duplicates = self.duplicates(switch);
+        // Every pair of a source's exchanges has its say in its testimony: that is worked out once.
+        let testimonies: Vec<Option<Testimony>> =
+            self.sources.iter().map(|source| source.testimony(switch, &self.settings)).collect();
+        let duplicates = self.duplicates(&testimonies);
         let configured = self.sources.len() - duplicates.iter().flatten().count();
-        let testimonies: Vec<Option<Testimony>> = (self.sources.iter().zip(&duplicates))
-            .map(|(source, &duplicate)| match duplicate {
-                Some(_) => None,
-                None => source.testimony(switch, &self.settings),
-            })
-            .collect();
-        let witnesses: Vec<Witness> = (testimonies.iter().enumerate())
-            .filter_map(|(index, testimony)| {
-                Some(self.unite(index, testimony.as_ref()?.witness(), &duplicates, switch))
-            })
-            .collect();
+        let witnesses: Vec<Witness> =
+            (0..testimonies.len()).filter_map(|index| unite(index, &testimonies, &duplicates)).collect();
         let faults = self.settings.faults(configured);
         let agreement = selection::agree(&witnesses, configured, faults);
         let judgements = self.judge(&testimonies, &duplicates, &agreement);
@@ -346,34 +340,25 @@ impl Synchronizer {
     /// For each source, the one before it in the list that it is another name of: the same address, or, above stratum 1,
     /// the same reference at the same time. A stranger may *claim* another's reference; intervals that do not meet prove
     /// that it is not the same server.
-    fn duplicates(&self, now: Counter) -> Vec<Option<usize>> {
-        let same = |a: &Source, b: &Source| {
+    fn duplicates(&self, testimonies: &[Option<Testimony>]) -> Vec<Option<usize>> {
+        let same = |one: usize, other: usize| {
+            let (a, b) = (&self.sources[one], &self.sources[other]);
             if a.address().is_some() && a.address() == b.address() {
                 return true;
             }
-            let (Some(one), Some(other)) = (&a.server, &b.server) else { return false };
-            let claim = one.stratum > 1
-                && one.stratum == other.stratum
-                && one.reference_id == other.reference_id
-                && one.reference_time.is_some()
-                && one.reference_time == other.reference_time;
+            let (Some(a), Some(b)) = (&a.server, &b.server) else { return false };
+            let claim = a.stratum > 1
+                && a.stratum == b.stratum
+                && a.reference_id == b.reference_id
+                && a.reference_time.is_some()
+                && a.reference_time == b.reference_time;
             claim
-                && match (a.testimony(now, &self.settings), b.testimony(now, &self.settings)) {
+                && match (&testimonies[one], &testimonies[other]) {
                     (Some(a), Some(b)) => a.offset.overlaps(b.offset),
                     _ => false,
                 }
         };
-        (self.sources.iter().enumerate())
-            .map(|(index, source)| self.sources[..index].iter().position(|former| same(former, source)))
-            .collect()
-    }
-
-    /// What source `index` and its duplicates testify together: they count once, and either may be the one that lies
-    /// about being the other. So the union of what they say is what one of them vouches for.
-    fn unite(&self, index: usize, witness: Witness, duplicates: &[Option<usize>], now: Counter) -> Witness {
-        let others = duplicates.iter().enumerate().filter(|(_, original)| **original == Some(index));
-        let testimonies = others.filter_map(|(other, _)| self.sources[other].testimony(now, &self.settings));
-        testimonies.fold(witness, |all, one| all.hull(&one.witness()))
+        (0..self.sources.len()).map(|index| (0..index).find(|&former| same(former, index))).collect()
     }
 
     fn judge(
@@ -483,6 +468,18 @@ impl Synchronizer {
         };
         [Leap::Insert, Leap::Delete].into_iter().find(|&leap| announced(leap)).unwrap_or(Leap::None)
     }
+}
+
+/// What source `index` and its duplicates testify together: they count once, and either may be the one that lies about
+/// being the other. So the union of what they say is what one of them vouches for. `None` from a duplicate, and from a
+/// source that has nothing to say itself.
+fn unite(index: usize, testimonies: &[Option<Testimony>], duplicates: &[Option<usize>]) -> Option<Witness> {
+    if duplicates[index].is_some() {
+        return None;
+    }
+    let own = testimonies[index].as_ref()?.witness();
+    let others = duplicates.iter().zip(testimonies).filter(|(original, _)| **original == Some(index));
+    Some(others.filter_map(|(_, testimony)| testimony.as_ref()).fold(own, |all, one| all.hull(&one.witness())))
 }
 
 #[cfg(test)]
