@@ -5,6 +5,7 @@
 //! than `f` lie: the hull of what a strict majority of `n` covers is taken, and said to be so. Where `r <= f`, or
 //! there is no such majority, there is no agreement, and the clock is in holdover.
 
+pub(crate) mod cluster;
 pub(crate) mod marzullo;
 
 use crate::exchange::Interval;

@@ -41,8 +41,8 @@ pub(crate) struct Source {
     false_streak: u8,
     denied: bool,
     fault: Option<Fault>,
-    /// By how much its interval missed what the others agree on.
-    false_by: Option<Nanos>,
+    /// What selection has against it.
+    objection: Option<Objection>,
     /// When its own exchanges contradicted each other last, if that is not yet explained.
     contradicted: Option<Counter>,
     /// An exchange came that selection has not yet seen.
@@ -85,6 +85,15 @@ impl fmt::Display for Fault {
     }
 }
 
+/// What selection has against a source that answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Objection {
+    /// By how much its interval misses the agreed one.
+    Misses(Nanos),
+    /// Its interval may be true, but its estimate lies so far from what the others say.
+    Apart(Nanos),
+}
+
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -113,7 +122,7 @@ impl Source {
             false_streak: 0,
             denied: false,
             fault: None,
-            false_by: None,
+            objection: None,
             contradicted: None,
             fresh: false,
             exchanges: 0,
@@ -138,10 +147,19 @@ impl Source {
         self.fault.as_ref()
     }
 
-    /// What is wrong with it, in words.
+    /// What is wrong with it, in words: why it is not believed, else its last fault, else why it is believed and not used.
     pub(crate) fn complaint(&self) -> Option<String> {
-        let false_by = || self.false_by.map(|miss| format!("its interval misses the agreed one by {} ns", miss.0));
-        self.fault.as_ref().map(Fault::to_string).or_else(false_by)
+        match (self.objection, &self.fault) {
+            (Some(Objection::Misses(miss)), _) => Some(format!("its interval misses the agreed one by {} ns", miss.0)),
+            (_, Some(fault)) => Some(fault.to_string()),
+            (Some(Objection::Apart(miss)), None) => Some(format!("set apart: {} ns from what the others say", miss.0)),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether it was set apart last time: believed, but not used.
+    pub(crate) fn is_apart(&self) -> bool {
+        matches!(self.objection, Some(Objection::Apart(_)))
     }
 
     pub(crate) fn contradicted(&self) -> Option<Counter> {
@@ -229,7 +247,7 @@ impl Source {
         self.filter.clear();
         self.pending = None;
         (self.server, self.stamps) = (None, None);
-        self.selection = Selection::Unreachable;
+        (self.selection, self.objection) = (Selection::Unreachable, None);
         (self.false_streak, self.denied, self.fault) = (0, false, None);
     }
 
@@ -366,10 +384,8 @@ impl Source {
     }
 
     /// Selection's verdict, after exchanges of this source or of others.
-    ///
-    /// `false_by`: by how much its interval misses the agreed one.
-    pub(crate) fn handle_selection(&mut self, selection: Selection, false_by: Option<Nanos>, now: Counter) {
-        (self.selection, self.false_by) = (selection, false_by);
+    pub(crate) fn handle_selection(&mut self, selection: Selection, objection: Option<Objection>, now: Counter) {
+        (self.selection, self.objection) = (selection, objection);
         if !std::mem::take(&mut self.fresh) {
             return;
         }

@@ -10,6 +10,7 @@
 //!
 //! `NTPCLOCK_SIMULATED_DAYS` sets the time that all scenarios get together.
 
+mod calibration;
 mod hostile;
 mod oracle;
 mod ordinary;

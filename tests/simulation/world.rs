@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::Trial;
+use super::calibration::Calibration;
 use super::oracle::{Oracle, Promise, second};
 use super::oscillator::Oscillator;
 use super::random::Random;
@@ -51,6 +52,8 @@ pub(super) struct World {
     next_reading: i64,
     random: Random,
     pub(super) oracle: Oracle,
+    /// If set, every reading that is usable is entered here.
+    pub(super) calibration: Option<Calibration>,
     promise: Promise,
     disruption: Option<Disruption>,
     /// Requests sent in all.
@@ -101,6 +104,7 @@ impl World {
             next_reading: 0,
             random,
             oracle: Oracle::default(),
+            calibration: None,
             promise: Promise::HoldsUtc,
             disruption: None,
             requests: 0,
@@ -223,6 +227,10 @@ impl World {
         let utc = self.oscillator.utc_at(at);
         let seconds = (at - self.origin).as_f64() / 1e9;
         self.oracle.judge(&reading, utc, seconds, promise);
+        if let Some(calibration) = self.calibration.as_mut().filter(|_| reading.state.is_usable()) {
+            let expected = self.core.report(at).estimated_error_ns;
+            calibration.add((reading.unix_ns - utc.0) as f64, expected as f64);
+        }
     }
 
     /// Does everything that is due, as the engine does.
