@@ -45,6 +45,8 @@ pub(crate) struct Source {
     objection: Option<Objection>,
     /// When its own exchanges contradicted each other last, if that is not yet explained.
     contradicted: Option<Counter>,
+    /// Half the width of its correctness interval when its newest exchange came.
+    width: Option<Nanos>,
     /// An exchange came that selection has not yet seen.
     fresh: bool,
     pub(crate) exchanges: u64,
@@ -124,6 +126,7 @@ impl Source {
             fault: None,
             objection: None,
             contradicted: None,
+            width: None,
             fresh: false,
             exchanges: 0,
             rejected: 0,
@@ -187,6 +190,11 @@ impl Source {
         self.filter.newest()
     }
 
+    /// Half the width of its correctness interval when its newest exchange came: what it is worth at any distance of polls.
+    pub(crate) fn width(&self) -> Nanos {
+        self.width.unwrap_or(Nanos::MAX)
+    }
+
     /// The present distance of its polls.
     pub(crate) fn interval(&self) -> Nanos {
         self.poll.interval()
@@ -246,7 +254,7 @@ impl Source {
         self.poll.restart(now);
         self.filter.clear();
         self.pending = None;
-        (self.server, self.stamps) = (None, None);
+        (self.server, self.stamps, self.width) = (None, None, None);
         (self.selection, self.objection) = (Selection::Unreachable, None);
         (self.false_streak, self.denied, self.fault) = (0, false, None);
     }
@@ -329,11 +337,14 @@ impl Source {
         self.denied = false;
         (self.server, self.stamps) = (Some(exchange.server), Some(exchange.stamps));
         self.filter.add(exchange, settings);
-        self.poll.handle_answer(fits);
         self.exchanges += 1;
         self.fresh = true;
         self.fault = None;
-        if self.filter.testimony(stamps.t4, settings).is_err() {
+        let testimony = self.filter.testimony(stamps.t4, settings);
+        let told = testimony.as_ref().ok().and_then(Option::as_ref);
+        self.width = told.map(|told| told.offset.half_width());
+        self.poll.handle_answer(fits, |span| told.is_some_and(|told| stays_useful(told, span, settings)));
+        if testimony.is_err() {
             self.filter.restart();
             self.contradicted = Some(stamps.t4);
             self.restarts = self.restarts.saturating_add(1);
@@ -420,4 +431,11 @@ impl Source {
         }
         self.filter.testimony(now, settings).ok().flatten()
     }
+}
+
+/// Whether an interval, as it will be after `span`, is not yet twice as wide as it is: asked that late, a nearby server would
+/// tell no more than a distant one, and a liar's lie would hide in what the oscillator may have drifted meanwhile.
+fn stays_useful(told: &Testimony, span: Nanos, settings: &Settings) -> bool {
+    let later = told.frequency.carry(told.offset, span, &settings.drift);
+    later.half_width().0 <= told.offset.half_width().0.saturating_mul(2)
 }

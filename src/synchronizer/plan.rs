@@ -120,7 +120,8 @@ impl Synchronizer {
             judgements[*index].1 = apart.map(Objection::Apart);
         }
         let members = survivors.iter().zip(&consensus.apart).filter(|(_, apart)| apart.is_none());
-        let widths: Vec<(usize, Nanos)> = members.map(|((index, voice), _)| (*index, voice.half_width)).collect();
+        let widths: Vec<(usize, Nanos)> =
+            members.map(|((index, _), _)| (*index, self.sources[*index].width())).collect();
         let primary = cluster::lead(&widths, self.verdict.primary.map(|primary| primary.source));
         let frequency = agreement.frequency.clamp(consensus.frequency);
 

@@ -88,8 +88,8 @@ pub(super) fn a_root_distance_of_zero_and_10_ms_off(trial: &Trial) -> World {
     let path = || exponential(100.0 * MICROSECOND, 10.0 * MICROSECOND);
     let liar = Server::behind(path(), path()).lying_by(move |_, _| off);
     let place = hide(&mut servers, liar, &mut random);
-    // Polls stay short: carried over 1000 s, the honest intervals would reach as far as the lie.
-    let mut world = world(trial, &polling(4, 6), servers);
+    // Polls do not grow beyond what the servers' intervals bear, or the honest ones would reach as far as the lie.
+    let mut world = world(trial, &polling(4, 10), servers);
     world.run(6.0);
     expect_synchronized(&mut world);
     world.expect("the liar is named", world.selections()[place] == Selection::Falseticker);

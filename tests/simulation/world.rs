@@ -54,6 +54,8 @@ pub(super) struct World {
     pub(super) oracle: Oracle,
     /// If set, every reading that is usable is entered here.
     pub(super) calibration: Option<Calibration>,
+    /// If set, changes of favour are counted here.
+    pub(super) favour: Option<Favour>,
     promise: Promise,
     disruption: Option<Disruption>,
     /// Requests sent in all.
@@ -67,6 +69,33 @@ struct Disruption {
     heard: Vec<bool>,
     /// When what was then published took effect.
     over: Option<Counter>,
+}
+
+/// Whom the core favours: whom it says it follows, and whom it uses at all.
+#[derive(Debug, Default)]
+pub(super) struct Favour {
+    leader: Option<u32>,
+    used: Vec<bool>,
+    /// How often each of both changed.
+    pub(super) leads: u32,
+    pub(super) uses: u32,
+}
+
+impl Favour {
+    fn look(&mut self, report: &Report, sources: &[SourceInfo]) {
+        let used =
+            sources.iter().map(|source| source.selection == Selection::Truechimer && !is_apart(source)).collect();
+        if self.leader.replace(report.reference_id).is_some_and(|former| former != report.reference_id) {
+            self.leads += 1;
+        }
+        let former = std::mem::replace(&mut self.used, used);
+        self.uses += former.iter().zip(&self.used).filter(|(former, used)| former != used).count() as u32;
+    }
+}
+
+/// Believed, but not used.
+pub(super) fn is_apart(source: &SourceInfo) -> bool {
+    source.fault.as_ref().is_some_and(|fault| fault.starts_with("set apart"))
 }
 
 impl World {
@@ -105,6 +134,7 @@ impl World {
             random,
             oracle: Oracle::default(),
             calibration: None,
+            favour: None,
             promise: Promise::HoldsUtc,
             disruption: None,
             requests: 0,
@@ -293,6 +323,9 @@ impl World {
             return;
         };
         self.core.commit(plan, published);
+        if let Some(favour) = &mut self.favour {
+            favour.look(&self.core.report(published), &self.core.source_infos(published));
+        }
         let switch = self.writer.ready_at();
         if let Some(disruption) = &mut self.disruption {
             let heard = disruption.heard.iter().filter(|&&heard| heard).count();
