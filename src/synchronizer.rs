@@ -13,12 +13,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Settings;
 use crate::exchange::{Exchange, ServerState};
-use crate::model::ClockModel;
 use crate::model::estimator::Prior;
+use crate::model::{ClockModel, UtcSpan};
 use crate::packet::{HEADER_LEN, Packet};
 use crate::source::{Fault, Outcome, Source};
 use crate::status::State;
 use crate::units::{Counter, Nanos, NtpTime, Ppb, UnixTime};
+use memory::Remembered;
 pub(crate) use plan::Plan;
 
 /// How long the first answer waits for those of the other sources, so that the first time shown is already voted on.
@@ -80,6 +81,10 @@ pub(crate) struct Synchronizer {
     sources: Vec<Source>,
     model: ClockModel,
     verdict: Verdict,
+    /// What an earlier run left, as long as it has a say.
+    remembered: Option<Remembered>,
+    /// Where UTC lies by what this run's sources agreed on last, whatever is remembered.
+    heard: Option<UtcSpan>,
     last_epoch: u32,
     steps: u32,
     disruption: Option<Disruption>,
@@ -101,6 +106,8 @@ impl Synchronizer {
             sources: Vec::new(),
             model,
             verdict: Verdict::default(),
+            remembered: None,
+            heard: None,
             last_epoch,
             steps: 0,
             disruption: None,
@@ -230,6 +237,7 @@ impl Synchronizer {
         for source in &mut self.sources {
             source.handle_disruption(first);
         }
+        self.remembered = None;
         self.disruption = Some(Disruption { since: now, needed: answering / 2 + 1 });
     }
 
@@ -279,8 +287,11 @@ impl Synchronizer {
         for (source, (selection, objection)) in self.sources.iter_mut().zip(&plan.judgements) {
             source.handle_selection(*selection, *objection, now);
         }
-        if plan.model.state == State::Synchronized {
+        if let Some(heard) = plan.heard {
             self.disruption = None;
+            self.heard = Some(heard);
+            self.remembered = self.remembered.filter(|_| !plan.refutes_memory);
+            self.remembered.iter_mut().for_each(|remembered| remembered.handle_agreement(now));
         }
         self.last_epoch = self.last_epoch.max(plan.model.epoch);
         self.model = plan.model;

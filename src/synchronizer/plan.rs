@@ -21,6 +21,10 @@ pub(crate) struct Plan {
     pub(super) verdict: Verdict,
     /// One for each source.
     pub(super) judgements: Vec<Judgement>,
+    /// What the sources alone agree on, if they do.
+    pub(super) heard: Option<UtcSpan>,
+    /// What the sources agree on cannot be true if what is remembered is.
+    pub(super) refutes_memory: bool,
 }
 
 /// What selection thinks of a source, and what it has against it.
@@ -108,12 +112,18 @@ impl Synchronizer {
         verdict: Verdict,
         mut judgements: Vec<Judgement>,
     ) -> Plan {
+        let narrowed = match &self.remembered {
+            Some(remembered) => remembered.narrow(agreement.offset, agreement.frequency, switch),
+            None => Some((agreement.offset, agreement.frequency)),
+        };
+        let refutes_memory = narrowed.is_none();
+        let (interval, frequencies) = narrowed.unwrap_or((agreement.offset, agreement.frequency));
         let survivors: Vec<(usize, Voice)> = (testimonies.iter().enumerate())
             .filter(|(index, _)| judgements[*index].0 == Selection::Truechimer)
             .filter_map(|(index, testimony)| Some((index, self.voice(index, testimony.as_ref()?, switch))))
             .collect();
         let voices: Vec<Voice> = survivors.iter().map(|(_, voice)| *voice).collect();
-        let Some(consensus) = cluster::combine(&voices, agreement.offset) else {
+        let Some(consensus) = cluster::combine(&voices, interval) else {
             return self.hold(State::Holdover, verdict, judgements);
         };
         for ((index, _), apart) in survivors.iter().zip(&consensus.apart) {
@@ -123,13 +133,13 @@ impl Synchronizer {
         let widths: Vec<(usize, Nanos)> =
             members.map(|((index, _), _)| (*index, self.sources[*index].width())).collect();
         let primary = cluster::lead(&widths, self.verdict.primary.map(|primary| primary.source));
-        let frequency = agreement.frequency.clamp(consensus.frequency);
+        let frequency = frequencies.clamp(consensus.frequency);
 
-        // What was shown before a disruption is no line to continue.
-        let continues = self.model.has_line() && self.model.state != State::Disrupted;
+        // What was shown before a disruption, or by a memory that proves wrong, is no line to continue.
+        let continues = self.model.has_line() && self.model.state != State::Disrupted && !refutes_memory;
         let former = continues.then_some(&self.model.line);
-        // The consensus is a guess, the agreement is what holds: it is never left, whatever the guess.
-        let target = UnixTime(switch.0) + agreement.offset.clamp(consensus.offset);
+        // The consensus is a guess, the interval is what holds: it is never left, whatever the guess.
+        let target = UnixTime(switch.0) + interval.clamp(consensus.offset);
         let (line, epoch) = match steer(former, switch, target, frequency, self.settings.step_threshold) {
             Course::Slew(line) => (line, self.model.epoch),
             Course::Step(line) => (line, self.last_epoch + 1),
@@ -138,7 +148,7 @@ impl Synchronizer {
         let newest = sources().filter_map(|source| source.newest()).map(|newest| newest.at).max();
         let model = ClockModel {
             line,
-            span: self.utc_span(switch, agreement.offset, agreement.frequency),
+            span: self.utc_span(switch, interval, frequencies),
             state: State::Synchronized,
             leap: self.leap(&survivors),
             epoch,
@@ -148,7 +158,8 @@ impl Synchronizer {
         };
         let primary = primary.and_then(|source| self.primary(source));
         let verdict = Verdict { frequency, deviation: Some(consensus.deviation), primary, ..verdict };
-        Plan { model, verdict, judgements }
+        let heard = Some(self.utc_span(switch, agreement.offset, agreement.frequency));
+        Plan { model, verdict, judgements, heard, refutes_memory }
     }
 
     /// What source `index` says to the others at `switch`.
@@ -178,7 +189,7 @@ impl Synchronizer {
         let state = if self.model.has_line() { state } else { State::Unsynchronized };
         let Verdict { frequency, deviation, primary, .. } = self.verdict;
         let verdict = Verdict { frequency, deviation, primary, ..verdict };
-        Plan { model: ClockModel { state, ..self.model }, verdict, judgements }
+        Plan { model: ClockModel { state, ..self.model }, verdict, judgements, heard: None, refutes_memory: false }
     }
 
     fn utc_span(&self, at: Counter, offset: Interval, frequency: FrequencyRange) -> UtcSpan {

@@ -75,6 +75,7 @@ scenarios! {
         two_servers_of_which_one_is_dead
         fewer_servers_than_must_agree
         polls_as_long_as_they_get
+        restarts_that_go_on_from_what_was_remembered
         the_era_of_2036_begins;
     oscillators:
         an_oscillator_at_its_absolute_limit
@@ -105,6 +106,7 @@ scenarios! {
         a_server_that_leaps_without_reason
         a_majority_that_lies_is_never_followed_in_silence
         a_majority_that_ramps_away_is_never_followed_in_silence
+        a_lie_of_an_earlier_run_is_forgotten
         servers_that_all_disagree_are_no_time
         requests_then_replies_held_back_by_50_ms
         a_frequency_bent_by_delays_and_then_silence

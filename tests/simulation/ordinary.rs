@@ -271,6 +271,28 @@ pub(super) fn polls_as_long_as_they_get(trial: &Trial) -> World {
     play(trial, &polling(exponent, exponent), servers, 24.0)
 }
 
+/// A program that is started again and again: its clock is there at once, and its memory never contradicts what it hears.
+pub(super) fn restarts_that_go_on_from_what_was_remembered(trial: &Trial) -> World {
+    let mut random = Random::new(trial.seed);
+    let count = random.pick(&[1, 2, 4]);
+    let servers = any(&mut random, count);
+    let settings = polling(random.pick(&[4, 6]), 10);
+    let oscillator = oscillators::ordinary(&mut random, &settings);
+    let mut world = World::new(trial, &settings, oscillator, servers);
+    for _ in 0..8 {
+        // A run of half a minute knows too little of the frequency to be remembered for hours.
+        let (run, pause) = random.pick(&[(0.01, 0.001), (0.01, 0.2), (0.3, 0.1), (1.0, 2.0)]);
+        world.run(run);
+        world.restart(pause);
+        world.run(0.0);
+        world.expect("a bound is known at once", world.report().state == State::Holdover);
+        world.run(0.01);
+        world.expect("nothing remembered was wrong", world.report().steps == 0);
+    }
+    expect_synchronized(&mut world);
+    world
+}
+
 /// NTP's seconds wrap to zero at 2036-02-07T06:28:16Z.
 pub(super) fn the_era_of_2036_begins(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);

@@ -17,7 +17,7 @@ use crate::reading::Reading;
 use crate::source::Outcome;
 use crate::status::{Report, Selection, SourceInfo, State};
 use crate::synchronizer::{SourceId, Synchronizer};
-use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
+use crate::units::{Counter, NANOS_PER_SECOND, Nanos, UnixTime, unix_seconds};
 
 /// Begins the era of the wire's timestamps: about the time this was written.
 pub(super) const PIVOT: UnixTime = unix_seconds(1_790_000_000);
@@ -37,6 +37,7 @@ type Arrival = Reverse<(Counter, usize, [u8; HEADER_LEN])>;
 /// A core, its servers, its oscillator, and the oracle that watches.
 pub(super) struct World {
     core: Synchronizer,
+    settings: Settings,
     writer: Writer,
     publication: Publication,
     oscillator: Oscillator,
@@ -121,6 +122,7 @@ impl World {
         }
         Self {
             core,
+            settings: settings.clone(),
             writer: Writer::new(),
             publication: Publication::new(),
             oscillator,
@@ -185,6 +187,24 @@ impl World {
     /// Notes whether something is as the scenario wants it.
     pub(super) fn expect(&mut self, what: &str, holds: bool) {
         self.oracle.expect(what, holds, self.seconds());
+    }
+
+    /// The process ends and, so many hours later, another goes on from what it left. Meanwhile nobody reads.
+    pub(super) fn restart(&mut self, hours: f64) {
+        let settings = self.settings.clone();
+        let (memory, epoch) = (self.core.memory(self.now), self.core.model().epoch);
+        self.arrivals.clear();
+        self.now += Nanos((hours * 3.6e12) as i64);
+        self.passed = self.now;
+        self.next_reading = (self.now - self.origin).0 / NANOS_PER_SECOND + 1;
+        self.core = Synchronizer::new(settings, PIVOT, epoch);
+        if let Some(memory) = memory {
+            self.core.restore(&memory, self.now);
+        }
+        for _ in 0..self.servers.len() - self.spares.len() {
+            self.core.add_source(self.now);
+        }
+        self.publish();
     }
 
     /// Lets so many hours pass, looking every second.
