@@ -513,6 +513,23 @@ mod tests {
     }
 
     #[test]
+    fn a_disruption_lasts_until_the_sources_agree_not_just_until_they_are_heard() {
+        let mut world = world(&[Some(0), Some(0), Some(0)]);
+        world.run_until(100);
+        let disagreeing = [3600, 3605, 3610].map(|seconds| Some(seconds * NANOS_PER_SECOND));
+        world.servers = disagreeing.into();
+        world.run_until(200);
+        for second in 201..400 {
+            world.run_until(second);
+            assert_eq!(world.state(), State::Disrupted, "second {second}");
+        }
+        world.servers = vec![Some(3600 * NANOS_PER_SECOND); 3];
+        world.run_until(500);
+        assert_eq!(world.state(), State::Synchronized);
+        assert!(world.core.report(world.now).steps >= 1);
+    }
+
+    #[test]
     fn a_falseticker_is_told_by_how_much() {
         let mut world = world(&[Some(0), Some(5 * NANOS_PER_SECOND), Some(0)]);
         world.run_until(60);

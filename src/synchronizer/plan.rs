@@ -51,12 +51,14 @@ impl Synchronizer {
             faults_exceeded: agreement.as_ref().is_ok_and(|agreement| agreement.faults_exceeded),
             ..Verdict::default()
         };
+        // Until the sources agree anew, nobody knows what a disruption has left of what was published.
+        let held = if self.disruption.is_some() { State::Disrupted } else { State::Holdover };
+        let enough = |agreement: &Agreement| {
+            agreement.agreeing >= self.settings.min_agreeing && self.may_start(switch) && !self.is_disrupted()
+        };
         match agreement {
-            _ if self.is_disrupted() => self.hold(State::Disrupted, verdict, judgements),
-            Ok(agreement) if agreement.agreeing >= self.settings.min_agreeing && self.may_start(switch) => {
-                self.follow(switch, &agreement, &testimonies, verdict, judgements)
-            }
-            _ => self.hold(State::Holdover, verdict, judgements),
+            Ok(agreement) if enough(&agreement) => self.follow(switch, &agreement, &testimonies, verdict, judgements),
+            _ => self.hold(held, verdict, judgements),
         }
     }
 

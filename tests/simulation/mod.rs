@@ -18,6 +18,7 @@ mod oscillator;
 mod oscillators;
 mod random;
 mod server;
+mod verdicts;
 mod world;
 
 use std::env;
@@ -116,6 +117,12 @@ scenarios! {
         kisses_of_death
         a_leap_second_that_a_minority_announces
         a_leap_second_that_the_majority_announces;
+    verdicts:
+        a_liar_is_named_for_as_long_as_it_lies
+        one_liar_more_than_assumed_is_told_for_as_long_as_it_lies
+        a_majority_that_lies_and_returns_leaves_nothing_behind
+        sources_at_odds_are_candidates_until_they_agree
+        a_silent_source_is_unreachable_and_no_liar;
 }
 
 /// Everything played so far in this process.

@@ -31,6 +31,9 @@ const ROUNDS_MAX: u32 = 10_000;
 /// How often planning takes so long that the switch is missed.
 const LATE: f64 = 0.02;
 
+/// Every so many times that something is published, what the core says of itself is looked at.
+const LOOK: u64 = 16;
+
 /// A datagram on its way to us.
 type Arrival = Reverse<(Counter, usize, [u8; HEADER_LEN])>;
 
@@ -61,6 +64,8 @@ pub(super) struct World {
     disruption: Option<Disruption>,
     /// Requests sent in all.
     pub(super) requests: u64,
+    /// How often something was published.
+    published: u64,
 }
 
 /// The counter stood still; readings are excused until a majority of the sources was heard again.
@@ -140,6 +145,7 @@ impl World {
             promise: Promise::HoldsUtc,
             disruption: None,
             requests: 0,
+            published: 0,
         }
     }
 
@@ -343,6 +349,10 @@ impl World {
             return;
         };
         self.core.commit(plan, published);
+        self.published += 1;
+        if self.published.is_multiple_of(LOOK) {
+            self.check_account();
+        }
         if let Some(favour) = &mut self.favour {
             favour.look(&self.core.report(published), &self.core.source_infos(published));
         }
@@ -362,6 +372,27 @@ impl World {
             self.read(at);
         }
         self.now = published;
+    }
+}
+
+impl World {
+    /// What the core says of itself fits together.
+    fn check_account(&mut self) {
+        let (report, sources) = (self.report(), self.sources());
+        let believed = |source: &SourceInfo| source.selection == Selection::Truechimer;
+        let named = |source: &SourceInfo| {
+            let told = source.fault.as_ref().is_some_and(|fault| fault.starts_with("its interval misses"));
+            told == (source.selection == Selection::Falseticker)
+        };
+        let counts = report.agreeing <= report.answering && report.answering <= report.configured;
+        self.expect("no more agree than answer, and no more answer than there are", counts);
+        self.expect("who is false is told why, and nobody else", sources.iter().all(named));
+        self.expect("who is set apart is believed", sources.iter().filter(|s| is_apart(s)).all(believed));
+        if report.state == State::Synchronized {
+            let used = sources.iter().any(|source| believed(source) && !is_apart(source));
+            self.expect("a synchronised clock follows somebody", used);
+            self.expect("the expected error is within the bound", report.estimated_error_ns <= report.bound_ns);
+        }
     }
 }
 
