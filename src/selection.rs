@@ -5,6 +5,7 @@
 //! than `f` lie: the hull of what a strict majority of `n` covers is taken, and said to be so. Where `r <= f`, or
 //! there is no such majority, there is no agreement, and the clock is in holdover.
 
+pub(crate) mod cluster;
 pub(crate) mod marzullo;
 
 use crate::exchange::Interval;
@@ -14,10 +15,8 @@ use crate::units::{Nanos, Ppb};
 /// What enough witnesses agree on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Agreement {
-    pub(crate) offset: Interval,
-    pub(crate) frequency: FrequencyRange,
-    /// For how long from now on no frequency outside of these is possible.
-    pub(crate) horizon: Nanos,
+    /// What must be so if no more of them lie than may.
+    pub(crate) told: Witness,
     /// The largest number of witnesses that have one point in common.
     pub(crate) agreeing: usize,
     /// More than `f` sources lie: this rests on a strict majority of all that are configured.
@@ -27,7 +26,7 @@ pub(crate) struct Agreement {
 impl Agreement {
     /// By how much `witness` misses what was agreed on; `None` if it covers a part of it.
     pub(crate) fn missed_by(&self, witness: &Witness) -> Option<Nanos> {
-        let gap = (witness.offset.low - self.offset.high).max(self.offset.low - witness.offset.high);
+        let gap = (witness.offset.low - self.told.offset.high).max(self.told.offset.low - witness.offset.high);
         (gap > Nanos::ZERO).then_some(gap)
     }
 }
@@ -51,15 +50,15 @@ pub(crate) fn agree(witnesses: &[Witness], configured: usize, faults: usize) -> 
     let horizon = witnesses.iter().map(|witness| witness.horizon).min().unwrap_or(Nanos::ZERO);
     let agreeing = deepest(witnesses);
     if let Some(offset) = offsets(witnesses, quorum) {
-        let frequency = frequencies(witnesses, quorum);
-        return Ok(Agreement { offset, frequency, horizon, agreeing, faults_exceeded: false });
+        let told = Witness { offset, frequency: frequencies(witnesses, quorum), horizon };
+        return Ok(Agreement { told, agreeing, faults_exceeded: false });
     }
     let majority = configured / 2 + 1;
     match offsets(witnesses, majority) {
         // Fewer than a majority may now tell the truth about the frequency as well.
         Some(offset) => {
-            let frequency = frequencies(witnesses, majority);
-            Ok(Agreement { offset, frequency, horizon, agreeing, faults_exceeded: true })
+            let told = Witness { offset, frequency: frequencies(witnesses, majority), horizon };
+            Ok(Agreement { told, agreeing, faults_exceeded: true })
         }
         None => Err(Disagreement::NoMajority),
     }
@@ -97,7 +96,7 @@ mod tests {
 
     fn agreed(witnesses: &[Witness], configured: usize, faults: usize) -> Option<(i64, i64, bool)> {
         let agreement = agree(witnesses, configured, faults).ok()?;
-        Some((agreement.offset.low.0, agreement.offset.high.0, agreement.faults_exceeded))
+        Some((agreement.told.offset.low.0, agreement.told.offset.high.0, agreement.faults_exceeded))
     }
 
     #[test]
@@ -134,7 +133,7 @@ mod tests {
     fn two_that_are_both_possible_do_not_agree() {
         // Two of four are silent and one of all may lie: the hull spans both that answer, and neither backs the other.
         let agreement = agree(&[witness(0, 1), witness(500, 501)], 4, 1).unwrap();
-        assert_eq!((agreement.offset, agreement.agreeing), (Interval::new(Nanos(0), Nanos(501)), 1));
+        assert_eq!((agreement.told.offset, agreement.agreeing), (Interval::new(Nanos(0), Nanos(501)), 1));
     }
 
     #[test]

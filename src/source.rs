@@ -41,10 +41,12 @@ pub(crate) struct Source {
     false_streak: u8,
     denied: bool,
     fault: Option<Fault>,
-    /// By how much its interval missed what the others agree on.
-    false_by: Option<Nanos>,
+    /// What selection has against it.
+    objection: Option<Objection>,
     /// When its own exchanges contradicted each other last, if that is not yet explained.
     contradicted: Option<Counter>,
+    /// Half the width of its correctness interval when its newest exchange came.
+    width: Option<Nanos>,
     /// An exchange came that selection has not yet seen.
     fresh: bool,
     pub(crate) exchanges: u64,
@@ -85,6 +87,15 @@ impl fmt::Display for Fault {
     }
 }
 
+/// What selection has against a source that answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Objection {
+    /// By how much its interval misses the agreed one.
+    Misses(Nanos),
+    /// Its interval may be true, but its estimate lies so far from what the others say.
+    Apart(Nanos),
+}
+
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -113,8 +124,9 @@ impl Source {
             false_streak: 0,
             denied: false,
             fault: None,
-            false_by: None,
+            objection: None,
             contradicted: None,
+            width: None,
             fresh: false,
             exchanges: 0,
             rejected: 0,
@@ -138,10 +150,19 @@ impl Source {
         self.fault.as_ref()
     }
 
-    /// What is wrong with it, in words.
+    /// What is wrong with it, in words: why it is not believed, else its last fault, else why it is believed and not used.
     pub(crate) fn complaint(&self) -> Option<String> {
-        let false_by = || self.false_by.map(|miss| format!("its interval misses the agreed one by {} ns", miss.0));
-        self.fault.as_ref().map(Fault::to_string).or_else(false_by)
+        match (self.objection, &self.fault) {
+            (Some(Objection::Misses(miss)), _) => Some(format!("its interval misses the agreed one by {} ns", miss.0)),
+            (_, Some(fault)) => Some(fault.to_string()),
+            (Some(Objection::Apart(miss)), None) => Some(format!("set apart: {} ns from what the others say", miss.0)),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether it was set apart last time: believed, but not used.
+    pub(crate) fn is_apart(&self) -> bool {
+        matches!(self.objection, Some(Objection::Apart(_)))
     }
 
     pub(crate) fn contradicted(&self) -> Option<Counter> {
@@ -167,6 +188,11 @@ impl Source {
 
     pub(crate) fn newest(&self) -> Option<Sample> {
         self.filter.newest()
+    }
+
+    /// Half the width of its correctness interval when its newest exchange came: what it is worth at any distance of polls.
+    pub(crate) fn width(&self) -> Nanos {
+        self.width.unwrap_or(Nanos::MAX)
     }
 
     /// The present distance of its polls.
@@ -228,8 +254,8 @@ impl Source {
         self.poll.restart(now);
         self.filter.clear();
         self.pending = None;
-        (self.server, self.stamps) = (None, None);
-        self.selection = Selection::Unreachable;
+        (self.server, self.stamps, self.width) = (None, None, None);
+        (self.selection, self.objection) = (Selection::Unreachable, None);
         (self.false_streak, self.denied, self.fault) = (0, false, None);
     }
 
@@ -311,11 +337,14 @@ impl Source {
         self.denied = false;
         (self.server, self.stamps) = (Some(exchange.server), Some(exchange.stamps));
         self.filter.add(exchange, settings);
-        self.poll.handle_answer(fits);
         self.exchanges += 1;
         self.fresh = true;
         self.fault = None;
-        if self.filter.testimony(stamps.t4, self.poll.horizon(), settings).is_err() {
+        let testimony = self.filter.testimony(stamps.t4, self.poll.horizon(), settings);
+        let told = testimony.as_ref().ok().and_then(Option::as_ref);
+        self.width = told.map(|told| told.offset.half_width());
+        self.poll.handle_answer(fits, |span| told.is_some_and(|told| stays_useful(told, span, settings)));
+        if testimony.is_err() {
             self.filter.restart();
             self.contradicted = Some(stamps.t4);
             self.restarts = self.restarts.saturating_add(1);
@@ -366,10 +395,8 @@ impl Source {
     }
 
     /// Selection's verdict, after exchanges of this source or of others.
-    ///
-    /// `false_by`: by how much its interval misses the agreed one.
-    pub(crate) fn handle_selection(&mut self, selection: Selection, false_by: Option<Nanos>, now: Counter) {
-        (self.selection, self.false_by) = (selection, false_by);
+    pub(crate) fn handle_selection(&mut self, selection: Selection, objection: Option<Objection>, now: Counter) {
+        (self.selection, self.objection) = (selection, objection);
         if !std::mem::take(&mut self.fresh) {
             return;
         }
@@ -404,4 +431,11 @@ impl Source {
         }
         self.filter.testimony(now, self.poll.horizon(), settings).ok().flatten()
     }
+}
+
+/// Whether an interval, as it will be after `span`, is not yet twice as wide as it is: asked that late, a nearby server would
+/// tell no more than a distant one, and a liar's lie would hide in what the oscillator may have drifted meanwhile.
+fn stays_useful(told: &Testimony, span: Nanos, settings: &Settings) -> bool {
+    let later = told.witness().after(span, &settings.drift);
+    later.half_width().0 <= told.offset.half_width().0.saturating_mul(2)
 }

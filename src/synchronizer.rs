@@ -7,21 +7,20 @@
 
 mod account;
 pub(crate) mod memory;
+mod plan;
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Settings;
 use crate::exchange::{Exchange, ServerState};
-use crate::model::bound::Witness;
 use crate::model::estimator::Prior;
-use crate::model::slew::{Course, steer};
 use crate::model::{ClockModel, UtcSpan};
-use crate::packet::{self, HEADER_LEN, Packet};
-use crate::selection::{self, Agreement, Disagreement};
-use crate::source::filter::Testimony;
+use crate::packet::{HEADER_LEN, Packet};
 use crate::source::{Fault, Outcome, Source};
-use crate::status::{Leap, Selection, State};
-use crate::units::{Counter, Nanos, NtpTime, Ppb, Rate, UnixTime};
+use crate::status::State;
+use crate::units::{Counter, Nanos, NtpTime, Ppb, UnixTime};
+use memory::Remembered;
+pub(crate) use plan::Plan;
 
 /// How long the first answer waits for those of the other sources, so that the first time shown is already voted on.
 const SETTLE: Nanos = Nanos::from_seconds(1);
@@ -37,17 +36,6 @@ pub(crate) struct Request {
     pub(crate) address: SocketAddr,
     pub(crate) datagram: [u8; HEADER_LEN],
 }
-
-/// What would be published at one instant.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) model: ClockModel,
-    verdict: Verdict,
-    judgements: Vec<Judgement>,
-}
-
-/// What selection thinks of a source, and by how much its interval missed the agreed one.
-type Judgement = (Selection, Option<Nanos>);
 
 /// The oscillator broke its limits, or stood still: nothing older is to be trusted.
 #[derive(Clone, Copy, Debug)]
@@ -68,13 +56,15 @@ struct Verdict {
     frequency: Ppb,
     /// Standard deviation of the combined estimate.
     deviation: Option<Nanos>,
-    /// The survivor that pins the time down best, as it was then.
+    /// The survivor that is said to be followed, as it was then.
     primary: Option<Primary>,
 }
 
 /// What a server that follows us is told about the source that we follow most.
 #[derive(Clone, Copy, Debug)]
 struct Primary {
+    /// Its place in the list of sources.
+    source: usize,
     server: ServerState,
     delay: Nanos,
     reference_id: u32,
@@ -91,6 +81,10 @@ pub(crate) struct Synchronizer {
     sources: Vec<Source>,
     model: ClockModel,
     verdict: Verdict,
+    /// What an earlier run left, as long as it has a say.
+    remembered: Option<Remembered>,
+    /// Where UTC lies by what this run's sources agreed on last, whatever is remembered.
+    heard: Option<UtcSpan>,
     last_epoch: u32,
     steps: u32,
     disruption: Option<Disruption>,
@@ -112,6 +106,8 @@ impl Synchronizer {
             sources: Vec::new(),
             model,
             verdict: Verdict::default(),
+            remembered: None,
+            heard: None,
             last_epoch,
             steps: 0,
             disruption: None,
@@ -241,6 +237,7 @@ impl Synchronizer {
         for source in &mut self.sources {
             source.handle_disruption(first);
         }
+        self.remembered = None;
         self.disruption = Some(Disruption { since: now, needed: answering / 2 + 1 });
     }
 
@@ -275,43 +272,6 @@ impl Synchronizer {
         self.dirty || self.settle_at.is_some_and(|settle| settle <= now)
     }
 
-    /// What to publish so that it takes effect at `switch`, a little after now.
-    pub(crate) fn plan(&self, switch: Counter) -> Plan {
-        let duplicates = self.duplicates(switch);
-        let configured = self.sources.len() - duplicates.iter().flatten().count();
-        let testimonies: Vec<Option<Testimony>> = (self.sources.iter().zip(&duplicates))
-            .map(|(source, &duplicate)| match duplicate {
-                Some(_) => None,
-                None => source.testimony(switch, &self.settings),
-            })
-            .collect();
-        let witnesses: Vec<Witness> = (testimonies.iter().enumerate())
-            .filter_map(|(index, testimony)| {
-                Some(self.unite(index, testimony.as_ref()?.witness(), &duplicates, switch))
-            })
-            .collect();
-        let faults = self.settings.faults(configured);
-        let agreement = selection::agree(&witnesses, configured, faults);
-        let judgements = self.judge(&testimonies, &duplicates, &agreement);
-        let survivors: Vec<usize> =
-            (0..self.sources.len()).filter(|&index| judgements[index].0 == Selection::Truechimer).collect();
-        let verdict = Verdict {
-            configured,
-            answering: witnesses.len(),
-            agreeing: agreement.as_ref().map_or(0, |agreement| agreement.agreeing),
-            faults,
-            faults_exceeded: agreement.as_ref().is_ok_and(|agreement| agreement.faults_exceeded),
-            ..Verdict::default()
-        };
-        match agreement {
-            _ if self.is_disrupted() => self.hold(State::Disrupted, verdict, judgements),
-            Ok(agreement) if agreement.agreeing >= self.settings.min_agreeing && self.may_start(switch) => {
-                self.follow(switch, &agreement, &testimonies, &survivors, verdict, judgements)
-            }
-            _ => self.hold(State::Holdover, verdict, judgements),
-        }
-    }
-
     /// Makes `plan` the state of the core: readers see it, or are about to.
     pub(crate) fn commit(&mut self, plan: Plan, now: Counter) {
         if plan.model.epoch > self.model.epoch && self.model.has_line() {
@@ -324,11 +284,15 @@ impl Synchronizer {
         if self.settled {
             self.settle_at = None;
         }
-        for (source, (selection, false_by)) in self.sources.iter_mut().zip(&plan.judgements) {
-            source.handle_selection(*selection, *false_by, now);
+        for (source, (selection, objection)) in self.sources.iter_mut().zip(&plan.judgements) {
+            source.handle_selection(*selection, *objection, now);
         }
-        if plan.model.state == State::Synchronized {
+        if let Some(heard) = plan.heard {
             self.disruption = None;
+            self.heard = Some(heard);
+            self.remembered = self.remembered.filter(|_| !plan.refutes_memory);
+            let knee = self.settings.drift.knee;
+            self.remembered.iter_mut().for_each(|remembered| remembered.handle_agreement(now, knee));
         }
         self.last_epoch = self.last_epoch.max(plan.model.epoch);
         self.model = plan.model;
@@ -342,151 +306,13 @@ impl Synchronizer {
             || self.settle_at.is_some_and(|settle| settle <= now)
             || !self.sources.iter().any(Source::is_untried)
     }
-
-    /// For each source, the one before it in the list that it is another name of: the same address, or, above stratum 1,
-    /// the same reference at the same time. A stranger may *claim* another's reference; intervals that do not meet prove
-    /// that it is not the same server.
-    fn duplicates(&self, now: Counter) -> Vec<Option<usize>> {
-        let same = |a: &Source, b: &Source| {
-            if a.address().is_some() && a.address() == b.address() {
-                return true;
-            }
-            let (Some(one), Some(other)) = (&a.server, &b.server) else { return false };
-            let claim = one.stratum > 1
-                && one.stratum == other.stratum
-                && one.reference_id == other.reference_id
-                && one.reference_time.is_some()
-                && one.reference_time == other.reference_time;
-            claim
-                && match (a.testimony(now, &self.settings), b.testimony(now, &self.settings)) {
-                    (Some(a), Some(b)) => a.offset.overlaps(b.offset),
-                    _ => false,
-                }
-        };
-        (self.sources.iter().enumerate())
-            .map(|(index, source)| self.sources[..index].iter().position(|former| same(former, source)))
-            .collect()
-    }
-
-    /// What source `index` and its duplicates testify together: they count once, and either may be the one that lies
-    /// about being the other. So the union of what they say is what one of them vouches for.
-    fn unite(&self, index: usize, witness: Witness, duplicates: &[Option<usize>], now: Counter) -> Witness {
-        let others = duplicates.iter().enumerate().filter(|(_, original)| **original == Some(index));
-        let testimonies = others.filter_map(|(other, _)| self.sources[other].testimony(now, &self.settings));
-        testimonies.fold(witness, |all, one| all.hull(&one.witness()))
-    }
-
-    fn judge(
-        &self,
-        testimonies: &[Option<Testimony>],
-        duplicates: &[Option<usize>],
-        agreement: &Result<Agreement, Disagreement>,
-    ) -> Vec<Judgement> {
-        let judge =
-            |source: &Source, testimony: &Option<Testimony>, duplicate: Option<usize>| match (testimony, agreement) {
-                _ if duplicate.is_some() => (Selection::Duplicate, None),
-                (Some(testimony), Ok(agreement)) => match agreement.missed_by(&testimony.witness()) {
-                    None => (Selection::Truechimer, None),
-                    miss => (Selection::Falseticker, miss),
-                },
-                (Some(_), Err(_)) => (Selection::Candidate, None),
-                (None, _) if matches!(source.fault(), Some(Fault::Refused(_))) => (Selection::Unusable, None),
-                (None, _) => (Selection::Unreachable, None),
-            };
-        (self.sources.iter().zip(testimonies).zip(duplicates))
-            .map(|((source, testimony), &duplicate)| judge(source, testimony, duplicate))
-            .collect()
-    }
-
-    /// The model that follows the survivors: their weighted mean, held inside what was agreed on.
-    fn follow(
-        &self,
-        switch: Counter,
-        agreement: &Agreement,
-        testimonies: &[Option<Testimony>],
-        survivors: &[usize],
-        verdict: Verdict,
-        judgements: Vec<Judgement>,
-    ) -> Plan {
-        let voices = survivors.iter().filter_map(|&index| testimonies[index].as_ref().map(|voice| (index, voice)));
-        let width = |voice: &Testimony| voice.offset.half_width().as_f64().max(1.0);
-        let (mut weights, mut offsets, mut frequencies, mut variances) = (0.0, 0.0, 0.0, 0.0);
-        for (_, voice) in voices.clone() {
-            let weight = width(voice).powi(-2);
-            weights += weight;
-            // Relative to the agreement, so that doubles hold it exactly enough.
-            offsets += weight * (voice.estimate.offset_at(switch) - agreement.offset.low).as_f64();
-            frequencies += weight * voice.estimate.frequency.0;
-            variances += (weight * voice.estimate.deviation.as_f64()).powi(2);
-        }
-        let offset = agreement.offset.clamp(agreement.offset.low + Nanos((offsets / weights).round() as i64));
-        let frequency = agreement.frequency.clamp(Ppb(frequencies / weights));
-        let deviation = Some(Nanos::from_f64_outward(variances.sqrt() / weights));
-        let nearest = voices.min_by(|a, b| width(a.1).total_cmp(&width(b.1))).map(|(index, _)| &self.sources[index]);
-        let primary = nearest.and_then(|source| {
-            let delay = source.newest().map_or(Nanos::ZERO, |newest| newest.delay.max(Nanos::ZERO));
-            let reference_id = source.address().map_or(0, |address| packet::reference_id(address.ip()));
-            source.server.map(|server| Primary { server, delay, reference_id })
-        });
-
-        // What was shown before a disruption is no line to continue.
-        let continues = self.model.has_line() && self.model.state != State::Disrupted;
-        let former = continues.then_some(&self.model.line);
-        let utc = |offset: Nanos| UnixTime(switch.0) + offset;
-        let course = steer(former, switch, utc(offset), frequency, self.settings.step_threshold);
-        let (line, epoch) = match course {
-            Course::Slew(line) => (line, self.model.epoch),
-            Course::Step(line) => (line, self.last_epoch + 1),
-        };
-        let newest = |index: &usize| self.sources[*index].newest().map(|newest| newest.at);
-        let fresh_until = |index: &usize| self.sources[*index].fresh_until();
-        let model = ClockModel {
-            line,
-            span: self.utc_span(switch, agreement),
-            state: State::Synchronized,
-            leap: self.leap(survivors),
-            epoch,
-            holdover_at: survivors.iter().filter_map(fresh_until).max().unwrap_or(switch),
-            bound_cap: self.settings.bound_cap,
-            newest_exchange: survivors.iter().filter_map(newest).max().unwrap_or(switch),
-        };
-        Plan { model, verdict: Verdict { frequency, deviation, primary, ..verdict }, judgements }
-    }
-
-    /// The model when nothing new can be said: what was published goes on as `state`, its interval growing.
-    fn hold(&self, state: State, verdict: Verdict, judgements: Vec<Judgement>) -> Plan {
-        let state = if self.model.has_line() { state } else { State::Unsynchronized };
-        let Verdict { frequency, deviation, primary, .. } = self.verdict;
-        let verdict = Verdict { frequency, deviation, primary, ..verdict };
-        Plan { model: ClockModel { state, ..self.model }, verdict, judgements }
-    }
-
-    fn utc_span(&self, at: Counter, agreement: &Agreement) -> UtcSpan {
-        let (offset, frequency) = (agreement.offset, agreement.frequency);
-        UtcSpan {
-            at,
-            earliest: UnixTime(at.0) + offset.low,
-            latest: UnixTime(at.0) + offset.high,
-            slowest: Rate::from_ppb_down(frequency.low),
-            fastest: Rate::from_ppb_up(frequency.high),
-            knee: agreement.horizon,
-            drift_long: Rate::from_ppb_up(self.settings.drift.long),
-        }
-    }
-
-    /// The leap second that more than half of the survivors announce.
-    fn leap(&self, survivors: &[usize]) -> Leap {
-        let announced = |leap| {
-            let votes = survivors.iter().filter(|&&index| self.sources[index].server.is_some_and(|s| s.leap == leap));
-            votes.count() * 2 > survivors.len()
-        };
-        [Leap::Insert, Leap::Delete].into_iter().find(|&leap| announced(leap)).unwrap_or(Leap::None)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet;
+    use crate::status::Selection;
     use crate::units::{NANOS_PER_SECOND, unix_seconds};
     use std::net::Ipv4Addr;
 
@@ -685,6 +511,23 @@ mod tests {
         assert_eq!(world.core.model().epoch, truth + 1);
         let (error, _) = world.error();
         assert!((error - Nanos::from_seconds(3600)).abs() < Nanos(100_000), "{error:?}");
+    }
+
+    #[test]
+    fn a_disruption_lasts_until_the_sources_agree_not_just_until_they_are_heard() {
+        let mut world = world(&[Some(0), Some(0), Some(0)]);
+        world.run_until(100);
+        let disagreeing = [3600, 3605, 3610].map(|seconds| Some(seconds * NANOS_PER_SECOND));
+        world.servers = disagreeing.into();
+        world.run_until(200);
+        for second in 201..400 {
+            world.run_until(second);
+            assert_eq!(world.state(), State::Disrupted, "second {second}");
+        }
+        world.servers = vec![Some(3600 * NANOS_PER_SECOND); 3];
+        world.run_until(500);
+        assert_eq!(world.state(), State::Synchronized);
+        assert!(world.core.report(world.now).steps >= 1);
     }
 
     #[test]

@@ -131,6 +131,11 @@ impl Rate {
         Self(Self::from_ppb(ppb).0 - 1)
     }
 
+    /// The same in parts of 10^9, to far better than a page's resolution.
+    pub(crate) fn ppb(self) -> Ppb {
+        Ppb(self.0 as f64 / (1_u64 << Self::FRACTION_BITS) as f64 * 1e9)
+    }
+
     /// What this rate gains over `span`, rounded down: hence never decreasing by more than `span` grows.
     pub(crate) fn gain(self, span: Nanos) -> Nanos {
         // 63 + 48 bits at most: the product fits, and so does its quotient, as the rate is below 1.

@@ -31,7 +31,7 @@ pub(crate) struct Sighting {
 }
 
 /// What one answering source testifies.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Witness {
     /// Where UTC minus counter lies now, if it tells the truth.
     pub(crate) offset: Interval,
@@ -42,6 +42,12 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
+    /// Where UTC minus counter will lie after `span`, if it tells the truth.
+    pub(crate) fn after(&self, span: Nanos, drift: &DriftLimit) -> Interval {
+        let beyond = (span - self.horizon).max(Nanos::ZERO);
+        self.frequency.carry(self.offset, span, beyond.gain_outward(drift.long))
+    }
+
     /// What is true if either tells the truth.
     pub(crate) fn hull(&self, other: &Self) -> Self {
         let offset = Interval::new(self.offset.low.min(other.offset.low), self.offset.high.max(other.offset.high));
@@ -72,12 +78,12 @@ impl FrequencyRange {
         Ppb(value.0.max(self.low.0).min(self.high.0))
     }
 
-    fn intersect(self, other: Self) -> Self {
+    pub(crate) fn intersect(self, other: Self) -> Self {
         Self { low: Ppb(self.low.0.max(other.low.0)), high: Ppb(self.high.0.min(other.high.0)) }
     }
 
     /// These frequencies, and those that differ by up to `change` from one of them.
-    fn widened(self, change: Ppb) -> Self {
+    pub(crate) fn widened(self, change: Ppb) -> Self {
         Self { low: Ppb(self.low.0 - change.0), high: Ppb(self.high.0 + change.0) }
     }
 

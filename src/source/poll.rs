@@ -1,7 +1,8 @@
 //! When to ask: burst at the start, poll interval, reach register, back-off.
 //!
 //! A source is first asked a few times in quick succession (burst), then every 2^exponent seconds; the
-//! exponent grows while its answers fit the clock and falls when they do not. Unanswered requests shift
+//! exponent grows while its answers fit the clock and what it told stays of use until the next one, and falls
+//! when they do not, or it does not: a server in the same building is asked more often than one overseas. Unanswered requests shift
 //! zeros into the reach register (RFC 5905, section 9.1); when it is empty the source counts as not
 //! answering and is asked less and less often. Before the first answer ever, retries start quickly, so
 //! that a clock started without a network recovers soon after the network appears.
@@ -115,8 +116,9 @@ impl Poll {
         self.due = now + spacing + Nanos(spread as i64);
     }
 
-    /// An answer counted; `fits`: it agreed with the clock as well as the noise allows.
-    pub(crate) fn handle_answer(&mut self, fits: bool) {
+    /// An answer counted; `fits`: it agreed with the clock as well as the noise allows; `useful`: whether what the source
+    /// has told is still of use if the next answer comes after this long.
+    pub(crate) fn handle_answer(&mut self, fits: bool, useful: impl Fn(Nanos) -> bool) {
         if self.reach == 0 && self.missed >= 8 {
             // Back after a silence: learn quickly again.
             (self.burst, self.exponent, self.steady) = (BURST, self.floor, 0);
@@ -127,13 +129,13 @@ impl Poll {
         if self.burst > 0 {
             return;
         }
-        if !fits {
+        if !fits || !useful(Nanos::from_log2_seconds(self.exponent)) {
             self.steady = 0;
             self.exponent = (self.exponent - 1).max(self.floor);
             return;
         }
-        self.steady += 1;
-        if self.steady >= STEADY {
+        self.steady = self.steady.saturating_add(1);
+        if self.steady >= STEADY && useful(Nanos::from_log2_seconds(self.exponent + 1)) {
             self.steady = 0;
             self.exponent = (self.exponent + 1).min(self.max);
         }
@@ -199,7 +201,7 @@ mod tests {
     fn answered(poll: &mut Poll, times: u32, fits: bool) {
         for _ in 0..times {
             poll.handle_sent(poll.due(), 0);
-            poll.handle_answer(fits);
+            poll.handle_answer(fits, |_| true);
         }
     }
 
@@ -210,7 +212,7 @@ mod tests {
         for _ in 0..9 {
             times.push(poll.due().0 / 1_000_000_000);
             poll.handle_sent(poll.due(), 0);
-            poll.handle_answer(true);
+            poll.handle_answer(true, |_| true);
         }
         assert_eq!(times, [0, 2, 4, 6, 8, 10, 12, 28, 44]);
     }
@@ -224,6 +226,24 @@ mod tests {
         assert_eq!(poll.exponent(), 7);
         answered(&mut poll, 20, false);
         assert_eq!(poll.exponent(), 4);
+    }
+
+    #[test]
+    fn the_interval_does_not_outgrow_what_the_source_is_worth() {
+        let mut poll = Poll::new(&Settings::default(), seconds(0));
+        let mut ask = |worth: i64, times| {
+            for _ in 0..times {
+                poll.handle_sent(poll.due(), 0);
+                poll.handle_answer(true, |span| span <= Nanos::from_seconds(worth));
+            }
+            poll.exponent()
+        };
+        assert_eq!(ask(100, 300), 6);
+        assert_eq!(ask(1_000, 300), 9);
+        assert_eq!(ask(1_000_000, 300), 10);
+        // It came nearer.
+        assert_eq!(ask(50, 300), 5);
+        assert_eq!(ask(0, 300), 4);
     }
 
     #[test]
@@ -264,7 +284,7 @@ mod tests {
             assert_eq!(poll.is_unreachable(), misses == 8);
         }
         poll.handle_sent(poll.due(), 0);
-        poll.handle_answer(true);
+        poll.handle_answer(true, |_| true);
         assert_eq!((poll.exponent(), poll.reach()), (4, 1));
         let sent = poll.due();
         poll.handle_sent(sent, 0);

@@ -3,8 +3,23 @@
 //! The interval that was published, grown by the drift limit over all the time since, holds UTC as long as the counter ran
 //! on: it is as good a claim as it was when a reader would have made it in holdover. It begins a new epoch. The frequency,
 //! which outlives even the counter, is only an expectation, and no bound rests on it.
+//!
+//! Once the sources of this run agree on something, the remembered interval is one more witness, and what is published lies in
+//! both. But it rests on assumption (a), that no more than f sources lie, *of the earlier run*, of whose sources this one
+//! may know nothing. So it is believed with three reservations:
+//!
+//! - Where the two do not meet, one run's assumption is broken, or the counter did not run on. Only the present one can
+//!   still be put right: the remembered interval is dropped at once, even if a single source speaks against it, and a
+//!   new epoch begins, which is counted as a step. What was shown until then was promised and is taken back aloud.
+//! - Where they do meet, a lie of the earlier run may narrow the truth of this one. It can for as long as the memory is
+//!   worth something, but no longer than the knee of the drift limit (1000 s) after the first agreement: from then on
+//!   the sources' own exchanges are memory enough.
+//! - What this run hands on is what its own sources said, without the memory it began with; that is handed on only if no source
+//!   was heard. So no chain of short runs carries a lie along.
 
 use super::{Synchronizer, Verdict};
+use crate::exchange::Interval;
+use crate::model::bound::{FrequencyRange, Witness};
 use crate::model::estimator::Prior;
 use crate::model::slew::Line;
 use crate::model::{ClockModel, UtcSpan};
@@ -25,7 +40,7 @@ pub(crate) struct RememberedTime {
     /// The published line without the correction that was being slewed in: UTC at `at`.
     pub(crate) at: Counter,
     pub(crate) utc: UnixTime,
-    /// The published interval, at an instant of its own.
+    /// The interval that the sources agreed on, at an instant of its own.
     pub(crate) sighted: Counter,
     pub(crate) earliest: UnixTime,
     pub(crate) latest: UnixTime,
@@ -34,6 +49,36 @@ pub(crate) struct RememberedTime {
     pub(crate) fastest: Rate,
     pub(crate) knee: Nanos,
     pub(crate) newest_exchange: Counter,
+}
+
+/// The remembered time as a witness beside the sources.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remembered {
+    span: UtcSpan,
+    /// When it falls silent; `None`: the sources have not agreed on anything yet.
+    until: Option<Counter>,
+}
+
+impl Remembered {
+    /// What it and the sources leave possible together at `now`; `None` if they contradict each other.
+    pub(super) fn narrow(&self, told: Witness, now: Counter) -> Option<Witness> {
+        if self.until.is_some_and(|until| now >= until) {
+            return Some(told);
+        }
+        let span = &self.span;
+        let (earliest, latest) = span.at(now);
+        let offset = told.offset.intersect(Interval::new(earliest - UnixTime(now.0), latest - UnixTime(now.0)));
+        let still_steady = now + told.horizon - span.at <= span.knee;
+        let remembered = FrequencyRange { low: span.slowest.ppb(), high: span.fastest.ppb() };
+        let remembered = if still_steady { remembered } else { remembered.widened(span.drift_long.ppb()) };
+        let frequency = told.frequency.intersect(remembered);
+        (!offset.is_empty() && !frequency.is_empty()).then_some(Witness { offset, frequency, ..told })
+    }
+
+    /// The sources agreed on something at `now`; memory is worth something for `knee` from then on.
+    pub(super) fn handle_agreement(&mut self, now: Counter, knee: Nanos) {
+        self.until = self.until.or(Some(now + knee));
+    }
 }
 
 impl Synchronizer {
@@ -51,16 +96,17 @@ impl Synchronizer {
         self.prior = Prior { mean: memory.frequency.mean, deviation: Ppb(deviation) };
         self.verdict = Verdict { frequency: memory.frequency.mean, ..Verdict::default() };
         let Some(time) = memory.time else { return };
-        let model = self.remembered(&time, now);
+        let model = self.recall(&time, now);
         if model.state_at(now).is_usable() {
             self.last_epoch = model.epoch;
+            self.remembered = Some(Remembered { span: model.span, until: None });
             self.model = model;
             self.dirty = true;
         }
     }
 
     /// The model that follows from `time` alone.
-    fn remembered(&self, time: &RememberedTime, now: Counter) -> ClockModel {
+    fn recall(&self, time: &RememberedTime, now: Counter) -> ClockModel {
         let span = UtcSpan {
             at: time.sighted,
             earliest: time.earliest,
@@ -95,7 +141,7 @@ impl Synchronizer {
         // Without a leap second ahead: the interval is not valid across one, and whoever finds it cannot tell.
         let steady = matches!(model.leap, Leap::None);
         let time = (steady && model.state_at(now).is_usable()).then(|| {
-            let span = &model.span;
+            let span = self.heard.as_ref().unwrap_or(&model.span);
             RememberedTime {
                 at: now,
                 utc: settled(&model.line, now),
@@ -129,7 +175,7 @@ fn settled(line: &Line, now: Counter) -> UnixTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
+    use crate::config::{DriftLimit, Settings};
     use crate::exchange::{Exchange, ServerState, Stamps};
     use crate::synchronizer::SourceId;
     use crate::units::unix_seconds;
@@ -228,6 +274,96 @@ mod tests {
         let report = core.report(t4);
         assert_eq!((report.state, report.epoch, report.steps), (State::Synchronized, 1, 0));
         assert_eq!(core.model().line.utc_at(t4), before.line.utc_at(t4));
+    }
+
+    /// A memory that errs by `lie`.
+    fn false_memory(memory: &Memory, lie: Nanos) -> Memory {
+        let time = memory.time.map(|time| RememberedTime {
+            utc: time.utc + lie,
+            earliest: time.earliest + lie,
+            latest: time.latest + lie,
+            ..time
+        });
+        Memory { time, ..*memory }
+    }
+
+    fn span_at(core: &Synchronizer, now: Counter) -> (Nanos, Nanos) {
+        let (earliest, latest) = core.model().span.at(now);
+        (earliest - utc(now), latest - utc(now))
+    }
+
+    #[test]
+    fn what_is_remembered_and_what_is_heard_narrow_each_other() {
+        let (memory, end) = memory_of(60);
+        let now = end + Nanos::from_seconds(10);
+        // The first exchange of this run alone would leave ± 1 ms; the memory has one end elsewhere.
+        let shifted = false_memory(&memory, Nanos(800_000));
+        let mut warm = restored(&shifted, now);
+        let (remembered, _) = span_at(&warm, now);
+        exchange(&mut warm, now);
+        let (earliest, latest) = span_at(&warm, now);
+        assert!((earliest - remembered).abs() < Nanos(100), "{earliest:?} {remembered:?}");
+        assert!(latest > Nanos(900_000) && latest < Nanos(1_300_000), "{latest:?}");
+        assert_eq!((warm.report(now).epoch, warm.report(now).steps), (1, 0));
+    }
+
+    #[test]
+    fn a_memory_that_the_first_exchange_contradicts_is_dropped_and_that_is_told() {
+        let (memory, end) = memory_of(60);
+        let now = end + Nanos::from_seconds(10);
+        let mut warm = restored(&false_memory(&memory, Nanos::from_millis(5)), now);
+        let mut cold = core();
+        cold.add_source(now);
+        exchange(&mut warm, now);
+        exchange(&mut cold, now);
+        let report = warm.report(now);
+        assert_eq!((report.state, report.epoch, report.steps), (State::Synchronized, 2, 1));
+        assert_eq!(warm.model().span, cold.model().span);
+        // It has no say later either.
+        let later = now + Nanos::from_seconds(16);
+        exchange(&mut warm, later);
+        exchange(&mut cold, later);
+        assert_eq!(warm.model().span, cold.model().span);
+        assert_eq!(warm.report(later).steps, 1);
+    }
+
+    #[test]
+    fn a_lie_that_cannot_be_told_from_the_truth_is_forgotten_in_the_end_and_not_passed_on() {
+        let (memory, end) = memory_of(60);
+        // An oscillator that hardly drifts, and of which all is known: so no memory fades by itself.
+        let steady = DriftLimit { short: Ppb(1.0), long: Ppb(1.0), ..DriftLimit::default() };
+        let settings = Settings { drift: steady, ..Settings::default() };
+        let begun = || Synchronizer::new(settings.clone(), UnixTime(0), 0);
+        let (mut warm, mut cold) = (begun(), begun());
+        let mut memory = false_memory(&memory, Nanos(800_000));
+        if let Some(time) = &mut memory.time {
+            let frequency = Rate::from_ppb(Ppb(FREQUENCY as f64));
+            (time.slowest, time.fastest) = (frequency, frequency);
+        }
+        warm.restore(&memory, end);
+        warm.add_source(end);
+        cold.add_source(end);
+        for index in 1..=70 {
+            let now = end + Nanos::from_seconds(16 * index);
+            exchange(&mut warm, now);
+            exchange(&mut cold, now);
+            let handed_on = |core: &Synchronizer| core.memory(now).unwrap().time.unwrap();
+            let (warms, colds) = (handed_on(&warm), handed_on(&cold));
+            assert_eq!((warms.earliest, warms.latest), (colds.earliest, colds.latest), "{index}");
+            assert_eq!((warms.slowest, warms.fastest), (colds.slowest, colds.fastest), "{index}");
+            // The knee is 1000 s after the first agreement.
+            assert_eq!(warm.model().span == cold.model().span, index >= 64, "{index}");
+        }
+        assert_eq!(warm.report(end).steps, 0);
+    }
+
+    #[test]
+    fn a_run_that_hears_nobody_hands_on_what_it_was_given() {
+        let (memory, end) = memory_of(60);
+        let now = end + Nanos::from_seconds(3_600);
+        let again = restored(&memory, now).memory(now + Nanos::from_seconds(5)).unwrap().time.unwrap();
+        let time = memory.time.unwrap();
+        assert_eq!((again.sighted, again.earliest, again.latest), (time.sighted, time.earliest, time.latest));
     }
 
     #[test]

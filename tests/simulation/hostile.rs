@@ -88,8 +88,8 @@ pub(super) fn a_root_distance_of_zero_and_10_ms_off(trial: &Trial) -> World {
     let path = || exponential(100.0 * MICROSECOND, 10.0 * MICROSECOND);
     let liar = Server::behind(path(), path()).lying_by(move |_, _| off);
     let place = hide(&mut servers, liar, &mut random);
-    // Polls stay short: carried over 1000 s, the honest intervals would reach as far as the lie.
-    let mut world = world(trial, &polling(4, 6), servers);
+    // Polls do not grow beyond what the servers' intervals bear, or the honest ones would reach as far as the lie.
+    let mut world = world(trial, &polling(4, 10), servers);
     world.run(6.0);
     expect_synchronized(&mut world);
     world.expect("the liar is named", world.selections()[place] == Selection::Falseticker);
@@ -243,6 +243,29 @@ pub(super) fn a_majority_that_lies_is_never_followed_in_silence(trial: &Trial) -
     let report = world.report();
     let told = report.faults_exceeded && report.steps > 0;
     world.expect("the change is told", told || report.state != State::Synchronized);
+    world
+}
+
+/// A server that lied while an earlier program ran, by any amount: the next hears the truth, and has forgotten the lie after
+/// the knee of the drift limit. Within it the promise is the earlier run's, and broken; even so, what cannot be
+/// true is dropped at once.
+pub(super) fn a_lie_of_an_earlier_run_is_forgotten(trial: &Trial) -> World {
+    let mut random = Random::new(trial.seed);
+    let off = random.pick(&[-1.0, 1.0]) * 10_f64.powf(random.between(4.0, 10.0));
+    let server = Server::far(&mut random).lying_by(move |t, _| if t < 3600.0 { off } else { 0.0 });
+    let settings = polling(4, 6);
+    let mut world = world(trial, &settings, vec![server]);
+    world.promise(Promise::Nothing);
+    world.run(1.0);
+    world.restart(0.01);
+    // A second for the votes, some for the burst.
+    world.run((settings.drift.knee.as_f64() / SECOND + 70.0) / 3600.0);
+    world.promise(Promise::HoldsUtc);
+    world.run(2.0);
+    expect_synchronized(&mut world);
+    world.restart(0.1);
+    world.run(2.0);
+    world.expect("no lie was passed on", world.report().steps == 0);
     world
 }
 

@@ -10,6 +10,7 @@
 //!
 //! `NTPCLOCK_SIMULATED_DAYS` sets the time that all scenarios get together.
 
+mod calibration;
 mod hostile;
 mod oracle;
 mod ordinary;
@@ -17,6 +18,7 @@ mod oscillator;
 mod oscillators;
 mod random;
 mod server;
+mod verdicts;
 mod world;
 
 use std::env;
@@ -57,6 +59,7 @@ scenarios! {
         one_server_in_the_same_building
         four_servers_on_the_internet
         sixteen_servers_of_all_kinds
+        servers_that_are_nearly_alike_do_not_take_turns
         a_server_off_by_all_that_it_claims
         a_path_that_is_lopsided_for_ever
         a_path_that_queues_more_on_the_way_back
@@ -73,6 +76,7 @@ scenarios! {
         two_servers_of_which_one_is_dead
         fewer_servers_than_must_agree
         polls_as_long_as_they_get
+        restarts_that_go_on_from_what_was_remembered
         the_era_of_2036_begins;
     oscillators:
         an_oscillator_at_its_absolute_limit
@@ -103,6 +107,7 @@ scenarios! {
         a_server_that_leaps_without_reason
         a_majority_that_lies_is_never_followed_in_silence
         a_majority_that_ramps_away_is_never_followed_in_silence
+        a_lie_of_an_earlier_run_is_forgotten
         servers_that_all_disagree_are_no_time
         requests_then_replies_held_back_by_50_ms
         a_frequency_bent_by_delays_and_then_silence
@@ -112,6 +117,12 @@ scenarios! {
         kisses_of_death
         a_leap_second_that_a_minority_announces
         a_leap_second_that_the_majority_announces;
+    verdicts:
+        a_liar_is_named_for_as_long_as_it_lies
+        one_liar_more_than_assumed_is_told_for_as_long_as_it_lies
+        a_majority_that_lies_and_returns_leaves_nothing_behind
+        sources_at_odds_are_candidates_until_they_agree
+        a_silent_source_is_unreachable_and_no_liar;
 }
 
 /// Everything played so far in this process.

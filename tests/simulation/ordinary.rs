@@ -2,7 +2,7 @@
 
 use super::random::Random;
 use super::server::{MILLISECOND, SECOND, Server, bursts, delay, exponential, gamma, heavy_tailed};
-use super::world::World;
+use super::world::{Favour, World};
 use super::{Trial, oscillators};
 use crate::config::Settings;
 use crate::packet::Packet;
@@ -62,6 +62,27 @@ pub(super) fn sixteen_servers_of_all_kinds(trial: &Trial) -> World {
     expect_synchronized(&mut world);
     let honest = world.selections().iter().all(|&selection| selection == Selection::Truechimer);
     world.expect("every honest server is believed", honest);
+    world
+}
+
+/// Who is followed, and who belongs to those that are used, is nothing to change one's mind about with every exchange.
+pub(super) fn servers_that_are_nearly_alike_do_not_take_turns(trial: &Trial) -> World {
+    let mut random = Random::new(trial.seed);
+    let way = random.pick(&[0.1, 1.0, 10.0]) * MILLISECOND;
+    let servers = (0..random.pick(&[2, 3, 5])).map(|_| {
+        let mut path = || exponential(way * random.between(0.9, 1.1), way * random.between(0.02, 0.1));
+        Server::behind(path(), path())
+    });
+    let servers = servers.collect();
+    let settings = polling(random.pick(&[4, 6]), 10);
+    let oscillator = oscillators::ordinary(&mut random, &settings);
+    let mut world = World::new(trial, &settings, oscillator, servers);
+    world.run(0.5);
+    world.favour = Some(Favour::default());
+    world.run(24.0);
+    let favour = world.favour.take().unwrap_or_default();
+    world.expect("the lead hardly ever changes", favour.leads <= 2);
+    world.expect("nobody comes and goes all the time", favour.uses <= 4);
     world
 }
 
@@ -248,6 +269,28 @@ pub(super) fn polls_as_long_as_they_get(trial: &Trial) -> World {
     let exponent = random.pick(&[10, 12, 13]);
     let servers = any(&mut random, 3);
     play(trial, &polling(exponent, exponent), servers, 24.0)
+}
+
+/// A program that is started again and again: its clock is there at once, and its memory never contradicts what it hears.
+pub(super) fn restarts_that_go_on_from_what_was_remembered(trial: &Trial) -> World {
+    let mut random = Random::new(trial.seed);
+    let count = random.pick(&[1, 2, 4]);
+    let servers = any(&mut random, count);
+    let settings = polling(random.pick(&[4, 6]), 10);
+    let oscillator = oscillators::ordinary(&mut random, &settings);
+    let mut world = World::new(trial, &settings, oscillator, servers);
+    for _ in 0..8 {
+        // A run of half a minute knows too little of the frequency to be remembered for hours.
+        let (run, pause) = random.pick(&[(0.01, 0.001), (0.01, 0.2), (0.3, 0.1), (1.0, 2.0)]);
+        world.run(run);
+        world.restart(pause);
+        world.run(0.0);
+        world.expect("a bound is known at once", world.report().state == State::Holdover);
+        world.run(0.01);
+        world.expect("nothing remembered was wrong", world.report().steps == 0);
+    }
+    expect_synchronized(&mut world);
+    world
 }
 
 /// NTP's seconds wrap to zero at 2036-02-07T06:28:16Z.

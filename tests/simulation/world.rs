@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::Trial;
+use super::calibration::Calibration;
 use super::oracle::{Oracle, Promise, second};
 use super::oscillator::Oscillator;
 use super::random::Random;
@@ -16,7 +17,7 @@ use crate::reading::Reading;
 use crate::source::Outcome;
 use crate::status::{Report, Selection, SourceInfo, State};
 use crate::synchronizer::{SourceId, Synchronizer};
-use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
+use crate::units::{Counter, NANOS_PER_SECOND, Nanos, UnixTime, unix_seconds};
 
 /// Begins the era of the wire's timestamps: about the time this was written.
 pub(super) const PIVOT: UnixTime = unix_seconds(1_790_000_000);
@@ -30,12 +31,16 @@ const ROUNDS_MAX: u32 = 10_000;
 /// How often planning takes so long that the switch is missed.
 const LATE: f64 = 0.02;
 
+/// Every so many times that something is published, what the core says of itself is looked at.
+const LOOK: u64 = 16;
+
 /// A datagram on its way to us.
 type Arrival = Reverse<(Counter, usize, [u8; HEADER_LEN])>;
 
 /// A core, its servers, its oscillator, and the oracle that watches.
 pub(super) struct World {
     core: Synchronizer,
+    settings: Settings,
     writer: Writer,
     publication: Publication,
     oscillator: Oscillator,
@@ -51,10 +56,16 @@ pub(super) struct World {
     next_reading: i64,
     random: Random,
     pub(super) oracle: Oracle,
+    /// If set, every reading that is usable is entered here.
+    pub(super) calibration: Option<Calibration>,
+    /// If set, changes of favour are counted here.
+    pub(super) favour: Option<Favour>,
     promise: Promise,
     disruption: Option<Disruption>,
     /// Requests sent in all.
     pub(super) requests: u64,
+    /// How often something was published.
+    published: u64,
 }
 
 /// The counter stood still; readings are excused until a majority of the sources was heard again.
@@ -64,6 +75,33 @@ struct Disruption {
     heard: Vec<bool>,
     /// When what was then published took effect.
     over: Option<Counter>,
+}
+
+/// Whom the core favours: whom it says it follows, and whom it uses at all.
+#[derive(Debug, Default)]
+pub(super) struct Favour {
+    leader: Option<u32>,
+    used: Vec<bool>,
+    /// How often each of both changed.
+    pub(super) leads: u32,
+    pub(super) uses: u32,
+}
+
+impl Favour {
+    fn look(&mut self, report: &Report, sources: &[SourceInfo]) {
+        let used =
+            sources.iter().map(|source| source.selection == Selection::Truechimer && !is_apart(source)).collect();
+        if self.leader.replace(report.reference_id).is_some_and(|former| former != report.reference_id) {
+            self.leads += 1;
+        }
+        let former = std::mem::replace(&mut self.used, used);
+        self.uses += former.iter().zip(&self.used).filter(|(former, used)| former != used).count() as u32;
+    }
+}
+
+/// Believed, but not used.
+pub(super) fn is_apart(source: &SourceInfo) -> bool {
+    source.fault.as_ref().is_some_and(|fault| fault.starts_with("set apart"))
 }
 
 impl World {
@@ -89,6 +127,7 @@ impl World {
         }
         Self {
             core,
+            settings: settings.clone(),
             writer: Writer::new(),
             publication: Publication::new(),
             oscillator,
@@ -101,9 +140,12 @@ impl World {
             next_reading: 0,
             random,
             oracle: Oracle::default(),
+            calibration: None,
+            favour: None,
             promise: Promise::HoldsUtc,
             disruption: None,
             requests: 0,
+            published: 0,
         }
     }
 
@@ -151,6 +193,24 @@ impl World {
     /// Notes whether something is as the scenario wants it.
     pub(super) fn expect(&mut self, what: &str, holds: bool) {
         self.oracle.expect(what, holds, self.seconds());
+    }
+
+    /// The process ends and, so many hours later, another goes on from what it left. Meanwhile nobody reads.
+    pub(super) fn restart(&mut self, hours: f64) {
+        let settings = self.settings.clone();
+        let (memory, epoch) = (self.core.memory(self.now), self.core.model().epoch);
+        self.arrivals.clear();
+        self.now += Nanos((hours * 3.6e12) as i64);
+        self.passed = self.now;
+        self.next_reading = (self.now - self.origin).0 / NANOS_PER_SECOND + 1;
+        self.core = Synchronizer::new(settings, PIVOT, epoch);
+        if let Some(memory) = memory {
+            self.core.restore(&memory, self.now);
+        }
+        for _ in 0..self.servers.len() - self.spares.len() {
+            self.core.add_source(self.now);
+        }
+        self.publish();
     }
 
     /// Lets so many hours pass, looking every second.
@@ -223,6 +283,10 @@ impl World {
         let utc = self.oscillator.utc_at(at);
         let seconds = (at - self.origin).as_f64() / 1e9;
         self.oracle.judge(&reading, utc, seconds, promise);
+        if let Some(calibration) = self.calibration.as_mut().filter(|_| reading.state.is_usable()) {
+            let expected = self.core.report(at).estimated_error_ns;
+            calibration.add((reading.unix_ns - utc.0) as f64, expected as f64);
+        }
     }
 
     /// Does everything that is due, as the engine does.
@@ -285,6 +349,13 @@ impl World {
             return;
         };
         self.core.commit(plan, published);
+        self.published += 1;
+        if self.published.is_multiple_of(LOOK) {
+            self.check_account();
+        }
+        if let Some(favour) = &mut self.favour {
+            favour.look(&self.core.report(published), &self.core.source_infos(published));
+        }
         let switch = self.writer.ready_at();
         if let Some(disruption) = &mut self.disruption {
             let heard = disruption.heard.iter().filter(|&&heard| heard).count();
@@ -301,6 +372,27 @@ impl World {
             self.read(at);
         }
         self.now = published;
+    }
+}
+
+impl World {
+    /// What the core says of itself fits together.
+    fn check_account(&mut self) {
+        let (report, sources) = (self.report(), self.sources());
+        let believed = |source: &SourceInfo| source.selection == Selection::Truechimer;
+        let named = |source: &SourceInfo| {
+            let told = source.fault.as_ref().is_some_and(|fault| fault.starts_with("its interval misses"));
+            told == (source.selection == Selection::Falseticker)
+        };
+        let counts = report.agreeing <= report.answering && report.answering <= report.configured;
+        self.expect("no more agree than answer, and no more answer than there are", counts);
+        self.expect("who is false is told why, and nobody else", sources.iter().all(named));
+        self.expect("who is set apart is believed", sources.iter().filter(|s| is_apart(s)).all(believed));
+        if report.state == State::Synchronized {
+            let used = sources.iter().any(|source| believed(source) && !is_apart(source));
+            self.expect("a synchronised clock follows somebody", used);
+            self.expect("the expected error is within the bound", report.estimated_error_ns <= report.bound_ns);
+        }
     }
 }
 

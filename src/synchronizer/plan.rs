@@ -1,0 +1,227 @@
+//! From the sources' testimonies to what is to be published: who tells the truth, what follows from it, and what is said
+//! of those who do not.
+
+use super::{Primary, Synchronizer, Verdict};
+use crate::model::bound::Witness;
+use crate::model::slew::{Course, steer};
+use crate::model::{ClockModel, UtcSpan};
+use crate::packet;
+use crate::selection::cluster::{self, Voice};
+use crate::selection::{self, Agreement, Disagreement};
+use crate::source::filter::Testimony;
+use crate::source::{Fault, Objection};
+use crate::status::{Leap, Selection, State};
+use crate::units::{Counter, Nanos, Rate, UnixTime};
+
+/// What would be published at one instant.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) model: ClockModel,
+    pub(super) verdict: Verdict,
+    /// One for each source.
+    pub(super) judgements: Vec<Judgement>,
+    /// What the sources alone agree on, if they do.
+    pub(super) heard: Option<UtcSpan>,
+    /// What the sources agree on cannot be true if what is remembered is.
+    pub(super) refutes_memory: bool,
+}
+
+/// What selection thinks of a source, and what it has against it.
+pub(super) type Judgement = (Selection, Option<Objection>);
+
+impl Synchronizer {
+    /// What to publish so that it takes effect at `switch`, a little after now.
+    pub(crate) fn plan(&self, switch: Counter) -> Plan {
+        // Every pair of a source's exchanges has its say in its testimony: that is worked out once.
+        let testimonies: Vec<Option<Testimony>> =
+            self.sources.iter().map(|source| source.testimony(switch, &self.settings)).collect();
+        let duplicates = self.duplicates(&testimonies);
+        let configured = self.sources.len() - duplicates.iter().flatten().count();
+        let witnesses: Vec<Witness> =
+            (0..testimonies.len()).filter_map(|index| unite(index, &testimonies, &duplicates)).collect();
+        let faults = self.settings.faults(configured);
+        let agreement = selection::agree(&witnesses, configured, faults);
+        let judgements = self.judge(&testimonies, &duplicates, &agreement);
+        let verdict = Verdict {
+            configured,
+            answering: witnesses.len(),
+            agreeing: agreement.as_ref().map_or(0, |agreement| agreement.agreeing),
+            faults,
+            faults_exceeded: agreement.as_ref().is_ok_and(|agreement| agreement.faults_exceeded),
+            ..Verdict::default()
+        };
+        // Until the sources agree anew, nobody knows what a disruption has left of what was published.
+        let held = if self.disruption.is_some() { State::Disrupted } else { State::Holdover };
+        let enough = |agreement: &Agreement| {
+            agreement.agreeing >= self.settings.min_agreeing && self.may_start(switch) && !self.is_disrupted()
+        };
+        match agreement {
+            Ok(agreement) if enough(&agreement) => self.follow(switch, &agreement, &testimonies, verdict, judgements),
+            _ => self.hold(held, verdict, judgements),
+        }
+    }
+
+    /// For each source, the one before it in the list that it is another name of: the same address, or, above stratum 1,
+    /// the same reference at the same time. A stranger may *claim* another's reference; intervals that do not meet prove
+    /// that it is not the same server.
+    fn duplicates(&self, testimonies: &[Option<Testimony>]) -> Vec<Option<usize>> {
+        let same = |one: usize, other: usize| {
+            let (a, b) = (&self.sources[one], &self.sources[other]);
+            if a.address().is_some() && a.address() == b.address() {
+                return true;
+            }
+            let (Some(a), Some(b)) = (&a.server, &b.server) else { return false };
+            let claim = a.stratum > 1
+                && a.stratum == b.stratum
+                && a.reference_id == b.reference_id
+                && a.reference_time.is_some()
+                && a.reference_time == b.reference_time;
+            claim
+                && match (&testimonies[one], &testimonies[other]) {
+                    (Some(a), Some(b)) => a.offset.overlaps(b.offset),
+                    _ => false,
+                }
+        };
+        (0..self.sources.len()).map(|index| (0..index).find(|&former| same(former, index))).collect()
+    }
+
+    fn judge(
+        &self,
+        testimonies: &[Option<Testimony>],
+        duplicates: &[Option<usize>],
+        agreement: &Result<Agreement, Disagreement>,
+    ) -> Vec<Judgement> {
+        let judge = |index: usize| match (&testimonies[index], agreement) {
+            _ if duplicates[index].is_some() => (Selection::Duplicate, None),
+            (Some(testimony), Ok(agreement)) => match agreement.missed_by(&testimony.witness()) {
+                None => (Selection::Truechimer, None),
+                Some(miss) => (Selection::Falseticker, Some(Objection::Misses(miss))),
+            },
+            (Some(_), Err(_)) => (Selection::Candidate, None),
+            (None, _) if matches!(self.sources[index].fault(), Some(Fault::Refused(_))) => (Selection::Unusable, None),
+            (None, _) => (Selection::Unreachable, None),
+        };
+        (0..self.sources.len()).map(judge).collect()
+    }
+
+    /// The model that follows the survivors: what they say together, held inside what was agreed on.
+    fn follow(
+        &self,
+        switch: Counter,
+        agreement: &Agreement,
+        testimonies: &[Option<Testimony>],
+        verdict: Verdict,
+        mut judgements: Vec<Judgement>,
+    ) -> Plan {
+        let told = agreement.told;
+        let narrowed = self.remembered.as_ref().map_or(Some(told), |remembered| remembered.narrow(told, switch));
+        let refutes_memory = narrowed.is_none();
+        let known = narrowed.unwrap_or(told);
+        let survivors: Vec<(usize, Voice)> = (testimonies.iter().enumerate())
+            .filter(|(index, _)| judgements[*index].0 == Selection::Truechimer)
+            .filter_map(|(index, testimony)| Some((index, self.voice(index, testimony.as_ref()?, switch))))
+            .collect();
+        let voices: Vec<Voice> = survivors.iter().map(|(_, voice)| *voice).collect();
+        let Some(consensus) = cluster::combine(&voices, known.offset) else {
+            return self.hold(State::Holdover, verdict, judgements);
+        };
+        for ((index, _), apart) in survivors.iter().zip(&consensus.apart) {
+            judgements[*index].1 = apart.map(Objection::Apart);
+        }
+        let members = survivors.iter().zip(&consensus.apart).filter(|(_, apart)| apart.is_none());
+        let widths: Vec<(usize, Nanos)> =
+            members.map(|((index, _), _)| (*index, self.sources[*index].width())).collect();
+        let primary = cluster::lead(&widths, self.verdict.primary.map(|primary| primary.source));
+        let frequency = known.frequency.clamp(consensus.frequency);
+
+        // What was shown before a disruption, or by a memory that proves wrong, is no line to continue.
+        let continues = self.model.has_line() && self.model.state != State::Disrupted && !refutes_memory;
+        let former = continues.then_some(&self.model.line);
+        // The consensus is a guess, the interval is what holds: it is never left, whatever the guess.
+        let target = UnixTime(switch.0) + known.offset.clamp(consensus.offset);
+        let (line, epoch) = match steer(former, switch, target, frequency, self.settings.step_threshold) {
+            Course::Slew(line) => (line, self.model.epoch),
+            Course::Step(line) => (line, self.last_epoch + 1),
+        };
+        let sources = || survivors.iter().map(|(index, _)| &self.sources[*index]);
+        let newest = sources().filter_map(|source| source.newest()).map(|newest| newest.at).max();
+        let model = ClockModel {
+            line,
+            span: self.utc_span(switch, &known),
+            state: State::Synchronized,
+            leap: self.leap(&survivors),
+            epoch,
+            holdover_at: sources().filter_map(|source| source.fresh_until()).max().unwrap_or(switch),
+            bound_cap: self.settings.bound_cap,
+            newest_exchange: newest.unwrap_or(switch),
+        };
+        let primary = primary.and_then(|source| self.primary(source));
+        let verdict = Verdict { frequency, deviation: Some(consensus.deviation), primary, ..verdict };
+        let heard = Some(self.utc_span(switch, &told));
+        Plan { model, verdict, judgements, heard, refutes_memory }
+    }
+
+    /// What source `index` says to the others at `switch`.
+    fn voice(&self, index: usize, testimony: &Testimony, switch: Counter) -> Voice {
+        let estimate = &testimony.estimate;
+        let frequency_deviation = self.sources[index].frequency().deviation;
+        let since = (switch - estimate.at).gain(frequency_deviation).as_f64();
+        Voice {
+            offset: estimate.offset_at(switch),
+            deviation: Nanos::from_f64_outward(estimate.deviation.as_f64().hypot(since)),
+            half_width: testimony.offset.half_width(),
+            frequency: estimate.frequency,
+            frequency_deviation,
+            was_apart: self.sources[index].is_apart(),
+        }
+    }
+
+    fn primary(&self, index: usize) -> Option<Primary> {
+        let source = &self.sources[index];
+        let delay = source.newest().map_or(Nanos::ZERO, |newest| newest.delay.max(Nanos::ZERO));
+        let reference_id = source.address().map_or(0, |address| packet::reference_id(address.ip()));
+        source.server.map(|server| Primary { source: index, server, delay, reference_id })
+    }
+
+    /// The model when nothing new can be said: what was published goes on as `state`, its interval growing.
+    fn hold(&self, state: State, verdict: Verdict, judgements: Vec<Judgement>) -> Plan {
+        let state = if self.model.has_line() { state } else { State::Unsynchronized };
+        let Verdict { frequency, deviation, primary, .. } = self.verdict;
+        let verdict = Verdict { frequency, deviation, primary, ..verdict };
+        Plan { model: ClockModel { state, ..self.model }, verdict, judgements, heard: None, refutes_memory: false }
+    }
+
+    fn utc_span(&self, at: Counter, known: &Witness) -> UtcSpan {
+        UtcSpan {
+            at,
+            earliest: UnixTime(at.0) + known.offset.low,
+            latest: UnixTime(at.0) + known.offset.high,
+            slowest: Rate::from_ppb_down(known.frequency.low),
+            fastest: Rate::from_ppb_up(known.frequency.high),
+            knee: known.horizon,
+            drift_long: Rate::from_ppb_up(self.settings.drift.long),
+        }
+    }
+
+    /// The leap second that more than half of the survivors announce.
+    fn leap(&self, survivors: &[(usize, Voice)]) -> Leap {
+        let announced = |leap| {
+            let votes =
+                survivors.iter().filter(|(index, _)| self.sources[*index].server.is_some_and(|s| s.leap == leap));
+            votes.count() * 2 > survivors.len()
+        };
+        [Leap::Insert, Leap::Delete].into_iter().find(|&leap| announced(leap)).unwrap_or(Leap::None)
+    }
+}
+
+/// What source `index` and its duplicates testify together: they count once, and either may be the one that lies about
+/// being the other. So the union of what they say is what one of them vouches for. `None` from a duplicate, and from a
+/// source that has nothing to say itself.
+fn unite(index: usize, testimonies: &[Option<Testimony>], duplicates: &[Option<usize>]) -> Option<Witness> {
+    if duplicates[index].is_some() {
+        return None;
+    }
+    let own = testimonies[index].as_ref()?.witness();
+    let others = duplicates.iter().zip(testimonies).filter(|(original, _)| **original == Some(index));
+    Some(others.filter_map(|(_, testimony)| testimony.as_ref()).fold(own, |all, one| all.hull(&one.witness())))
+}
