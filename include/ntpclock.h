@@ -530,7 +530,8 @@ typedef struct {
      */
     char address[NTPCLOCK_ADDRESS_SIZE];
     /**
-     * Its last fault, UTF-8; empty if it has had none since it last answered well.
+     * What is wrong with it, UTF-8: why it is not believed, else its last fault since it last answered well, else why it is
+     * believed and yet not used; empty if nothing is.
      */
     char fault[NTPCLOCK_FAULT_SIZE];
 } ntp_source_info;

@@ -174,7 +174,8 @@ pub struct SourceInfo {
     pub rejected: u64,
     /// Times it contradicted itself and was begun anew.
     pub restarts: u32,
-    /// Its last fault, if it has had one since it last answered well.
+    /// What is wrong with it: why it is not believed, else its last fault since it last answered well, else why it is believed
+    /// and yet not used.
     pub fault: Option<String>,
 }
 

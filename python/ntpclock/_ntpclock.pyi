@@ -447,7 +447,8 @@ class SourceInfo:
 
     @property
     def fault(self) -> str | None:
-        """Its last fault, if it has had one since it last answered well."""
+        """What is wrong with it: why it is not believed, else its last fault since it last answered well, else why it
+        is believed and yet not used."""
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes by name, for tables and logs."""

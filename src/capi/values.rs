@@ -198,7 +198,8 @@ pub struct ntp_source_info {
     pub name: [c_char; NTPCLOCK_NAME_SIZE],
     /// Its address and port; empty until resolved.
     pub address: [c_char; NTPCLOCK_ADDRESS_SIZE],
-    /// Its last fault, UTF-8; empty if it has had none since it last answered well.
+    /// What is wrong with it, UTF-8: why it is not believed, else its last fault since it last answered well, else why it is
+    /// believed and yet not used; empty if nothing is.
     pub fault: [c_char; NTPCLOCK_FAULT_SIZE],
 }
 

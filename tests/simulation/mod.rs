@@ -60,6 +60,7 @@ scenarios! {
         four_servers_on_the_internet
         sixteen_servers_of_all_kinds
         servers_that_are_nearly_alike_do_not_take_turns
+        a_server_at_the_border_does_not_come_and_go
         a_server_off_by_all_that_it_claims
         a_path_that_is_lopsided_for_ever
         a_path_that_queues_more_on_the_way_back
