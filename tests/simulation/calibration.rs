@@ -19,7 +19,7 @@ const SETTLING: f64 = 0.4;
 
 /// Hours that the worlds of a kind are played together, if all scenarios together get [`DAYS`]; with more days more worlds are
 /// played, up to ten times as many: the biases of a world hardly change, so it is one throw of the dice for each source.
-const HOURS: f64 = 15.0;
+const HOURS: f64 = 24.0;
 
 /// A kind of world.
 struct Kind {
