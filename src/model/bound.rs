@@ -87,10 +87,16 @@ impl FrequencyRange {
         Self { low: Ppb(self.low.0 - change.0), high: Ppb(self.high.0 + change.0) }
     }
 
-    /// Excludes what is below `least` or above `most` ppb.
-    fn narrow(&mut self, least: f64, most: f64) {
-        self.high = Ppb(self.high.0.min(most));
-        self.low = Ppb(self.low.0.max(least));
+    /// Excludes what cannot be if the offset lies where `late` says and lay where any of `earlier` says; `slack` is how far
+    /// in ns it may have strayed from a steady gain in between.
+    fn narrow(&mut self, earlier: &[Point], late: &Point, slack: impl Fn(&Point) -> f64) {
+        for early in earlier {
+            // Of one instant, which tells nothing of the frequency, come infinities of the right sign.
+            let per_second = 1e9 / (late.at - early.at).max(0.0);
+            let (least, most) = (late.low - early.high - slack(early), late.high - early.low + slack(early));
+            self.low = Ppb(self.low.0.max(least * per_second));
+            self.high = Ppb(self.high.0.min(most * per_second));
+        }
     }
 
     /// `interval` moved on by `span` at any of these frequencies, widened by `growth`.
@@ -99,6 +105,27 @@ impl FrequencyRange {
         let high = Nanos::from_f64_outward((span.as_f64() * self.high.0 * 1e-9).ceil());
         Interval::new(interval.low + low - growth, interval.high + high + growth)
     }
+}
+
+/// A sighting and how far the offset may have strayed since, in ns, relative to the oldest one: pairs of them are compared by the
+/// thousand, and doubles are faster.
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    at: f64,
+    low: f64,
+    high: f64,
+    growth: f64,
+}
+
+fn points(sightings: &[Sighting], growths: &[Nanos]) -> Vec<Point> {
+    let Some(oldest) = sightings.first() else { return Vec::new() };
+    let point = |(sighting, growth): (&Sighting, &Nanos)| Point {
+        at: (sighting.at - oldest.at).as_f64(),
+        low: (sighting.offset.low - oldest.offset.low).as_f64(),
+        high: (sighting.offset.high - oldest.offset.low).as_f64(),
+        growth: growth.as_f64(),
+    };
+    sightings.iter().zip(growths).map(point).collect()
 }
 
 /// What `sightings`, oldest first, say together about `now` and the time up to `horizon` after it; `None` if they
@@ -114,22 +141,11 @@ pub(crate) fn outlook(
     let growths: Vec<Nanos> = sightings.iter().map(|sighting| drift.growth(now - sighting.at)).collect();
     let recent = sightings.partition_point(|sighting| now + horizon - sighting.at > drift.knee);
     let (mut present, mut average) = (FrequencyRange::unknown(limit), FrequencyRange::unknown(limit));
-    for (index, late) in sightings.iter().enumerate() {
-        for (before, early) in sightings[..index].iter().enumerate() {
-            let span = (late.at - early.at).as_f64();
-            if span <= 0.0 {
-                continue;
-            }
-            let per_second = 1e9 / span;
-            let most = (late.offset.high - early.offset.low).as_f64() * per_second;
-            let least = (late.offset.low - early.offset.high).as_f64() * per_second;
-            // Both growths are rounded up, by 2 ns at most.
-            let slack = (growths[before] - growths[index] + Nanos(2)).as_f64() * per_second;
-            present.narrow(least - slack, most + slack);
-            if before >= recent {
-                average.narrow(least - drift.short.0, most + drift.short.0);
-            }
-        }
+    let points = points(sightings, &growths);
+    for (index, late) in points.iter().enumerate() {
+        // Both growths are rounded up, by 2 ns at most.
+        present.narrow(&points[..index], late, |early| early.growth - late.growth + 2.0);
+        average.narrow(&points[recent.min(index)..index], late, |early| (late.at - early.at) * drift.short.0 * 1e-9);
     }
     let ahead = average.intersect(present.widened(drift.short));
     let mut offset = Interval::new(Nanos(i64::MIN), Nanos(i64::MAX));

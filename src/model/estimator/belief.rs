@@ -108,10 +108,11 @@ pub(super) fn integrate<const PARTS: usize>(
     });
     let mut points = [ends.1; 3 * POINTS + 4];
     let points = &mut points[..PARTS * POINTS + 4];
-    for (point, look) in points.iter_mut().zip(jumps.chain(looks)) {
+    for (point, look) in points.iter_mut().zip(looks.chain(jumps)) {
         *point = look.clamp(ends.0, ends.1);
     }
-    points.sort_unstable_by(f64::total_cmp);
+    // Stable, because that sort makes use of the order there is.
+    points.sort_by(f64::total_cmp);
     // The trapezoid rule; points held at the ends have no width.
     let mut totals = [0.0; 3];
     let mut former = (points[0], functions(points[0]));

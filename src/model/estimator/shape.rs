@@ -139,8 +139,21 @@ impl Queueing {
         }
         let rest = 1.0 + x * self.decay;
         let near = x.min(NOWHERE);
-        self.core * near.powi(self.k - 1) * belief::exp(-near) + self.far / (rest * rest)
+        self.core * power(near, self.k - 1) * belief::exp(-near) + self.far / (rest * rest)
     }
+}
+
+/// `x` to the power of `n`, which mostly is next to nothing: a call would cost more than it does.
+fn power(x: f64, n: i32) -> f64 {
+    let (mut square, mut left, mut product) = (x, n, 1.0);
+    while left > 0 {
+        if left & 1 == 1 {
+            product *= square;
+        }
+        square *= square;
+        left >>= 1;
+    }
+    product
 }
 
 #[cfg(test)]
