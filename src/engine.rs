@@ -18,12 +18,13 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::publication::gauge::Finding;
 use crate::publication::{Publication, Writer};
 use crate::source::Outcome;
 use crate::status::{Report, SourceInfo, State};
 use crate::synchronizer::{SourceId, Synchronizer};
 use crate::sys::thread::{Order, Worker};
-use crate::sys::{self, counter, fork, socket, wake};
+use crate::sys::{self, counter, fork, socket, ticks, wake};
 use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
 use exchanger::{Arrival, Exchanger};
 use files::{FileFaults, Files};
@@ -158,7 +159,7 @@ pub(crate) fn start(config: Config, shared: SharedRef) -> Result<Worker, Error> 
     let last_epoch = shared.with_status(|status| status.last_epoch);
     let (files, memory) = Files::open(&config)?;
     let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
-    let mut writer = Writer::new();
+    let mut writer = Writer::new(&shared.publication, ticks::kernel_sight());
     if let Some(memory) = memory {
         core.restore(&memory, counter::now());
         show(&core, &mut writer, &shared);
@@ -252,6 +253,9 @@ impl Run {
                 self.handle_addresses(SourceId(tag), addresses);
             }
             self.tick();
+            if self.writer.cross_check(ticks::sight()) == Finding::Broken {
+                self.publish_disruption();
+            }
             let now = counter::now();
             if self.core.wants_plan(now) && now >= self.writer.ready_at().max(self.gave_up + RETRY) {
                 self.publish();
@@ -369,6 +373,17 @@ impl Run {
             None => self.gave_up = counter::now(),
         }
         self.account();
+    }
+
+    /// The ticks that readers read are no longer what the kernel counts by: back to its own counter, and what was read
+    /// since the last look is not to be trusted.
+    fn publish_disruption(&mut self) {
+        self.settle();
+        let mut model = *self.core.model();
+        if model.has_line() {
+            model.state = State::Disrupted;
+        }
+        self.writer.publish(&self.shared.publication, fork::generation(), counter::now, |_| (model, ()));
     }
 
     fn account(&self) {

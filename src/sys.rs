@@ -7,6 +7,7 @@ pub(crate) mod fork;
 pub(crate) mod host;
 pub(crate) mod socket;
 pub(crate) mod thread;
+pub(crate) mod ticks;
 pub(crate) mod wake;
 
 use std::io;

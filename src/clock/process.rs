@@ -12,6 +12,7 @@ use crate::reading::Reading;
 use crate::status::{Report, SourceInfo};
 use crate::sys::fork;
 use crate::sys::thread::Worker;
+use crate::sys::ticks;
 
 /// The page is static: a reader never finds it gone.
 static SHARED: Shared = Shared::new();
@@ -73,8 +74,45 @@ pub fn wait(max_bound: Option<Duration>, timeout: Option<Duration>) -> Result<()
 }
 
 /// As [`super::Clock::now`].
+#[inline]
 pub fn now() -> Reading {
     super::read(&SHARED)
+}
+
+/// As [`super::Clock::unix_ns`].
+#[inline]
+pub fn unix_ns() -> i64 {
+    utc().unwrap_or_else(|| now_whole().unix_ns)
+}
+
+/// As [`super::Clock::unix_ns_relaxed`].
+#[inline]
+pub fn unix_ns_relaxed() -> i64 {
+    utc_relaxed().unwrap_or_else(|| now_whole().unix_ns)
+}
+
+/// As [`super::glimpse`].
+#[cfg(feature = "capi")]
+#[inline(always)]
+pub(crate) fn glimpse() -> Option<Reading> {
+    super::glimpse(&SHARED)
+}
+
+/// As [`super::utc`].
+#[inline(always)]
+pub(crate) fn utc() -> Option<i64> {
+    super::utc(&SHARED, ticks::read)
+}
+
+/// As [`super::utc`], but not ordered.
+#[inline(always)]
+pub(crate) fn utc_relaxed() -> Option<i64> {
+    super::utc(&SHARED, ticks::read_relaxed)
+}
+
+/// As [`super::read_whole`].
+pub(crate) fn now_whole() -> Reading {
+    super::read_whole(&SHARED)
 }
 
 /// As [`super::Clock::offset`].

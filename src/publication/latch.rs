@@ -7,53 +7,90 @@
 //! (MSPC 2012).
 
 use std::sync::atomic::{
-    AtomicU64,
+    AtomicU64, Ordering,
     Ordering::{Acquire, Relaxed, Release},
     fence,
 };
 
+/// A shared word, and the fences between words: those of the machine, or those of a checker that tries every order.
+pub(crate) trait Word {
+    fn load(&self, ordering: Ordering) -> u64;
+    fn store(&self, value: u64, ordering: Ordering);
+    fn fence(ordering: Ordering);
+}
+
+impl Word for AtomicU64 {
+    #[inline(always)]
+    fn load(&self, ordering: Ordering) -> u64 {
+        self.load(ordering)
+    }
+
+    #[inline(always)]
+    fn store(&self, value: u64, ordering: Ordering) {
+        self.store(value, ordering);
+    }
+
+    #[inline(always)]
+    fn fence(ordering: Ordering) {
+        fence(ordering);
+    }
+}
+
 /// `N` words behind a latch.
 #[derive(Debug)]
-pub(crate) struct Latch<const N: usize> {
-    turn: AtomicU64,
-    slots: [[AtomicU64; N]; 2],
+#[repr(C)]
+pub(crate) struct Latch<const N: usize, W = AtomicU64> {
+    turn: Line<W>,
+    slots: [Line<[W; N]>; 2],
 }
+
+/// Something that begins a cache line: a reader of a slot's first eight words touches two lines in all.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Line<T>(T);
 
 impl<const N: usize> Latch<N> {
     /// All words zero.
     pub(crate) const fn new() -> Self {
-        Self { turn: AtomicU64::new(0), slots: [const { [const { AtomicU64::new(0) }; N] }; 2] }
+        Self {
+            turn: Line(AtomicU64::new(0)),
+            slots: [const { Line([const { AtomicU64::new(0) }; N]) }, const { Line([const { AtomicU64::new(0) }; N]) }],
+        }
     }
+}
 
+impl<const N: usize, W: Word> Latch<N, W> {
     /// Writes the words that the next [`Self::turn`] will show. One thread at a time.
     pub(crate) fn stage(&self, words: [u64; N]) {
-        let turn = self.turn.load(Relaxed);
+        let turn = self.turn.0.load(Relaxed);
         // Pairs with the acquire fence in `read`: a reader that still uses this slot, and sees a word written
         // below, also sees that `turn` has left it, and reads again.
-        fence(Release);
-        for (slot, word) in self.slots[((turn + 1) & 1) as usize].iter().zip(words) {
+        W::fence(Release);
+        for (slot, word) in self.slots[((turn + 1) & 1) as usize].0.iter().zip(words) {
             slot.store(word, Relaxed);
         }
     }
 
     /// Shows what was staged. One thread at a time, the one that staged.
     pub(crate) fn turn(&self) {
-        let turn = self.turn.load(Relaxed);
+        let turn = self.turn.0.load(Relaxed);
         // Pairs with the acquire load in `read`: who sees the new turn sees its words.
-        self.turn.store(turn + 1, Release);
+        self.turn.0.store(turn + 1, Release);
     }
 
-    /// The words of the present turn, and what `during` returned while it was the present one.
-    pub(crate) fn read<T>(&self, during: impl Fn() -> T) -> ([u64; N], T) {
+    /// The first `K` words of the present turn, and what `during` made of them while it was the present one.
+    #[inline(always)]
+    pub(crate) fn read<const K: usize, T>(&self, during: impl Fn(&[u64; K]) -> T) -> ([u64; K], T) {
+        const { assert!(K <= N, "a slot has no more") };
         loop {
             // Pairs with the release store in `turn`.
-            let turn = self.turn.load(Acquire);
-            let slot = &self.slots[(turn & 1) as usize];
+            let turn = self.turn.0.load(Acquire);
+            let slot = &self.slots[(turn & 1) as usize].0;
             let words = std::array::from_fn(|index| slot[index].load(Relaxed));
-            let value = during();
+            let value = during(&words);
             // Pairs with the release fence in `stage`.
-            fence(Acquire);
-            if self.turn.load(Relaxed) == turn {
+            W::fence(Acquire);
+            if self.turn.0.load(Relaxed) == turn {
                 return (words, value);
             }
         }
@@ -76,7 +113,7 @@ mod tests {
                 scope.spawn(|| {
                     let mut last = 0;
                     while !over.load(Relaxed) {
-                        let (words, ()) = latch.read(|| ());
+                        let (words, ()) = latch.read::<8, _>(|_| ());
                         assert!(words.iter().all(|&word| word == words[0]), "torn: {words:?}");
                         assert!(words[0] >= last, "{} after {last}", words[0]);
                         last = words[0];
@@ -101,9 +138,10 @@ mod tests {
     fn what_is_staged_is_not_seen_before_its_turn() {
         let latch = Latch::<2>::new();
         latch.stage([1, 1]);
-        assert_eq!(latch.read(|| ()).0, [0, 0]);
+        assert_eq!(latch.read(|_| ()).0, [0, 0]);
         latch.stage([2, 2]);
         latch.turn();
-        assert_eq!(latch.read(|| ()).0, [2, 2]);
+        assert_eq!(latch.read(|_| ()).0, [2, 2]);
+        assert_eq!(latch.read(|words: &[u64; 1]| words[0] + 1), ([2], 3));
     }
 }

@@ -15,6 +15,7 @@ mod oracle;
 mod ordinary;
 mod oscillator;
 mod oscillators;
+mod processor;
 mod random;
 mod server;
 mod world;

@@ -1,0 +1,246 @@
+//! The few words in front of a page: all that a reader needs while nothing is unusual.
+//!
+//! Once a correction has been slewed in, everything a reading consists of is a straight line over the ticks: UTC, both ends of its interval, the raw
+//! counter. So the writer works out these lines, and until when they hold: up to the knee of the
+//! drift limit, and to the deadline at which the state becomes another. Within that stretch a reader has one subtraction, one
+//! comparison and a few multiplications to do. Outside it, and in a process that was forked off, it judges the whole page.
+//!
+//! The time alone needs four words, in one cache line, and holds beyond the stretch.
+
+use super::page::Page;
+use super::scale::{Factor, high_product};
+use crate::model::UtcSpan;
+use crate::status::{Leap, State};
+use crate::sys::ticks::{Kind, Tick};
+use crate::units::{Counter, Nanos, Rate, UnixTime};
+
+/// Words of a glance.
+pub(crate) const WORDS: usize = 14;
+
+/// Words at the front of a page that are set aside: whole cache lines.
+pub(super) const ROOM: usize = 16;
+
+/// Words that the time alone needs.
+pub(crate) const TIME_WORDS: usize = 4;
+
+/// Two roundings of the interval at the beginning, one of its growth, one of the counter.
+const ROUNDINGS: Nanos = Nanos(4);
+
+/// What is in front of a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Glance {
+    marks: Marks,
+    start: Tick,
+    utc: UnixTime,
+    per_tick: u64,
+    /// Ticks from `start` on for which all below holds; 0 if there is nothing to be had at a glance but the time.
+    length: u64,
+    earliest: UnixTime,
+    earliest_per_tick: u64,
+    latest: UnixTime,
+    latest_per_tick: u64,
+    origin: Tick,
+    counter: Counter,
+    counter_per_tick: u64,
+    newest_exchange: Counter,
+    generation: u32,
+}
+
+/// One word: what is read, and the small numbers of a reading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Marks(u64);
+
+/// What a glance tells at a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Glimpse {
+    pub(crate) utc: UnixTime,
+    pub(crate) earliest: UnixTime,
+    pub(crate) latest: UnixTime,
+    pub(crate) counter: Counter,
+    pub(crate) newest_exchange: Counter,
+    pub(crate) epoch: u32,
+    pub(crate) state: State,
+    pub(crate) leap: Leap,
+}
+
+impl Marks {
+    const RAW: u64 = 1;
+    const TICKS: u64 = 2;
+
+    fn new(kind: Kind, shift: u32, state: State, leap: Leap, epoch: u32) -> Self {
+        let kind = match kind {
+            Kind::Raw => Self::RAW,
+            Kind::Ticks => Self::TICKS,
+        };
+        Self(kind | u64::from(shift) << 8 | (state as u64) << 16 | (leap as u64) << 24 | u64::from(epoch) << 32)
+    }
+
+    /// `None` where there is no line to be read.
+    #[inline(always)]
+    fn kind(self) -> Option<Kind> {
+        match self.0 & 0xff {
+            Self::TICKS => Some(Kind::Ticks),
+            Self::RAW => Some(Kind::Raw),
+            _ => None,
+        }
+    }
+
+    /// The shift of the page's factors; most readers know it beforehand.
+    #[inline(always)]
+    fn shift(self) -> u32 {
+        match self.kind() {
+            Some(Kind::Ticks) if cfg!(target_arch = "x86_64") => 0,
+            Some(Kind::Ticks) => (self.0 >> 8 & 0x3f) as u32,
+            _ => 1,
+        }
+    }
+}
+
+/// What a reader is to read, by the first words of a page; `None` if that is for the whole page to say.
+#[inline(always)]
+pub(crate) fn kind<const K: usize>(words: &[u64; K]) -> Option<Kind> {
+    Marks(words[0]).kind()
+}
+
+/// UTC at `tick` by the first words of a page; `None` before the correction is slewed in.
+#[inline(always)]
+pub(crate) fn utc_at(words: &[u64; TIME_WORDS], tick: Tick) -> Option<UnixTime> {
+    let [marks, start, utc, per_tick] = *words;
+    let since = tick.0.wrapping_sub(start.cast_signed());
+    if since < 0 {
+        return None;
+    }
+    let gained = high_product(since.cast_unsigned(), Marks(marks).shift(), per_tick);
+    Some(UnixTime(utc.cast_signed().wrapping_add(gained)))
+}
+
+impl Glance {
+    /// What can be had of `page` at a glance.
+    pub(crate) fn of(page: &Page) -> Self {
+        let (shown, scale) = (&page.current, &page.relation.scale);
+        let (model, track) = (&shown.model, &shown.track);
+        if !model.has_line() {
+            return Self::default();
+        }
+        let Factor { shift, multiplier: counter_per_tick } = scale.factor;
+        let start = track.end;
+        let begun = scale.counter_at(start);
+        let span = &model.span;
+        let (earliest, latest) = span.at(begun);
+        let per_tick = |gain| scale.factor.gaining(gain).multiplier;
+        let (slowest, fastest) = slopes(span);
+        Self {
+            marks: Marks::new(scale.kind, shift, model.state, model.leap, model.epoch),
+            start,
+            utc: track.settled_utc,
+            per_tick: track.settled,
+            length: length(page, begun),
+            earliest: earliest - ROUNDINGS,
+            earliest_per_tick: per_tick(slowest),
+            latest: latest + ROUNDINGS,
+            latest_per_tick: per_tick(fastest),
+            origin: scale.tick,
+            counter: scale.counter,
+            counter_per_tick,
+            newest_exchange: model.newest_exchange,
+            generation: page.generation,
+        }
+    }
+
+    /// What it tells at `tick` in a process of this fork generation; `None` if that is for the whole page to say.
+    #[inline(always)]
+    pub(crate) fn at(&self, tick: Tick, generation: u32) -> Option<Glimpse> {
+        let since = tick.0.wrapping_sub(self.start.0).cast_unsigned();
+        if since >= self.length || self.generation != generation {
+            return None;
+        }
+        let Marks(marks) = self.marks;
+        let shift = self.marks.shift();
+        let of = |base: i64, ticks: u64, multiplier| base.wrapping_add(high_product(ticks, shift, multiplier));
+        let utc = UnixTime(of(self.utc.0, since, self.per_tick));
+        let since_origin = tick.0.wrapping_sub(self.origin.0).cast_unsigned();
+        Some(Glimpse {
+            utc,
+            earliest: UnixTime(of(self.earliest.0, since, self.earliest_per_tick)).min(utc),
+            latest: UnixTime(of(self.latest.0, since, self.latest_per_tick)).max(utc),
+            counter: Counter(of(self.counter.0, since_origin, self.counter_per_tick)),
+            newest_exchange: self.newest_exchange,
+            epoch: (marks >> 32) as u32,
+            state: State::from_number(marks >> 16 & 0xff),
+            leap: Leap::from_number(marks >> 24 & 0xff),
+        })
+    }
+
+    pub(super) fn to_words(self) -> [u64; ROOM] {
+        let signed = [self.earliest.0, self.latest.0, self.origin.0, self.counter.0, self.newest_exchange.0];
+        let [earliest, latest, origin, counter, newest] = signed.map(i64::cast_unsigned);
+        let words: [u64; WORDS] = [
+            self.marks.0,
+            self.start.0.cast_unsigned(),
+            self.utc.0.cast_unsigned(),
+            self.per_tick,
+            self.length,
+            earliest,
+            self.earliest_per_tick,
+            latest,
+            self.latest_per_tick,
+            origin,
+            counter,
+            self.counter_per_tick,
+            newest,
+            self.generation.into(),
+        ];
+        let mut room = [0; ROOM];
+        room[..WORDS].copy_from_slice(&words);
+        room
+    }
+
+    #[inline(always)]
+    pub(crate) fn from_words(words: &[u64; WORDS]) -> Self {
+        let signed = |index: usize| words[index].cast_signed();
+        Self {
+            marks: Marks(words[0]),
+            start: Tick(signed(1)),
+            utc: UnixTime(signed(2)),
+            per_tick: words[3],
+            length: words[4],
+            earliest: UnixTime(signed(5)),
+            earliest_per_tick: words[6],
+            latest: UnixTime(signed(7)),
+            latest_per_tick: words[8],
+            origin: Tick(signed(9)),
+            counter: Counter(signed(10)),
+            counter_per_tick: words[11],
+            newest_exchange: Counter(signed(12)),
+            generation: words[13] as u32,
+        }
+    }
+}
+
+/// How slowly and how fast the two ends of the interval may gain, drift included, up to the knee.
+fn slopes(span: &UtcSpan) -> (Rate, Rate) {
+    // Rates are rounded by 2^-48: one unit covers the sum.
+    let slowest = Rate(span.slowest.0.saturating_sub(span.drift_short.0).saturating_sub(1));
+    let fastest = Rate(span.fastest.0.saturating_add(span.drift_short.0).saturating_add(1));
+    (slowest, fastest)
+}
+
+/// For how many ticks from `begun` on the reading is the same straight lines, and the state the one published.
+fn length(page: &Page, begun: Counter) -> u64 {
+    let (model, scale) = (&page.current.model, &page.relation.scale);
+    let span = &model.span;
+    let mut until = span.at + span.knee;
+    if model.state == State::Synchronized {
+        until = until.min(model.holdover_at);
+    }
+    // Lest a saturated sum overflow: no page is read for 30 years.
+    until = until.min(begun + Nanos::from_seconds(30 * 365 * 86_400));
+    let (start, end) = (page.current.track.end, scale.tick_at(until));
+    // The interval's width is convex: a bound that is within its cap at both ends is so in between.
+    let as_published = |tick| {
+        let model = page.current.at(scale, tick);
+        model.state_at(model.line.base) == model.state
+    };
+    let holds = model.state.is_usable() && begun >= span.at && end > start;
+    if holds && as_published(start) && as_published(Tick(end.0 - 1)) { end.0.abs_diff(start.0) } else { 0 }
+}
