@@ -80,7 +80,7 @@ impl Clock {
     /// The time alone, ns since 1970: [`Reading::unix_ns`] of [`Self::now`], for less.
     #[inline]
     pub fn unix_ns(&self) -> i64 {
-        utc(&self.shared, ticks::read).unwrap_or_else(|| read_whole(&self.shared).unix_ns)
+        utc(&self.shared, ticks::read).unwrap_or_else(|| utc_otherwise(&self.shared))
     }
 
     /// As [`Self::unix_ns`], for about half the price where the processor's own counter can be read: but the processor may take the
@@ -88,7 +88,7 @@ impl Clock {
     /// what another thread has read, nor with [`Self::now`].
     #[inline]
     pub fn unix_ns_relaxed(&self) -> i64 {
-        utc(&self.shared, ticks::read_relaxed).unwrap_or_else(|| read_whole(&self.shared).unix_ns)
+        utc(&self.shared, ticks::read_relaxed).unwrap_or_else(|| utc_otherwise(&self.shared))
     }
 
     /// UTC minus the system clock at the call.
@@ -150,22 +150,29 @@ pub(crate) fn read(shared: &Shared) -> Reading {
     Reading::of(&shared.publication, fork::generation(), ticks::read, counter::system_time)
 }
 
-/// As [`read`], if that is to be had at a glance. Cannot panic, so needs no guard.
+/// As [`read`], if that is to be had by ticks and at a glance. Cannot panic, so needs no guard.
+#[cfg(feature = "capi")]
 #[inline(always)]
 pub(crate) fn glimpse(shared: &Shared) -> Option<Reading> {
     Reading::glimpse(&shared.publication, fork::generation(), ticks::read)
 }
 
-/// UTC, if it is to be had at a glance, ns since 1970. Cannot panic, so needs no guard.
+/// UTC, if it is to be had by ticks and at a glance, ns since 1970. Cannot panic, so needs no guard.
 #[inline(always)]
 pub(crate) fn utc(shared: &Shared, read: impl Fn(Kind) -> Tick) -> Option<i64> {
-    shared.publication.utc(read).map(|utc| utc.0)
+    shared.publication.utc(Kind::Ticks, read).map(|utc| utc.0)
 }
 
-/// As [`read`], but looks at the whole page at once.
-#[cold]
-pub(crate) fn read_whole(shared: &Shared) -> Reading {
-    Reading::whole(&shared.publication, fork::generation(), ticks::read, counter::system_time)
+/// UTC where that cannot be had, ns since 1970. Apart, so that the quick way is short.
+#[inline(never)]
+pub(crate) fn utc_otherwise(shared: &Shared) -> i64 {
+    let raw = shared.publication.utc(Kind::Raw, ticks::read);
+    raw.map_or_else(|| read_otherwise(shared).unix_ns, |utc| utc.0)
+}
+
+/// As [`read`], where [`glimpse`] has nothing.
+pub(crate) fn read_otherwise(shared: &Shared) -> Reading {
+    Reading::otherwise(&shared.publication, fork::generation(), ticks::read, counter::system_time)
 }
 
 fn offset(shared: &Shared) -> Offset {
@@ -291,7 +298,7 @@ fn sources(shared: &Shared) -> Vec<SourceInfo> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publication::stall;
+    use crate::publication::{Publication, stall};
     use crate::server::{Server, ServerConfig};
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::thread;
@@ -403,10 +410,11 @@ mod tests {
     #[test]
     fn a_recorded_run_is_replayed_as_it_was() {
         let (server, path) = (local_server(), scratch("trace.csv"));
+        // Before the start: an answer may come while this thread has not gone on yet.
+        let first = Reading::of(&Publication::new(), 0, ticks::read, counter::system_time);
         let clock = follow(&server, |config| {
             config.set_recording(&path).unwrap();
         });
-        let first = clock.now();
         clock.wait(None, Some(Duration::from_secs(10))).unwrap();
         let mut seen = vec![first];
         for _ in 0..50 {

@@ -83,9 +83,7 @@ pub mod cli;
 #[path = "../tests/simulation/mod.rs"]
 mod simulation;
 
-pub use clock::process::{
-    is_running, now, offset, report, sources, start, stop, unix_ns, unix_ns_relaxed, wait,
-};
+pub use clock::process::{is_running, now, offset, report, sources, start, stop, unix_ns, unix_ns_relaxed, wait};
 pub use clock::{Clock, Offset};
 pub use config::Config;
 pub use error::Error;

@@ -19,7 +19,7 @@ use crate::model::ClockModel;
 use crate::sys::ticks::{Kind, Sight, Tick};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
 use gauge::{Doubt, Finding, Gauge, Relation};
-use glance::Glance;
+use glance::{Glance, Glimpse};
 use latch::Latch;
 use page::{Page, Shown, WORDS};
 use track::Track;
@@ -56,18 +56,24 @@ impl Publication {
         (Page::from_words(&words), tick)
     }
 
-    /// UTC now, if it is to be had at a glance.
+    /// UTC now, if it is to be had at a glance and by `kind`.
     #[inline(always)]
-    pub(crate) fn utc(&self, read: impl Fn(Kind) -> Tick) -> Option<UnixTime> {
-        let (words, tick) = self.0.read(|words| glance::kind(words).map(&read));
-        glance::utc_at(&words, tick?)
+    pub(crate) fn utc(&self, kind: Kind, read: impl Fn(Kind) -> Tick) -> Option<UnixTime> {
+        let (words, tick) = self.0.read(|words| glance::is_for(words, kind).then(|| read(kind)));
+        glance::utc_at(&words, kind, tick?)
     }
 
-    /// What is in front of the page, and the tick as in [`Self::read`]; `None` if there is nothing.
+    /// What can be had now at a glance and by `kind`, in a process of this fork generation.
     #[inline(always)]
-    pub(crate) fn glance(&self, read: impl Fn(Kind) -> Tick) -> Option<(Glance, Tick)> {
-        let (words, tick) = self.0.read(|words| glance::kind(words).map(&read));
-        Some((Glance::from_words(&words), tick?))
+    pub(crate) fn glimpse(&self, kind: Kind, read: impl Fn(Kind) -> Tick, generation: u32) -> Option<Glimpse> {
+        let (words, tick) = self.0.read(|words| glance::is_for(words, kind).then(|| read(kind)));
+        Glance::from_words(&words).at(kind, tick?, generation)
+    }
+
+    /// The same while a correction is slewed in.
+    pub(crate) fn slewing_glimpse(&self, kind: Kind, read: impl Fn(Kind) -> Tick, generation: u32) -> Option<Glimpse> {
+        let (words, tick) = self.0.read(|words| glance::is_for(words, kind).then(|| read(kind)));
+        glance::slewing(&words).at(kind, tick?, generation)
     }
 }
 
@@ -157,7 +163,7 @@ fn widened(model: &ClockModel, doubt: &Doubt) -> ClockModel {
     }
     let mut span = model.span;
     span.earliest = span.earliest - doubt.ahead;
-    span.latest = span.latest + doubt.behind;
+    span.latest += doubt.behind;
     let frequency = Rate::from_ppb_up(doubt.frequency).0;
     span.slowest = Rate(span.slowest.0.saturating_sub(frequency));
     span.fastest = Rate(span.fastest.0.saturating_add(frequency));

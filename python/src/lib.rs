@@ -6,6 +6,7 @@
 mod arguments;
 mod clock;
 mod errors;
+mod hot;
 mod process;
 mod records;
 mod server;
@@ -32,6 +33,7 @@ fn _ntpclock(module: &Bound<'_, PyModule>) -> PyResult<()> {
     words::add_to(module)?;
     records::add_to(module)?;
     process::add_to(module)?;
+    hot::add_to(module)?;
     module.add_class::<clock::Clock>()?;
     module.add_class::<server::Server>()
 }

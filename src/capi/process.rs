@@ -54,7 +54,7 @@ pub extern "C" fn ntp_wait(timeout_ms: i64) -> ntp_result {
 /// and never fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_now() -> i64 {
-    process::utc().unwrap_or_else(whole_time)
+    process::utc().unwrap_or_else(other_time)
 }
 
 /// As `ntp_now`, for about half the price where the processor's own counter can be read: but the processor may take the
@@ -64,7 +64,7 @@ pub extern "C" fn ntp_now() -> i64 {
 /// earlier than a value already seen. Any number of threads may call this at the same time; it never fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_now_relaxed() -> i64 {
-    process::utc_relaxed().unwrap_or_else(whole_time)
+    process::utc_relaxed().unwrap_or_else(other_time)
 }
 
 /// UTC minus the system clock at the call, in nanoseconds: add it to the system clock to get UTC.
@@ -103,10 +103,10 @@ pub extern "C" fn ntp_stop() {
     let _ = guarded(process::stop);
 }
 
-/// The time by the whole page.
-#[cold]
-fn whole_time() -> i64 {
-    guarded(|| process::now_whole().unix_ns).unwrap_or_else(system_time)
+/// The time where it takes more than a glance.
+#[inline(never)]
+fn other_time() -> i64 {
+    guarded(process::utc_otherwise).unwrap_or_else(system_time)
 }
 
 /// The best that is left after a panic in `ntp_now`.

@@ -82,13 +82,13 @@ pub fn now() -> Reading {
 /// As [`super::Clock::unix_ns`].
 #[inline]
 pub fn unix_ns() -> i64 {
-    utc().unwrap_or_else(|| now_whole().unix_ns)
+    utc().unwrap_or_else(utc_otherwise)
 }
 
 /// As [`super::Clock::unix_ns_relaxed`].
 #[inline]
 pub fn unix_ns_relaxed() -> i64 {
-    utc_relaxed().unwrap_or_else(|| now_whole().unix_ns)
+    utc_relaxed().unwrap_or_else(utc_otherwise)
 }
 
 /// As [`super::glimpse`].
@@ -110,9 +110,9 @@ pub(crate) fn utc_relaxed() -> Option<i64> {
     super::utc(&SHARED, ticks::read_relaxed)
 }
 
-/// As [`super::read_whole`].
-pub(crate) fn now_whole() -> Reading {
-    super::read_whole(&SHARED)
+/// As [`super::utc_otherwise`].
+pub(crate) fn utc_otherwise() -> i64 {
+    super::utc_otherwise(&SHARED)
 }
 
 /// As [`super::Clock::offset`].

@@ -284,7 +284,10 @@ mod tests {
                     for more in 0..50 {
                         let tick = begin + machine.ticks(seconds * 1_000_000_000) + more;
                         let ahead = relation.scale.counter_at(Tick(tick)) - machine.raw(tick);
-                        assert!((Nanos::ZERO..=relation.ahead).contains(&ahead), "{khz} kHz after {seconds} s: {ahead:?}");
+                        assert!(
+                            (Nanos::ZERO..=relation.ahead).contains(&ahead),
+                            "{khz} kHz after {seconds} s: {ahead:?}"
+                        );
                     }
                 }
             }

@@ -1,11 +1,12 @@
 //! The few words in front of a page: all that a reader needs while nothing is unusual.
 //!
-//! Once a correction has been slewed in, everything a reading consists of is a straight line over the ticks: UTC, both ends of its interval, the raw
-//! counter. So the writer works out these lines, and until when they hold: up to the knee of the
-//! drift limit, and to the deadline at which the state becomes another. Within that stretch a reader has one subtraction, one
-//! comparison and a few multiplications to do. Outside it, and in a process that was forked off, it judges the whole page.
+//! Along one piece of a track everything a reading consists of is a straight line over the ticks: UTC, both ends of its interval,
+//! the raw counter. So the writer works out these lines, and until when they hold: up to the knee of the drift limit, and to the
+//! deadline at which the state becomes another. Within that stretch a reader has one subtraction, one comparison and a
+//! few multiplications to do. Outside it, and in a process that was forked off, it judges the whole page.
 //!
-//! The time alone needs four words, in one cache line, and holds beyond the stretch.
+//! First on the page stands the piece that is settled, for which readers are made; then the one during which a correction is slewed
+//! in. The time alone needs four words, in one cache line, and its settled piece holds beyond the stretch.
 
 use super::page::Page;
 use super::scale::{Factor, high_product};
@@ -17,8 +18,11 @@ use crate::units::{Counter, Nanos, Rate, UnixTime};
 /// Words of a glance.
 pub(crate) const WORDS: usize = 14;
 
-/// Words at the front of a page that are set aside: whole cache lines.
-pub(super) const ROOM: usize = 16;
+/// Words set aside for one glance: whole cache lines.
+const ROOM: usize = 16;
+
+/// Words that both glances at the front of a page take up.
+pub(crate) const FRONT: usize = 2 * ROOM;
 
 /// Words that the time alone needs.
 pub(crate) const TIME_WORDS: usize = 4;
@@ -75,70 +79,78 @@ impl Marks {
         Self(kind | u64::from(shift) << 8 | (state as u64) << 16 | (leap as u64) << 24 | u64::from(epoch) << 32)
     }
 
-    /// `None` where there is no line to be read.
+    /// Whether there is a line, to be read by `kind`.
     #[inline(always)]
-    fn kind(self) -> Option<Kind> {
-        match self.0 & 0xff {
-            Self::TICKS => Some(Kind::Ticks),
-            Self::RAW => Some(Kind::Raw),
-            _ => None,
-        }
+    fn are_for(self, kind: Kind) -> bool {
+        self.0 & 0xff == if kind == Kind::Ticks { Self::TICKS } else { Self::RAW }
     }
 
-    /// The shift of the page's factors; most readers know it beforehand.
+    /// The shift of the factors of a page that is read by `kind`; most readers know it beforehand.
     #[inline(always)]
-    fn shift(self) -> u32 {
-        match self.kind() {
-            Some(Kind::Ticks) if cfg!(target_arch = "x86_64") => 0,
-            Some(Kind::Ticks) => (self.0 >> 8 & 0x3f) as u32,
-            _ => 1,
+    fn shift(self, kind: Kind) -> u32 {
+        match kind {
+            Kind::Ticks if cfg!(target_arch = "x86_64") => 0,
+            Kind::Ticks => (self.0 >> 8 & 0x3f) as u32,
+            Kind::Raw => Factor::RAW.shift,
         }
     }
 }
 
-/// What a reader is to read, by the first words of a page; `None` if that is for the whole page to say.
+/// Whether a page that begins so has a line, to be read by `kind`.
 #[inline(always)]
-pub(crate) fn kind<const K: usize>(words: &[u64; K]) -> Option<Kind> {
-    Marks(words[0]).kind()
+pub(crate) fn is_for<const K: usize>(words: &[u64; K], kind: Kind) -> bool {
+    Marks(words[0]).are_for(kind)
 }
 
-/// UTC at `tick` by the first words of a page; `None` before the correction is slewed in.
+/// UTC at `tick`, of the kind that the page is for, by its first words; `None` before the correction is slewed in.
 #[inline(always)]
-pub(crate) fn utc_at(words: &[u64; TIME_WORDS], tick: Tick) -> Option<UnixTime> {
+pub(crate) fn utc_at(words: &[u64; TIME_WORDS], kind: Kind, tick: Tick) -> Option<UnixTime> {
     let [marks, start, utc, per_tick] = *words;
     let since = tick.0.wrapping_sub(start.cast_signed());
     if since < 0 {
         return None;
     }
-    let gained = high_product(since.cast_unsigned(), Marks(marks).shift(), per_tick);
+    let gained = high_product(since.cast_unsigned(), Marks(marks).shift(kind), per_tick);
     Some(UnixTime(utc.cast_signed().wrapping_add(gained)))
 }
 
+/// Both glances of `page`, as they stand in front of it.
+pub(super) fn front(page: &Page) -> [u64; FRONT] {
+    let track = &page.current.track;
+    let mut words = [0; FRONT];
+    if page.current.model.has_line() {
+        let settled = Glance::of(page, track.end, track.settled_utc, track.settled, None);
+        let slewing = Glance::of(page, track.start, track.utc, track.slewing, Some(track.end));
+        words[..WORDS].copy_from_slice(&settled.to_words());
+        words[ROOM..ROOM + WORDS].copy_from_slice(&slewing.to_words());
+    }
+    words
+}
+
+/// The glance during which a correction is slewed in.
+#[inline(always)]
+pub(crate) fn slewing(words: &[u64; FRONT]) -> Glance {
+    Glance::from_words(&std::array::from_fn(|index| words[ROOM + index]))
+}
+
 impl Glance {
-    /// What can be had of `page` at a glance.
-    pub(crate) fn of(page: &Page) -> Self {
-        let (shown, scale) = (&page.current, &page.relation.scale);
-        let (model, track) = (&shown.model, &shown.track);
-        if !model.has_line() {
-            return Self::default();
-        }
+    /// What can be had of `page` at a glance along the piece of its track that begins with `utc` at `start` and ends at `end`.
+    fn of(page: &Page, start: Tick, utc: UnixTime, per_tick: u64, end: Option<Tick>) -> Self {
+        let (model, scale) = (&page.current.model, &page.relation.scale);
         let Factor { shift, multiplier: counter_per_tick } = scale.factor;
-        let start = track.end;
-        let begun = scale.counter_at(start);
-        let span = &model.span;
-        let (earliest, latest) = span.at(begun);
-        let per_tick = |gain| scale.factor.gaining(gain).multiplier;
-        let (slowest, fastest) = slopes(span);
+        let (earliest, latest) = model.span.at(scale.counter_at(start));
+        let gaining = |gain| scale.factor.gaining(gain).multiplier;
+        let (slowest, fastest) = slopes(&model.span);
         Self {
             marks: Marks::new(scale.kind, shift, model.state, model.leap, model.epoch),
             start,
-            utc: track.settled_utc,
-            per_tick: track.settled,
-            length: length(page, begun),
+            utc,
+            per_tick,
+            length: length(page, start, end),
             earliest: earliest - ROUNDINGS,
-            earliest_per_tick: per_tick(slowest),
+            earliest_per_tick: gaining(slowest),
             latest: latest + ROUNDINGS,
-            latest_per_tick: per_tick(fastest),
+            latest_per_tick: gaining(fastest),
             origin: scale.tick,
             counter: scale.counter,
             counter_per_tick,
@@ -147,15 +159,16 @@ impl Glance {
         }
     }
 
-    /// What it tells at `tick` in a process of this fork generation; `None` if that is for the whole page to say.
+    /// What it tells at `tick`, of the kind that the page is for, in a process of this fork generation; `None` if that is
+    /// for the whole page to say.
     #[inline(always)]
-    pub(crate) fn at(&self, tick: Tick, generation: u32) -> Option<Glimpse> {
+    pub(crate) fn at(&self, kind: Kind, tick: Tick, generation: u32) -> Option<Glimpse> {
         let since = tick.0.wrapping_sub(self.start.0).cast_unsigned();
         if since >= self.length || self.generation != generation {
             return None;
         }
         let Marks(marks) = self.marks;
-        let shift = self.marks.shift();
+        let shift = self.marks.shift(kind);
         let of = |base: i64, ticks: u64, multiplier| base.wrapping_add(high_product(ticks, shift, multiplier));
         let utc = UnixTime(of(self.utc.0, since, self.per_tick));
         let since_origin = tick.0.wrapping_sub(self.origin.0).cast_unsigned();
@@ -171,10 +184,10 @@ impl Glance {
         })
     }
 
-    pub(super) fn to_words(self) -> [u64; ROOM] {
+    fn to_words(self) -> [u64; WORDS] {
         let signed = [self.earliest.0, self.latest.0, self.origin.0, self.counter.0, self.newest_exchange.0];
         let [earliest, latest, origin, counter, newest] = signed.map(i64::cast_unsigned);
-        let words: [u64; WORDS] = [
+        [
             self.marks.0,
             self.start.0.cast_unsigned(),
             self.utc.0.cast_unsigned(),
@@ -189,10 +202,7 @@ impl Glance {
             self.counter_per_tick,
             newest,
             self.generation.into(),
-        ];
-        let mut room = [0; ROOM];
-        room[..WORDS].copy_from_slice(&words);
-        room
+        ]
     }
 
     #[inline(always)]
@@ -225,22 +235,24 @@ fn slopes(span: &UtcSpan) -> (Rate, Rate) {
     (slowest, fastest)
 }
 
-/// For how many ticks from `begun` on the reading is the same straight lines, and the state the one published.
-fn length(page: &Page, begun: Counter) -> u64 {
+/// For how many ticks from `start` on the reading is the same straight lines, and the state the one published.
+fn length(page: &Page, start: Tick, end: Option<Tick>) -> u64 {
     let (model, scale) = (&page.current.model, &page.relation.scale);
-    let span = &model.span;
+    let (span, begun) = (&model.span, scale.counter_at(start));
     let mut until = span.at + span.knee;
     if model.state == State::Synchronized {
         until = until.min(model.holdover_at);
     }
     // Lest a saturated sum overflow: no page is read for 30 years.
     until = until.min(begun + Nanos::from_seconds(30 * 365 * 86_400));
-    let (start, end) = (page.current.track.end, scale.tick_at(until));
+    let end = end.unwrap_or(Tick(i64::MAX)).min(scale.tick_at(until));
+    if !model.state.is_usable() || begun < span.at || end <= start {
+        return 0;
+    }
     // The interval's width is convex: a bound that is within its cap at both ends is so in between.
     let as_published = |tick| {
         let model = page.current.at(scale, tick);
         model.state_at(model.line.base) == model.state
     };
-    let holds = model.state.is_usable() && begun >= span.at && end > start;
-    if holds && as_published(start) && as_published(Tick(end.0 - 1)) { end.0.abs_diff(start.0) } else { 0 }
+    if as_published(start) && as_published(Tick(end.0 - 1)) { end.0.abs_diff(start.0) } else { 0 }
 }

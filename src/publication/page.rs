@@ -7,7 +7,7 @@
 //! or in the middle of a correction.
 
 use super::gauge::Relation;
-use super::glance::{self, Glance};
+use super::glance;
 use super::scale::{Factor, Scale};
 use super::track::Track;
 use crate::model::slew::Line;
@@ -22,7 +22,7 @@ const MODEL_WORDS: usize = 23;
 const RELATION_WORDS: usize = 8;
 
 /// Words of a page.
-pub(crate) const WORDS: usize = glance::ROOM + 2 * MODEL_WORDS + RELATION_WORDS + 2;
+pub(crate) const WORDS: usize = glance::FRONT + 2 * MODEL_WORDS + RELATION_WORDS + 2;
 
 /// What is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Page {
         let mut words = [0; WORDS];
         let mut rest = words.iter_mut();
         let mut put = |values: &[u64]| values.iter().zip(&mut rest).for_each(|(value, word)| *word = *value);
-        put(&Glance::of(&self).to_words());
+        put(&glance::front(&self));
         put(&shown_words(&self.former));
         put(&shown_words(&self.current));
         put(&relation_words(&self.relation));
@@ -89,7 +89,7 @@ impl Page {
 
     /// Any words are a page: one of zeros is a clock that was never synchronised.
     pub(crate) fn from_words(words: &[u64; WORDS]) -> Self {
-        let mut at = words[glance::ROOM..].iter().copied();
+        let mut at = words[glance::FRONT..].iter().copied();
         let former = shown(&mut at);
         let current = shown(&mut at);
         let relation = relation(&mut at);
@@ -100,7 +100,7 @@ impl Page {
 
 /// What the page is read by.
 pub(crate) fn kind(words: &[u64; WORDS]) -> Kind {
-    relation(&mut words[glance::ROOM + 2 * MODEL_WORDS..].iter().copied()).scale.kind
+    relation(&mut words[glance::FRONT + 2 * MODEL_WORDS..].iter().copied()).scale.kind
 }
 
 fn shown_words(shown: &Shown) -> [u64; MODEL_WORDS] {

@@ -22,6 +22,9 @@ const MULTIPLIER_MAX: u64 = u64::MAX / 50 * 49;
 const SHIFT_MAX: u32 = if cfg!(target_arch = "x86_64") { 0 } else { 10 };
 
 impl Factor {
+    /// One nanosecond.
+    pub(crate) const RAW: Self = Self { multiplier: 1 << 63, shift: 1 };
+
     /// `numerator / 2^bits` ns a tick; `None` for a counter that is too slow for this machine's readers, or no counter.
     pub(crate) fn new(numerator: u32, bits: u32) -> Option<Self> {
         let wide = u128::from(numerator) << 64_u32.checked_sub(bits)?;
@@ -63,12 +66,7 @@ pub(crate) struct Scale {
 
 impl Scale {
     /// The raw counter read as such: a tick is a nanosecond.
-    pub(crate) const RAW: Self = Self {
-        kind: Kind::Raw,
-        factor: Factor { multiplier: 1 << 63, shift: 1 },
-        tick: Tick(0),
-        counter: Counter(0),
-    };
+    pub(crate) const RAW: Self = Self { kind: Kind::Raw, factor: Factor::RAW, tick: Tick(0), counter: Counter(0) };
 
     pub(crate) fn counter_at(&self, tick: Tick) -> Counter {
         self.counter + self.factor.over(tick.0.saturating_sub(self.tick.0))
