@@ -32,7 +32,10 @@ const ATTEMPTS: u32 = 7;
 
 /// Where readers find the page.
 #[derive(Debug)]
-pub(crate) struct Publication(Latch<WORDS>);
+pub(crate) struct Publication(Latch<SLOT>);
+
+/// Words of a slot: a power of two, so that readers need not multiply to find theirs.
+const SLOT: usize = WORDS.next_power_of_two();
 
 /// The writer's side: what it published last. There is one for each publication.
 #[derive(Debug)]
@@ -52,27 +55,27 @@ impl Publication {
     /// The page, and what it is to be read by, read while it was the present one: only so do readers of two successive
     /// pages see one line.
     pub(crate) fn read(&self, read: impl Fn(Kind) -> Tick) -> (Page, Tick) {
-        let (words, tick) = self.0.read(|words| read(page::kind(words)));
+        let (words, tick) = self.0.read(|tag| read(page::kind(tag)));
         (Page::from_words(&words), tick)
     }
 
     /// UTC now, if it is to be had at a glance and by `kind`.
     #[inline(always)]
     pub(crate) fn utc(&self, kind: Kind, read: impl Fn(Kind) -> Tick) -> Option<UnixTime> {
-        let (words, tick) = self.0.read(|words| glance::is_for(words, kind).then(|| read(kind)));
+        let (words, tick) = self.0.read(|tag| (tag == page::tag(kind)).then(|| read(kind)));
         glance::utc_at(&words, kind, tick?)
     }
 
     /// What can be had now at a glance and by `kind`, in a process of this fork generation.
     #[inline(always)]
     pub(crate) fn glimpse(&self, kind: Kind, read: impl Fn(Kind) -> Tick, generation: u32) -> Option<Glimpse> {
-        let (words, tick) = self.0.read(|words| glance::is_for(words, kind).then(|| read(kind)));
+        let (words, tick) = self.0.read(|tag| (tag == page::tag(kind)).then(|| read(kind)));
         Glance::from_words(&words).at(kind, tick?, generation)
     }
 
     /// The same while a correction is slewed in.
     pub(crate) fn slewing_glimpse(&self, kind: Kind, read: impl Fn(Kind) -> Tick, generation: u32) -> Option<Glimpse> {
-        let (words, tick) = self.0.read(|words| glance::is_for(words, kind).then(|| read(kind)));
+        let (words, tick) = self.0.read(|tag| (tag == page::tag(kind)).then(|| read(kind)));
         glance::slewing(&words).at(kind, tick?, generation)
     }
 }
@@ -130,7 +133,7 @@ impl Writer {
             stall::here();
             // A writer that comes too late would change what some readers have already read: it plans anew.
             if counter() < switch - lead.half_up() {
-                publication.0.turn();
+                publication.0.turn(page.tag());
                 (self.relation, self.current, self.switch) = (page.relation, page.current, switch);
                 return Some(rest);
             }

@@ -50,7 +50,7 @@ pub(crate) struct Glance {
     generation: u32,
 }
 
-/// One word: what is read, and the small numbers of a reading.
+/// One word: the shift of the factors, and the small numbers of a reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Marks(u64);
 
@@ -68,21 +68,8 @@ pub(crate) struct Glimpse {
 }
 
 impl Marks {
-    const RAW: u64 = 1;
-    const TICKS: u64 = 2;
-
-    fn new(kind: Kind, shift: u32, state: State, leap: Leap, epoch: u32) -> Self {
-        let kind = match kind {
-            Kind::Raw => Self::RAW,
-            Kind::Ticks => Self::TICKS,
-        };
-        Self(kind | u64::from(shift) << 8 | (state as u64) << 16 | (leap as u64) << 24 | u64::from(epoch) << 32)
-    }
-
-    /// Whether there is a line, to be read by `kind`.
-    #[inline(always)]
-    fn are_for(self, kind: Kind) -> bool {
-        self.0 & 0xff == if kind == Kind::Ticks { Self::TICKS } else { Self::RAW }
+    fn new(shift: u32, state: State, leap: Leap, epoch: u32) -> Self {
+        Self(u64::from(shift) | (state as u64) << 8 | (leap as u64) << 16 | u64::from(epoch) << 32)
     }
 
     /// The shift of the factors of a page that is read by `kind`; most readers know it beforehand.
@@ -90,16 +77,10 @@ impl Marks {
     fn shift(self, kind: Kind) -> u32 {
         match kind {
             Kind::Ticks if cfg!(target_arch = "x86_64") => 0,
-            Kind::Ticks => (self.0 >> 8 & 0x3f) as u32,
+            Kind::Ticks => (self.0 & 0x3f) as u32,
             Kind::Raw => Factor::RAW.shift,
         }
     }
-}
-
-/// Whether a page that begins so has a line, to be read by `kind`.
-#[inline(always)]
-pub(crate) fn is_for<const K: usize>(words: &[u64; K], kind: Kind) -> bool {
-    Marks(words[0]).are_for(kind)
 }
 
 /// UTC at `tick`, of the kind that the page is for, by its first words; `None` before the correction is slewed in.
@@ -142,7 +123,7 @@ impl Glance {
         let gaining = |gain| scale.factor.gaining(gain).multiplier;
         let (slowest, fastest) = slopes(&model.span);
         Self {
-            marks: Marks::new(scale.kind, shift, model.state, model.leap, model.epoch),
+            marks: Marks::new(shift, model.state, model.leap, model.epoch),
             start,
             utc,
             per_tick,
@@ -179,8 +160,8 @@ impl Glance {
             counter: Counter(of(self.counter.0, since_origin, self.counter_per_tick)),
             newest_exchange: self.newest_exchange,
             epoch: (marks >> 32) as u32,
-            state: State::from_number(marks >> 16 & 0xff),
-            leap: Leap::from_number(marks >> 24 & 0xff),
+            state: State::from_number(marks >> 8 & 0xff),
+            leap: Leap::from_number(marks >> 16 & 0xff),
         })
     }
 

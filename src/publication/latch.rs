@@ -44,7 +44,8 @@ pub(crate) struct Latch<const N: usize, W = AtomicU64> {
     slots: [Line<[W; N]>; 2],
 }
 
-/// Something that begins a cache line: a reader of a slot's first eight words touches two lines in all.
+/// Something that begins a cache line: a reader of a slot's first eight words touches two lines in all. Slots are a power of two
+/// apart if their words are: nothing to multiply.
 #[derive(Debug)]
 #[repr(C, align(64))]
 struct Line<T>(T);
@@ -60,40 +61,52 @@ impl<const N: usize> Latch<N> {
 }
 
 impl<const N: usize, W: Word> Latch<N, W> {
-    /// Writes the words that the next [`Self::turn`] will show. One thread at a time.
-    pub(crate) fn stage(&self, words: [u64; N]) {
+    /// Writes the first words that the next [`Self::turn`] will show. One thread at a time.
+    pub(crate) fn stage<const K: usize>(&self, words: [u64; K]) {
+        const { assert!(K <= N, "a slot has no more") };
         let turn = self.turn.0.load(Relaxed);
         // Pairs with the acquire fence in `read`: a reader that still uses this slot, and sees a word written
         // below, also sees that `turn` has left it, and reads again.
         W::fence(Release);
-        for (slot, word) in self.slots[((turn + 1) & 1) as usize].0.iter().zip(words) {
+        for (slot, word) in self.slots[Self::slot(turn) ^ 1].0.iter().zip(words) {
             slot.store(word, Relaxed);
         }
     }
 
-    /// Shows what was staged. One thread at a time, the one that staged.
-    pub(crate) fn turn(&self) {
-        let turn = self.turn.0.load(Relaxed);
+    /// Shows what was staged, with a tag. One thread at a time, the one that staged.
+    pub(crate) fn turn(&self, tag: u8) {
+        let turn = self.turn.0.load(Relaxed) & !Self::TAG | u64::from(tag);
         // Pairs with the acquire load in `read`: who sees the new turn sees its words.
-        self.turn.0.store(turn + 1, Release);
+        self.turn.0.store(turn.wrapping_add(Self::STEP), Release);
     }
 
-    /// The first `K` words of the present turn, and what `during` made of them while it was the present one.
+    /// The first `K` words of the present turn, and what `during` made of its tag while it was the present one.
+    ///
+    /// What `during` does and the words do not wait for each other: a processor can have both under way at once.
     #[inline(always)]
-    pub(crate) fn read<const K: usize, T>(&self, during: impl Fn(&[u64; K]) -> T) -> ([u64; K], T) {
+    pub(crate) fn read<const K: usize, T>(&self, during: impl Fn(u8) -> T) -> ([u64; K], T) {
         const { assert!(K <= N, "a slot has no more") };
         loop {
             // Pairs with the release store in `turn`.
             let turn = self.turn.0.load(Acquire);
-            let slot = &self.slots[(turn & 1) as usize].0;
+            let value = during((turn & Self::TAG) as u8);
+            let slot = &self.slots[Self::slot(turn)].0;
             let words = std::array::from_fn(|index| slot[index].load(Relaxed));
-            let value = during(&words);
             // Pairs with the release fence in `stage`.
             W::fence(Acquire);
             if self.turn.0.load(Relaxed) == turn {
                 return (words, value);
             }
         }
+    }
+
+    /// The low byte of a turn is its tag, the rest counts.
+    const TAG: u64 = Self::STEP - 1;
+    const STEP: u64 = 1 << 8;
+
+    #[inline(always)]
+    fn slot(turn: u64) -> usize {
+        (turn / Self::STEP & 1) as usize
     }
 }
 
@@ -127,7 +140,7 @@ mod tests {
             while reads.iter().any(|count| count.load(Relaxed) < 100_000) && begun.elapsed().as_secs() < 60 {
                 turn += 1;
                 latch.stage([turn; 8]);
-                latch.turn();
+                latch.turn(0);
             }
             over.store(true, Relaxed);
         });
@@ -140,8 +153,8 @@ mod tests {
         latch.stage([1, 1]);
         assert_eq!(latch.read(|_| ()).0, [0, 0]);
         latch.stage([2, 2]);
-        latch.turn();
+        latch.turn(9);
         assert_eq!(latch.read(|_| ()).0, [2, 2]);
-        assert_eq!(latch.read(|words: &[u64; 1]| words[0] + 1), ([2], 3));
+        assert_eq!(latch.read(|tag| tag), ([2], 9));
     }
 }

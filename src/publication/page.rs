@@ -44,6 +44,20 @@ pub(crate) struct Shown {
     pub(crate) track: Track,
 }
 
+/// Marks the tag of a page that has a line.
+const HAS_LINE: u8 = 1 << 7;
+
+/// The tag of a page with a line, read by `kind`.
+#[inline(always)]
+pub(crate) const fn tag(kind: Kind) -> u8 {
+    kind as u8 | HAS_LINE
+}
+
+/// What a page with that tag is read by. A tag of zero is that of a page that was never written.
+pub(crate) const fn kind(tag: u8) -> Kind {
+    if tag & !HAS_LINE == Kind::Ticks as u8 { Kind::Ticks } else { Kind::Raw }
+}
+
 impl Shown {
     /// Before the first synchronisation.
     pub(crate) fn nothing() -> Self {
@@ -75,6 +89,11 @@ impl Page {
         self.relation.scale.tick_at(counter)
     }
 
+    /// The byte beside the turn at which this page is shown: [`HAS_LINE`] and the kind of what it is read by.
+    pub(crate) fn tag(&self) -> u8 {
+        tag(self.relation.scale.kind) & if self.current.model.has_line() { u8::MAX } else { !HAS_LINE }
+    }
+
     pub(crate) fn to_words(self) -> [u64; WORDS] {
         let mut words = [0; WORDS];
         let mut rest = words.iter_mut();
@@ -96,11 +115,6 @@ impl Page {
         let mut next = || at.next().unwrap_or(0);
         Self { relation, former, current, switch: Counter(next().cast_signed()), generation: next() as u32 }
     }
-}
-
-/// What the page is read by.
-pub(crate) fn kind(words: &[u64; WORDS]) -> Kind {
-    relation(&mut words[glance::FRONT + 2 * MODEL_WORDS..].iter().copied()).scale.kind
 }
 
 fn shown_words(shown: &Shown) -> [u64; MODEL_WORDS] {
