@@ -300,7 +300,10 @@ mod tests {
     use super::*;
     use crate::publication::{Publication, stall};
     use crate::server::{Server, ServerConfig};
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::sync::atomic::{
+        AtomicBool,
+        Ordering::{Acquire, Relaxed, Release},
+    };
     use std::thread;
 
     /// A server of this machine's clock, and a clock that asks it every second.
@@ -345,6 +348,39 @@ mod tests {
         });
         assert_eq!(clock.now().state, State::Synchronized, "{:?}", clock.sources());
         assert!(clock.report().exchanges >= 4);
+    }
+
+    #[test]
+    fn no_thread_reads_earlier_than_a_value_it_has_seen_from_another() {
+        let (_server, clock) = pair();
+        clock.wait(None, Some(Duration::from_secs(10))).unwrap();
+        let epoch = clock.now().epoch;
+        let newest = std::sync::atomic::AtomicI64::new(clock.unix_ns());
+        let over = AtomicBool::new(false);
+        // Whatever one thread has read, by either way and from whichever page, is nothing that the other comes before.
+        let read_on = |turn: u64| {
+            let mut count = turn;
+            while !over.load(Relaxed) {
+                let seen = newest.load(Acquire);
+                let read = if count % 3 == 0 { clock.now().unix_ns } else { clock.unix_ns() };
+                assert!(read >= seen, "{} ns earlier than what was seen, at reading {count}", seen - read);
+                newest.fetch_max(read, Release);
+                count += 1;
+            }
+            count
+        };
+        thread::scope(|scope| {
+            let readers = [scope.spawn(|| read_on(0)), scope.spawn(|| read_on(1))];
+            // Long enough for pages of both kinds, and for some turns.
+            thread::sleep(Duration::from_secs(4));
+            over.store(true, Relaxed);
+            let counts = readers.map(|reader| reader.join().unwrap());
+            assert!(counts.iter().all(|&count| count > 100_000), "{counts:?}");
+        });
+        assert_eq!(clock.now().epoch, epoch);
+        let (page, _) = clock.shared.publication.read(ticks::read);
+        let expected = if ticks::kernel_sight().is_some() { Kind::Ticks } else { Kind::Raw };
+        assert_eq!(page.relation.scale.kind, expected, "after 4 s readers read what is best");
     }
 
     #[test]

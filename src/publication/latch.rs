@@ -158,3 +158,119 @@ mod tests {
         assert_eq!(latch.read(|tag| tag), ([2], 9));
     }
 }
+
+/// Every order of events that the memory model allows, tried by loom: the very latch above, over loom's words.
+#[cfg(test)]
+mod model {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::sync::atomic::AtomicU64 as Tried;
+    use loom::thread;
+
+    impl Word for Tried {
+        fn load(&self, ordering: Ordering) -> u64 {
+            self.load(ordering)
+        }
+
+        fn store(&self, value: u64, ordering: Ordering) {
+            self.store(value, ordering);
+        }
+
+        fn fence(ordering: Ordering) {
+            loom::sync::atomic::fence(ordering);
+        }
+    }
+
+    fn latch<const N: usize>() -> Latch<N, Tried> {
+        let slot = || Line(std::array::from_fn(|_| Tried::new(0)));
+        Latch { turn: Line(Tried::new(0)), slots: [slot(), slot()] }
+    }
+
+    fn try_all(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(preemptions);
+        model.check(body);
+    }
+
+    #[test]
+    fn no_order_of_events_tears_a_turn_or_goes_back_to_an_old_one() {
+        try_all(3, || {
+            let latch = Arc::new(latch::<2>());
+            let reader = {
+                let latch = Arc::clone(&latch);
+                thread::spawn(move || {
+                    let read = || {
+                        let ([first, second], tag) = latch.read(|tag| u64::from(tag));
+                        assert!(first == second && first == tag, "torn: {first} {second} {tag}");
+                        first
+                    };
+                    let seen = read();
+                    assert!(read() >= seen);
+                })
+            };
+            for turn in 1..=3 {
+                latch.stage([turn, turn]);
+                latch.turn(turn as u8);
+            }
+            reader.join().unwrap();
+        });
+    }
+
+    /// Ticks from the plan of a page to its switch. The readers below take four at most.
+    const LEAD: u64 = 12;
+
+    /// A line that is ahead by `tick` up to the switch, and from there on gains half as much.
+    fn line(switch: u64, tick: u64) -> u64 {
+        if tick < switch { 2 * tick } else { switch + tick }
+    }
+
+    /// A writer that publishes as [`super::super::Writer`] does, `late` ticks after its plan, beside two readers of which one
+    /// hears of what the other has read. `careful`: it looks at the counter again before it shows the page.
+    fn publish_beside_readers(late: u64, careful: bool) {
+        try_all(2, move || {
+            let latch = Arc::new(latch::<1>());
+            // The counter: ordered, and no two reads alike. The lines cross nowhere: `u64::MAX` is no switch at all.
+            let counter = Arc::new(Tried::new(0));
+            let told = Arc::new(Tried::new(0));
+            latch.stage([u64::MAX]);
+            latch.turn(0);
+            let read = |latch: &Latch<1, Tried>, counter: &Tried| {
+                let ([switch], tick) = latch.read(|_| counter.fetch_add(1, Ordering::AcqRel));
+                line(switch, tick)
+            };
+            let first = {
+                let (latch, counter, told) = (Arc::clone(&latch), Arc::clone(&counter), Arc::clone(&told));
+                thread::spawn(move || told.store(read(&latch, &counter), Release))
+            };
+            let second = {
+                let (latch, counter) = (Arc::clone(&latch), Arc::clone(&counter));
+                thread::spawn(move || {
+                    let heard = told.load(Acquire);
+                    let seen = read(&latch, &counter);
+                    assert!(seen >= heard, "{seen} after {heard} was heard of");
+                })
+            };
+            let switch = counter.load(Acquire) + LEAD;
+            latch.stage([switch]);
+            counter.fetch_add(late, Ordering::AcqRel);
+            if !careful || counter.load(Acquire) < switch - LEAD / 2 {
+                latch.turn(0);
+            }
+            first.join().unwrap();
+            second.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn readers_on_both_sides_of_a_switch_see_one_line_however_late_the_writer() {
+        for late in [0, 3, LEAD / 2, LEAD - 1, 2 * LEAD] {
+            publish_beside_readers(late, true);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "was heard of")]
+    fn a_writer_that_does_not_look_again_is_caught_by_this_model() {
+        publish_beside_readers(2 * LEAD, false);
+    }
+}
