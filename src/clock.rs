@@ -362,7 +362,7 @@ mod tests {
             let mut count = turn;
             while !over.load(Relaxed) {
                 let seen = newest.load(Acquire);
-                let read = if count % 3 == 0 { clock.now().unix_ns } else { clock.unix_ns() };
+                let read = if count.is_multiple_of(3) { clock.now().unix_ns } else { clock.unix_ns() };
                 assert!(read >= seen, "{} ns earlier than what was seen, at reading {count}", seen - read);
                 newest.fetch_max(read, Release);
                 count += 1;

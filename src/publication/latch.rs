@@ -106,7 +106,7 @@ impl<const N: usize, W: Word> Latch<N, W> {
 
     #[inline(always)]
     fn slot(turn: u64) -> usize {
-        (turn / Self::STEP & 1) as usize
+        ((turn / Self::STEP) & 1) as usize
     }
 }
 
@@ -200,7 +200,7 @@ mod model {
                 let latch = Arc::clone(&latch);
                 thread::spawn(move || {
                     let read = || {
-                        let ([first, second], tag) = latch.read(|tag| u64::from(tag));
+                        let ([first, second], tag) = latch.read(u64::from);
                         assert!(first == second && first == tag, "torn: {first} {second} {tag}");
                         first
                     };

@@ -4,6 +4,8 @@
 //! every idle state, and alike on all processors. What function that is, [`crate::publication`] finds out by looking
 //! at both ([`sight`]).
 
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
 use super::counter;
 use crate::units::Counter;
 
@@ -56,7 +58,24 @@ pub(crate) fn sight() -> Option<Sight> {
         let raw = counter::now();
         Sight { before, raw, after: read(Kind::Ticks) }
     };
-    processor::is_readable().then(|| (1..8).map(once).fold(once(0), narrower))
+    is_readable().then(|| (1..8).map(once).fold(once(0), narrower))
+}
+
+/// Whether ticks can be read here; asked once, for a virtual machine answers such a question slowly.
+fn is_readable() -> bool {
+    const YES: u8 = 1;
+    const NO: u8 = 2;
+    static ANSWER: AtomicU8 = AtomicU8::new(0);
+    match ANSWER.load(Relaxed) {
+        YES => true,
+        NO => false,
+        _ => {
+            let answer = processor::is_readable();
+            // Two threads that ask at once get the same answer.
+            ANSWER.store(if answer { YES } else { NO }, Relaxed);
+            answer
+        }
+    }
 }
 
 fn narrower(best: Sight, next: Sight) -> Sight {

@@ -49,26 +49,28 @@ impl Library {
             // SAFETY: after a failure it gives a string.
             unsafe { std::ffi::CStr::from_ptr(dlerror()) }
         });
-        macro_rules! function {
-            ($name:literal) => {{
-                // SAFETY: the handle is live, the name is a string.
-                let address = unsafe { dlsym(handle, concat!($name, "\0").as_ptr().cast()) };
-                assert!(!address.is_null(), concat!("no ", $name));
-                // SAFETY: the header declares it with the type of the member it goes to.
-                unsafe { std::mem::transmute::<*mut c_void, _>(address) }
-            }};
+        macro_rules! functions {
+            ($($member:ident: $name:literal as $type:ty,)*) => {
+                Self { $($member: {
+                    // SAFETY: the handle is live, the name is a string.
+                    let address = unsafe { dlsym(handle, concat!($name, "\0").as_ptr().cast()) };
+                    assert!(!address.is_null(), concat!("no ", $name));
+                    // SAFETY: so the header declares it.
+                    unsafe { std::mem::transmute::<*mut c_void, $type>(address) }
+                },)* }
+            };
         }
-        Self {
-            now: function!("ntp_now"),
-            now_relaxed: function!("ntp_now_relaxed"),
-            clock_now: function!("ntp_clock_now"),
-            start: function!("ntp_start"),
-            wait: function!("ntp_wait"),
-            config_new: function!("ntp_config_new"),
-            config_add_servers: function!("ntp_config_add_servers"),
-            config_set_poll: function!("ntp_config_set_poll"),
-            clock_start: function!("ntp_clock_start"),
-            clock_free: function!("ntp_clock_free"),
+        functions! {
+            now: "ntp_now" as extern "C" fn() -> i64,
+            now_relaxed: "ntp_now_relaxed" as extern "C" fn() -> i64,
+            clock_now: "ntp_clock_now" as unsafe extern "C" fn(*const c_void, *mut Reading) -> i32,
+            start: "ntp_start" as unsafe extern "C" fn(*const c_char) -> i32,
+            wait: "ntp_wait" as extern "C" fn(i64) -> i32,
+            config_new: "ntp_config_new" as extern "C" fn() -> Opaque,
+            config_add_servers: "ntp_config_add_servers" as unsafe extern "C" fn(Opaque, *const c_char) -> i32,
+            config_set_poll: "ntp_config_set_poll" as unsafe extern "C" fn(Opaque, i32, i32) -> i32,
+            clock_start: "ntp_clock_start" as unsafe extern "C" fn(Opaque, *mut Opaque) -> i32,
+            clock_free: "ntp_clock_free" as unsafe extern "C" fn(Opaque),
         }
     }
 

@@ -47,7 +47,8 @@ pub fn measure(operations: &mut [Operation], cpu: usize, together: Option<&Barri
     const CALLS: u32 = 4_000;
     pin(cpu);
     let count = operations.len();
-    let mut times = vec![vec![0.0; rounds]; count];
+    // By operation, then by round.
+    let mut times = vec![Vec::with_capacity(rounds); count];
     for round in 0..rounds {
         for turn in 0..count {
             let index = (turn + round) % count;
@@ -56,10 +57,10 @@ pub fn measure(operations: &mut [Operation], cpu: usize, together: Option<&Barri
             }
             let begun = raw_ns();
             (operations[index].run)(CALLS);
-            times[index][round] = (raw_ns() - begun) as f64 / f64::from(CALLS);
+            times[index].push((raw_ns() - begun) as f64 / f64::from(CALLS));
         }
     }
-    let ratios = |index: usize| (0..rounds).map(|round| times[index][round] / times[0][round]).collect();
+    let ratios = |index: usize| times[index].iter().zip(&times[0]).map(|(time, first)| time / first).collect();
     let row = |index: usize| Row {
         name: operations[index].name,
         ns: median(times[index].clone()),
