@@ -1,6 +1,7 @@
 # make            the C library, shared and static, and the command
 # make demo       shows the time in C, C++ and Python; SERVERS=... names the servers to follow
 # make test       every test of every language; installs what it lacks (tests/tools.sh)
+# make bench      our readings beside other clocks, and the cost of an idle clock; five minutes; BENCH_SECONDS=...
 # make soak       the simulated scenarios for 20 years (YEARS=...); make test plays them for 30 days
 # make live       follows a real chronyd for 10 minutes (MINUTES=...) beside another; make test does for 20 s
 # make install    puts them under DESTDIR and PREFIX; builds nothing, so it needs no compiler
@@ -70,7 +71,7 @@ include python/python.mk
 YEARS   ?= 20
 MINUTES ?= 10
 
-.PHONY: demo test soak live
+.PHONY: demo test bench soak live
 # Else what cargo builds for two goals at once would only wait for its lock.
 .NOTPARALLEL:
 
@@ -83,6 +84,11 @@ test:
 	$(MAKE) all python
 	$(CARGO) test --locked --all-features --no-fail-fast
 	.venv/bin/python -m pytest
+
+# Fails if a floor is missed: ratios within this run. A package of its own holds what is compared with.
+bench: all python
+	$(CARGO) build --release --locked --manifest-path tests/bench/Cargo.toml --target-dir $(dir $(OUT))
+	CARGO_TARGET_DIR=$(dir $(OUT)) tests/bench/bench.sh
 
 # One line a scenario; fails if any of them was violated.
 soak:

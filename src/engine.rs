@@ -22,13 +22,14 @@ use crate::error::Error;
 use crate::events::desk::Desk;
 use crate::events::watch::Watch;
 use crate::model::ClockModel;
+use crate::publication::gauge::Finding;
 use crate::publication::{Publication, Writer};
 use crate::source::Outcome;
 use crate::status::{Report, SourceInfo, State};
 use crate::synchronizer::{SourceId, Synchronizer};
 use crate::sys::clocks::Anchor;
 use crate::sys::thread::{Order, Worker};
-use crate::sys::{self, counter, fork, futex, socket, wake};
+use crate::sys::{self, counter, fork, futex, socket, ticks, wake};
 use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
 use exchanger::{Arrival, Exchanger};
 use files::{FileFaults, Files};
@@ -165,7 +166,8 @@ pub(crate) fn start(config: Config, shared: SharedRef) -> Result<Worker, Error> 
     let last_epoch = shared.with_status(|status| status.last_epoch);
     let (files, memory) = Files::open(&config)?;
     let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
-    let mut told = Told { writer: Writer::new(), watch: Watch::new(last_epoch) };
+    let writer = Writer::new(&shared.publication, ticks::kernel_sight());
+    let mut told = Told { writer, watch: Watch::new(last_epoch) };
     shared.with_history(|history| history.note(Anchor::read()));
     if let Some(memory) = memory {
         core.restore(&memory, counter::now());
@@ -284,6 +286,9 @@ impl Run {
                 self.handle_addresses(SourceId(tag), addresses);
             }
             self.tick();
+            if self.told.writer.cross_check(ticks::sight()) == Finding::Broken {
+                self.publish_disruption();
+            }
             self.told.listeners(&self.shared);
             let now = counter::now();
             if self.core.wants_plan(now) && now >= self.told.writer.ready_at().max(self.gave_up + RETRY) {
@@ -403,6 +408,17 @@ impl Run {
             None => self.gave_up = counter::now(),
         }
         self.account();
+    }
+
+    /// The ticks that readers read are no longer what the kernel counts by: back to its own counter, and what was read
+    /// since the last look is not to be trusted.
+    fn publish_disruption(&mut self) {
+        self.settle();
+        let mut model = *self.core.model();
+        if model.has_line() {
+            model.state = State::Disrupted;
+        }
+        self.told.publish(&self.shared, |_| (model, ()));
     }
 
     fn account(&self) {

@@ -1,12 +1,28 @@
 //! Single writer, any readers: how a clock model reaches the threads that read it.
+//!
+//! A page of words stands behind a [`latch`]. A reader reads its counter while the page is the present one; what it reads is the
+//! page's choice: `CLOCK_MONOTONIC_RAW`, or, where the kernel itself counts by it, the processor's tick counter, which costs
+//! half. The core knows nothing of ticks. The [`gauge`] finds what they are in nanoseconds, the writer puts the model's
+//! line into ticks ([`track`]), and the same sum of whole numbers is what every reader sees.
+//!
+//! Going over from the one counter to the other happens at a turn of the latch, as everything else: who sees the new page,
+//! or hears of a reading from it, never uses the old one again; and the new counter is not behind the old one.
 
+pub(crate) mod gauge;
+pub(crate) mod glance;
 pub(crate) mod latch;
 pub(crate) mod page;
+pub(crate) mod scale;
+pub(crate) mod track;
 
 use crate::model::ClockModel;
-use crate::units::{Counter, Nanos};
+use crate::sys::ticks::{Kind, Sight, Tick};
+use crate::units::{Counter, Nanos, Rate, UnixTime};
+use gauge::{Doubt, Finding, Gauge, Relation};
+use glance::{Glance, Glimpse};
 use latch::Latch;
-use page::{Page, WORDS};
+use page::{Page, Shown, WORDS};
+use track::Track;
 
 /// How far ahead a new model takes effect: long enough that a writer is rarely late, short enough not to matter.
 const LEAD: Nanos = Nanos::from_millis(1);
@@ -16,12 +32,17 @@ const ATTEMPTS: u32 = 7;
 
 /// Where readers find the page.
 #[derive(Debug)]
-pub(crate) struct Publication(Latch<WORDS>);
+pub(crate) struct Publication(Latch<SLOT>);
+
+/// Words of a slot: a power of two, so that readers need not multiply to find theirs.
+const SLOT: usize = WORDS.next_power_of_two();
 
 /// The writer's side: what it published last. There is one for each publication.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    current: ClockModel,
+    gauge: Gauge,
+    relation: Relation,
+    current: Shown,
     switch: Counter,
 }
 
@@ -31,17 +52,53 @@ impl Publication {
         Self(Latch::new())
     }
 
-    /// The page, and a counter value read while it was the present one: only so do readers of two successive pages
-    /// see one line.
-    pub(crate) fn read(&self, counter: impl Fn() -> Counter) -> (Page, Counter) {
-        let (words, counter) = self.0.read(counter);
-        (Page::from_words(&words), counter)
+    /// The page, and what it is to be read by, read while it was the present one: only so do readers of two successive
+    /// pages see one line.
+    pub(crate) fn read(&self, read: impl Fn(Kind) -> Tick) -> (Page, Tick) {
+        let (words, tick) = self.0.read(|tag| read(page::kind(tag)));
+        (Page::from_words(&words), tick)
+    }
+
+    /// UTC now, if it is to be had at a glance and by `kind`.
+    #[inline(always)]
+    pub(crate) fn utc(&self, kind: Kind, read: impl Fn(Kind) -> Tick) -> Option<UnixTime> {
+        let (words, tick) = self.0.read(|tag| (tag == page::tag(kind)).then(|| read(kind)));
+        glance::utc_at(&words, kind, tick?)
+    }
+
+    /// What can be had now at a glance and by `kind`, in a process of this fork generation.
+    #[inline(always)]
+    pub(crate) fn glimpse(&self, kind: Kind, read: impl Fn(Kind) -> Tick, generation: u32) -> Option<Glimpse> {
+        let (words, tick) = self.0.read(|tag| (tag == page::tag(kind)).then(|| read(kind)));
+        Glance::from_words(&words).at(kind, tick?, generation)
+    }
+
+    /// The same while a correction is slewed in.
+    pub(crate) fn slewing_glimpse(&self, kind: Kind, read: impl Fn(Kind) -> Tick, generation: u32) -> Option<Glimpse> {
+        let (words, tick) = self.0.read(|tag| (tag == page::tag(kind)).then(|| read(kind)));
+        glance::slewing(&words).at(kind, tick?, generation)
     }
 }
 
 impl Writer {
-    pub(crate) fn new() -> Self {
-        Self { current: ClockModel::UNSYNCHRONIZED, switch: Counter(i64::MIN) }
+    /// The next writer of `publication`. `sight` is of now; `None` where readers are not to read ticks.
+    pub(crate) fn new(publication: &Publication, sight: Option<Sight>) -> Self {
+        let (page, _) = publication.read(|_| Tick::default());
+        let inherited = (page.relation.scale.kind == Kind::Ticks).then_some(page.relation);
+        Self {
+            gauge: Gauge::new(sight, inherited),
+            relation: page.relation,
+            current: Shown::nothing(),
+            switch: Counter(i64::MIN),
+        }
+    }
+
+    /// Compares ticks and raw counter: to be called at every wake-up, and before publishing.
+    ///
+    /// After [`Finding::Broken`] what readers have seen since the last comparison may be wrong, and goes on being so until the
+    /// next publication, which goes back to the raw counter; it may show less than they have seen.
+    pub(crate) fn cross_check(&mut self, sight: Option<Sight>) -> Finding {
+        self.gauge.cross_check(sight)
     }
 
     /// Before this the last model has not yet taken effect, and no other may be published: the page holds but two.
@@ -67,20 +124,53 @@ impl Writer {
     ) -> Option<P> {
         for attempt in 0..ATTEMPTS {
             let lead = Nanos(LEAD.0 << attempt);
-            let switch = counter() + lead;
-            let (current, rest) = plan(switch);
-            publication.0.stage(Page { former: self.current, current, switch, generation }.to_words());
+            let now = counter();
+            let switch = now + lead;
+            let (model, rest) = plan(switch);
+            let page = self.compose(&model, now, switch, generation);
+            publication.0.stage(page.to_words());
             #[cfg(test)]
             stall::here();
             // A writer that comes too late would change what some readers have already read: it plans anew.
             if counter() < switch - lead.half_up() {
-                publication.0.turn();
-                (self.current, self.switch) = (current, switch);
+                publication.0.turn(page.tag());
+                (self.relation, self.current, self.switch) = (page.relation, page.current, switch);
                 return Some(rest);
             }
         }
         None
     }
+
+    /// The page that shows `model` from `switch` on, and what was shown last until then; `now` is in the past when it appears.
+    fn compose(&self, model: &ClockModel, now: Counter, switch: Counter, generation: u32) -> Page {
+        let (relation, doubt) = self.gauge.relation();
+        let scale = &relation.scale;
+        let mut former = self.current;
+        if relation != self.relation && former.model.has_line() {
+            former.track = former.track.rescaled(&self.relation.scale, scale, now);
+            former.model = widened(&former.model, &doubt);
+        }
+        let start = scale.tick_at(switch);
+        let goes_on = former.model.has_line() && former.model.epoch == model.epoch;
+        let floor = goes_on.then(|| former.track.utc_at(scale, start));
+        let track = if model.has_line() { Track::new(&model.line, scale, start, floor) } else { Track::default() };
+        let current = Shown { model: widened(model, &doubt), track };
+        Page { relation, former, current, switch, generation }
+    }
+}
+
+/// `model` for readers whose counter is as doubtful as that.
+fn widened(model: &ClockModel, doubt: &Doubt) -> ClockModel {
+    if *doubt == Doubt::NONE {
+        return *model;
+    }
+    let mut span = model.span;
+    span.earliest = span.earliest - doubt.ahead;
+    span.latest += doubt.behind;
+    let frequency = Rate::from_ppb_up(doubt.frequency).0;
+    span.slowest = Rate(span.slowest.0.saturating_sub(frequency));
+    span.fastest = Rate(span.fastest.0.saturating_add(frequency));
+    ClockModel { span, ..*model }
 }
 
 /// Lets tests hold writers where preemption hurts most: everything is written, nothing is shown.
@@ -133,8 +223,14 @@ mod tests {
         }
     }
 
+    /// What readers of the raw counter see.
     fn shown(page: &Page, counter: i64) -> i64 {
-        page.model_at(Counter(counter)).line.utc_at(Counter(counter)).0
+        page.model_at(Tick(counter)).line.utc_at(Counter(counter)).0
+    }
+
+    /// The writer of a publication that is read by the raw counter.
+    fn writer(publication: &Publication) -> Writer {
+        Writer::new(publication, None)
     }
 
     /// A publication with a first model, then a second with `correction`, whose writer is held for `held` ns at its
@@ -143,17 +239,17 @@ mod tests {
         let counter = Rc::new(Cell::new(0));
         let now = || Counter(counter.get());
         let publication = Publication::new();
-        let mut writer = Writer::new();
+        let mut writer = writer(&publication);
         let first = model(line(1_000));
         writer.publish(&publication, 0, now, |_| (first, ())).unwrap();
         counter.set(10_000_000);
-        let (before, _) = publication.read(now);
+        let (before, _) = publication.read(|_| Tick(counter.get()));
         let (advance, mut left) = (Rc::clone(&counter), held);
         let hold = move || advance.set(advance.get() + std::mem::take(&mut left));
         stall::HOOK.with(|hook| hook.replace(Some(Box::new(hold))));
         writer.publish(&publication, 0, now, |switch| (corrected(&first, switch, correction), ())).unwrap();
         stall::HOOK.with(|hook| hook.take());
-        let (after, _) = publication.read(now);
+        let (after, _) = publication.read(|_| Tick(counter.get()));
         (before, after, counter.get())
     }
 
@@ -192,9 +288,9 @@ mod tests {
         let publication = Publication::new();
         let advance = Rc::clone(&counter);
         stall::HOOK.with(|hook| hook.replace(Some(Box::new(move || advance.set(advance.get() + 1_000_000_000)))));
-        let given_up = Writer::new().publish(&publication, 0, now, |_| (model(line(0)), ()));
+        let given_up = writer(&publication).publish(&publication, 0, now, |_| (model(line(0)), ()));
         stall::HOOK.with(|hook| hook.take());
         assert!(given_up.is_none());
-        assert!(!publication.read(now).0.current.has_line());
+        assert!(!publication.read(|_| Tick(counter.get())).0.current.model.has_line());
     }
 }

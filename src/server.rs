@@ -17,6 +17,7 @@ use crate::status::{Leap, Report};
 use crate::sys::counter::{self, Bracket};
 use crate::sys::socket::{self, DATAGRAM_MAX, Received};
 use crate::sys::thread::{Order, Worker};
+use crate::sys::ticks::{self, Tick};
 use crate::sys::{fork, wake};
 use crate::units::{Counter, Nanos, UnixTime};
 use respond::{Identity, UNSYNCHRONIZED};
@@ -214,8 +215,8 @@ impl Source {
             Self::Clock(served) => {
                 let report = served.report(now.after);
                 // Both times come from one page: a step published in between would tear them.
-                let (page, leaving) = served.shared.publication.read(counter::now);
-                moment(&page, came, leaving, fork::generation(), &report)
+                let (page, leaving) = served.shared.publication.read(ticks::read);
+                moment(&page, page.tick_at(came), leaving, fork::generation(), &report)
             }
         }
     }
@@ -258,12 +259,12 @@ impl Served {
     }
 }
 
-/// T2 and T3 by `page`, at the counter values `came` and `leaving`.
-fn moment(page: &Page, came: Counter, leaving: Counter, generation: u32, report: &Report) -> Moment {
+/// T2 and T3 by `page`, at the ticks `came` and `leaving`.
+fn moment(page: &Page, came: Tick, leaving: Tick, generation: u32, report: &Report) -> Moment {
     // If the clock is stepped between the two, T3's epoch serves for both: the difference of T3 and T2 is to be a span.
     let torn = page.model_at(came).epoch != page.model_at(leaving).epoch;
     let page = if torn { Page { former: page.current, ..*page } } else { *page };
-    let at = |counter| Reading::new(&page, counter, generation, counter::system_time);
+    let at = |tick| Reading::new(&page, tick, generation, counter::system_time);
     let (received, leaving) = (at(came), at(leaving));
     let identity = identity(&received, &leaving, report);
     let leaving = UnixTime(leaving.unix_ns);
@@ -294,6 +295,9 @@ mod tests {
     use crate::engine::Shared;
     use crate::model::slew::Line;
     use crate::model::{ClockModel, UtcSpan};
+    use crate::publication::gauge::Relation;
+    use crate::publication::page::Shown;
+    use crate::publication::track::Track;
     use crate::query;
     use crate::status::State;
     use std::sync::Arc;
@@ -383,8 +387,14 @@ mod tests {
     /// What is said of a datagram that came 1 ms before, and left 1 ms after, `current` took over from `former`.
     fn around_a_switch(former: ClockModel, current: ClockModel) -> Moment {
         let (switch, millisecond) = (current.line.base, Nanos::from_millis(1));
-        let page = Page { former, current, switch, generation: 0 };
-        super::moment(&page, switch - millisecond, switch + millisecond, 0, &report())
+        let relation = Relation::RAW;
+        let shown = |model: ClockModel| {
+            let track = Track::new(&model.line, &relation.scale, Tick(model.line.base.0), None);
+            Shown { model, track }
+        };
+        let page = Page { relation, former: shown(former), current: shown(current), switch, generation: 0 };
+        let tick = |counter| page.tick_at(counter);
+        super::moment(&page, tick(switch - millisecond), tick(switch + millisecond), 0, &report())
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub(crate) mod futex;
 pub(crate) mod host;
 pub(crate) mod socket;
 pub(crate) mod thread;
+pub(crate) mod ticks;
 pub(crate) mod wake;
 
 use std::io;

@@ -506,6 +506,9 @@ struct clock {
     clock() = delete;
 
     static time_point now() noexcept { return detail::to_time(ntp_now()); }
+
+    /** Quicker, for one thread's intervals: ntp_now_relaxed() says what it must not be compared with. */
+    static time_point now_relaxed() noexcept { return detail::to_time(ntp_now_relaxed()); }
 };
 
 /** The process-wide clock, running: starts are counted, and the last session's end stops it. */

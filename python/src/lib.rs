@@ -7,6 +7,7 @@ mod arguments;
 mod clock;
 mod errors;
 mod events;
+mod hot;
 mod process;
 mod records;
 mod server;
@@ -34,6 +35,7 @@ fn _ntpclock(module: &Bound<'_, PyModule>) -> PyResult<()> {
     events::add_to(module)?;
     records::add_to(module)?;
     process::add_to(module)?;
+    hot::add_to(module)?;
     module.add_class::<clock::Clock>()?;
     module.add_class::<server::Server>()
 }

@@ -1,4 +1,4 @@
-//! The process-wide clock, and the query that needs no clock at all.
+//! The process-wide clock, but for its quickest functions (`hot.rs`), and the query that needs no clock at all.
 
 use pyo3::prelude::*;
 
@@ -11,9 +11,6 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(start, module)?)?;
     module.add_function(wrap_pyfunction!(stop, module)?)?;
     module.add_function(wrap_pyfunction!(wait, module)?)?;
-    module.add_function(wrap_pyfunction!(ntp_now, module)?)?;
-    module.add_function(wrap_pyfunction!(time_ns, module)?)?;
-    module.add_function(wrap_pyfunction!(time, module)?)?;
     module.add_function(wrap_pyfunction!(now, module)?)?;
     module.add_function(wrap_pyfunction!(read, module)?)?;
     module.add_function(wrap_pyfunction!(read_within, module)?)?;
@@ -58,28 +55,10 @@ fn wait(py: Python<'_>, timeout: Option<f64>, max_bound_ns: Option<i64>) -> PyRe
     waiting::wait(py, timeout, |slice| ntpclock::wait(max_bound, Some(slice)))
 }
 
-/// UTC in nanoseconds since 1970-01-01T00:00:00Z.
-#[pyfunction]
-fn ntp_now() -> i64 {
-    ntpclock::now().unix_ns
-}
-
-/// UTC in nanoseconds since 1970-01-01T00:00:00Z, under the name of the standard library's time.time_ns().
-#[pyfunction]
-fn time_ns() -> i64 {
-    ntpclock::now().unix_ns
-}
-
-/// UTC in seconds since 1970-01-01T00:00:00Z, under the name of the standard library's time.time().
-#[pyfunction]
-fn time() -> f64 {
-    records::float_seconds(ntpclock::now().unix_ns)
-}
-
 /// UTC as an aware datetime; nanoseconds are cut off.
 #[pyfunction]
 fn now(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    records::datetime(py, ntpclock::now().unix_ns)
+    records::datetime(py, ntpclock::unix_ns())
 }
 
 /// The time together with the interval that holds UTC.

@@ -54,7 +54,17 @@ pub extern "C" fn ntp_wait(timeout_ms: i64) -> ntp_result {
 /// and never fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_now() -> i64 {
-    guarded(|| process::now().unix_ns).unwrap_or_else(system_time)
+    process::utc().unwrap_or_else(other_time)
+}
+
+/// As `ntp_now`, for about half the price where the processor's own counter can be read: but the processor may take the
+/// reading some microseconds earlier than it stands in the program.
+///
+/// Good for the intervals of one thread. Not to be compared with what another thread has read, nor with `ntp_now`: it may be
+/// earlier than a value already seen. Any number of threads may call this at the same time; it never fails.
+#[unsafe(no_mangle)]
+pub extern "C" fn ntp_now_relaxed() -> i64 {
+    process::utc_relaxed().unwrap_or_else(other_time)
 }
 
 /// UTC minus the system clock at the call, in nanoseconds: add it to the system clock to get UTC.
@@ -91,6 +101,12 @@ pub extern "C" fn ntp_status() -> ntp_state {
 pub extern "C" fn ntp_stop() {
     // A panic has nobody to be told: the function returns nothing.
     let _ = guarded(process::stop);
+}
+
+/// The time where it takes more than a glance.
+#[inline(never)]
+fn other_time() -> i64 {
+    guarded(process::utc_otherwise).unwrap_or_else(system_time)
 }
 
 /// The best that is left after a panic in `ntp_now`.

@@ -15,6 +15,7 @@ use crate::reading::Reading;
 use crate::status::{Report, SourceInfo};
 use crate::sys::fork;
 use crate::sys::thread::Worker;
+use crate::sys::ticks;
 
 /// The page is static: a reader never finds it gone.
 static SHARED: Shared = Shared::new();
@@ -76,8 +77,45 @@ pub fn wait(max_bound: Option<Duration>, timeout: Option<Duration>) -> Result<()
 }
 
 /// As [`super::Clock::now`].
+#[inline]
 pub fn now() -> Reading {
     super::read(&SHARED)
+}
+
+/// As [`super::Clock::unix_ns`].
+#[inline]
+pub fn unix_ns() -> i64 {
+    utc().unwrap_or_else(utc_otherwise)
+}
+
+/// As [`super::Clock::unix_ns_relaxed`].
+#[inline]
+pub fn unix_ns_relaxed() -> i64 {
+    utc_relaxed().unwrap_or_else(utc_otherwise)
+}
+
+/// As [`super::glimpse`].
+#[cfg(feature = "capi")]
+#[inline(always)]
+pub(crate) fn glimpse() -> Option<Reading> {
+    super::glimpse(&SHARED)
+}
+
+/// As [`super::utc`].
+#[inline(always)]
+pub(crate) fn utc() -> Option<i64> {
+    super::utc(&SHARED, ticks::read)
+}
+
+/// As [`super::utc`], but not ordered.
+#[inline(always)]
+pub(crate) fn utc_relaxed() -> Option<i64> {
+    super::utc(&SHARED, ticks::read_relaxed)
+}
+
+/// As [`super::utc_otherwise`].
+pub(crate) fn utc_otherwise() -> i64 {
+    super::utc_otherwise(&SHARED)
 }
 
 /// As [`super::Clock::offset`].

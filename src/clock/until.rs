@@ -10,7 +10,7 @@ use super::{PACE, Shared};
 use crate::error::Error;
 use crate::reading::Reading;
 use crate::status::State;
-use crate::sys::{counter, fork};
+use crate::sys::{counter, fork, ticks};
 use crate::units::{Nanos, UnixTime};
 
 /// How long a waiter sleeps that only a change can help.
@@ -101,12 +101,12 @@ pub(crate) fn wait(shared: &Shared, until: Until, timeout: Option<Duration>) -> 
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut waiter = Waiter::new(until);
     shared.wait_for(|status| {
-        let (page, counter) = shared.publication.read(counter::now);
+        let (page, tick) = shared.publication.read(ticks::read);
         waiter.judge(&Look {
             session: status.session,
             running: status.is_running(),
-            reading: Reading::new(&page, counter, fork::generation(), counter::system_time),
-            pending: page.switch - counter,
+            reading: Reading::new(&page, tick, fork::generation(), counter::system_time),
+            pending: page.switch - page.counter_at(tick),
             left: deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())),
         })
     })
@@ -116,12 +116,12 @@ pub(crate) fn wait(shared: &Shared, until: Until, timeout: Option<Duration>) -> 
 mod tests {
     use super::*;
     use crate::publication::page::{Page, WORDS};
-    use crate::units::Counter;
+    use crate::sys::ticks::Tick;
 
     const SECOND: i64 = 1_000_000_000;
 
     fn look(state: State, unix_ns: i64, bound_ns: i64) -> Look {
-        let blank = Reading::new(&Page::from_words(&[0; WORDS]), Counter(0), 0, || UnixTime(0));
+        let blank = Reading::new(&Page::from_words(&[0; WORDS]), Tick(0), 0, || UnixTime(0));
         let (earliest_ns, latest_ns) =
             if state.is_usable() { (unix_ns - bound_ns, unix_ns + bound_ns) } else { (i64::MIN, i64::MAX) };
         let reading = Reading { unix_ns, earliest_ns, latest_ns, state, epoch: 1, ..blank };

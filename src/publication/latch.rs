@@ -7,56 +7,106 @@
 //! (MSPC 2012).
 
 use std::sync::atomic::{
-    AtomicU64,
+    AtomicU64, Ordering,
     Ordering::{Acquire, Relaxed, Release},
     fence,
 };
 
+/// A shared word, and the fences between words: those of the machine, or those of a checker that tries every order.
+pub(crate) trait Word {
+    fn load(&self, ordering: Ordering) -> u64;
+    fn store(&self, value: u64, ordering: Ordering);
+    fn fence(ordering: Ordering);
+}
+
+impl Word for AtomicU64 {
+    #[inline(always)]
+    fn load(&self, ordering: Ordering) -> u64 {
+        self.load(ordering)
+    }
+
+    #[inline(always)]
+    fn store(&self, value: u64, ordering: Ordering) {
+        self.store(value, ordering);
+    }
+
+    #[inline(always)]
+    fn fence(ordering: Ordering) {
+        fence(ordering);
+    }
+}
+
 /// `N` words behind a latch.
 #[derive(Debug)]
-pub(crate) struct Latch<const N: usize> {
-    turn: AtomicU64,
-    slots: [[AtomicU64; N]; 2],
+#[repr(C)]
+pub(crate) struct Latch<const N: usize, W = AtomicU64> {
+    turn: Line<W>,
+    slots: [Line<[W; N]>; 2],
 }
+
+/// Something that begins a cache line: a reader of a slot's first eight words touches two lines in all. Slots are a power of two
+/// apart if their words are: nothing to multiply.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Line<T>(T);
 
 impl<const N: usize> Latch<N> {
     /// All words zero.
     pub(crate) const fn new() -> Self {
-        Self { turn: AtomicU64::new(0), slots: [const { [const { AtomicU64::new(0) }; N] }; 2] }
+        Self {
+            turn: Line(AtomicU64::new(0)),
+            slots: [const { Line([const { AtomicU64::new(0) }; N]) }, const { Line([const { AtomicU64::new(0) }; N]) }],
+        }
     }
+}
 
-    /// Writes the words that the next [`Self::turn`] will show. One thread at a time.
-    pub(crate) fn stage(&self, words: [u64; N]) {
-        let turn = self.turn.load(Relaxed);
+impl<const N: usize, W: Word> Latch<N, W> {
+    /// Writes the first words that the next [`Self::turn`] will show. One thread at a time.
+    pub(crate) fn stage<const K: usize>(&self, words: [u64; K]) {
+        const { assert!(K <= N, "a slot has no more") };
+        let turn = self.turn.0.load(Relaxed);
         // Pairs with the acquire fence in `read`: a reader that still uses this slot, and sees a word written
         // below, also sees that `turn` has left it, and reads again.
-        fence(Release);
-        for (slot, word) in self.slots[((turn + 1) & 1) as usize].iter().zip(words) {
+        W::fence(Release);
+        for (slot, word) in self.slots[Self::slot(turn) ^ 1].0.iter().zip(words) {
             slot.store(word, Relaxed);
         }
     }
 
-    /// Shows what was staged. One thread at a time, the one that staged.
-    pub(crate) fn turn(&self) {
-        let turn = self.turn.load(Relaxed);
+    /// Shows what was staged, with a tag. One thread at a time, the one that staged.
+    pub(crate) fn turn(&self, tag: u8) {
+        let turn = self.turn.0.load(Relaxed) & !Self::TAG | u64::from(tag);
         // Pairs with the acquire load in `read`: who sees the new turn sees its words.
-        self.turn.store(turn + 1, Release);
+        self.turn.0.store(turn.wrapping_add(Self::STEP), Release);
     }
 
-    /// The words of the present turn, and what `during` returned while it was the present one.
-    pub(crate) fn read<T>(&self, during: impl Fn() -> T) -> ([u64; N], T) {
+    /// The first `K` words of the present turn, and what `during` made of its tag while it was the present one.
+    ///
+    /// What `during` does and the words do not wait for each other: a processor can have both under way at once.
+    #[inline(always)]
+    pub(crate) fn read<const K: usize, T>(&self, during: impl Fn(u8) -> T) -> ([u64; K], T) {
+        const { assert!(K <= N, "a slot has no more") };
         loop {
             // Pairs with the release store in `turn`.
-            let turn = self.turn.load(Acquire);
-            let slot = &self.slots[(turn & 1) as usize];
+            let turn = self.turn.0.load(Acquire);
+            let value = during((turn & Self::TAG) as u8);
+            let slot = &self.slots[Self::slot(turn)].0;
             let words = std::array::from_fn(|index| slot[index].load(Relaxed));
-            let value = during();
             // Pairs with the release fence in `stage`.
-            fence(Acquire);
-            if self.turn.load(Relaxed) == turn {
+            W::fence(Acquire);
+            if self.turn.0.load(Relaxed) == turn {
                 return (words, value);
             }
         }
+    }
+
+    /// The low byte of a turn is its tag, the rest counts.
+    const TAG: u64 = Self::STEP - 1;
+    const STEP: u64 = 1 << 8;
+
+    #[inline(always)]
+    fn slot(turn: u64) -> usize {
+        ((turn / Self::STEP) & 1) as usize
     }
 }
 
@@ -76,7 +126,7 @@ mod tests {
                 scope.spawn(|| {
                     let mut last = 0;
                     while !over.load(Relaxed) {
-                        let (words, ()) = latch.read(|| ());
+                        let (words, ()) = latch.read::<8, _>(|_| ());
                         assert!(words.iter().all(|&word| word == words[0]), "torn: {words:?}");
                         assert!(words[0] >= last, "{} after {last}", words[0]);
                         last = words[0];
@@ -90,7 +140,7 @@ mod tests {
             while reads.iter().any(|count| count.load(Relaxed) < 100_000) && begun.elapsed().as_secs() < 60 {
                 turn += 1;
                 latch.stage([turn; 8]);
-                latch.turn();
+                latch.turn(0);
             }
             over.store(true, Relaxed);
         });
@@ -101,9 +151,126 @@ mod tests {
     fn what_is_staged_is_not_seen_before_its_turn() {
         let latch = Latch::<2>::new();
         latch.stage([1, 1]);
-        assert_eq!(latch.read(|| ()).0, [0, 0]);
+        assert_eq!(latch.read(|_| ()).0, [0, 0]);
         latch.stage([2, 2]);
-        latch.turn();
-        assert_eq!(latch.read(|| ()).0, [2, 2]);
+        latch.turn(9);
+        assert_eq!(latch.read(|_| ()).0, [2, 2]);
+        assert_eq!(latch.read(|tag| tag), ([2], 9));
+    }
+}
+
+/// Every order of events that the memory model allows, tried by loom: the very latch above, over loom's words.
+#[cfg(test)]
+mod model {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::sync::atomic::AtomicU64 as Tried;
+    use loom::thread;
+
+    impl Word for Tried {
+        fn load(&self, ordering: Ordering) -> u64 {
+            self.load(ordering)
+        }
+
+        fn store(&self, value: u64, ordering: Ordering) {
+            self.store(value, ordering);
+        }
+
+        fn fence(ordering: Ordering) {
+            loom::sync::atomic::fence(ordering);
+        }
+    }
+
+    fn latch<const N: usize>() -> Latch<N, Tried> {
+        let slot = || Line(std::array::from_fn(|_| Tried::new(0)));
+        Latch { turn: Line(Tried::new(0)), slots: [slot(), slot()] }
+    }
+
+    fn try_all(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(preemptions);
+        model.check(body);
+    }
+
+    #[test]
+    fn no_order_of_events_tears_a_turn_or_goes_back_to_an_old_one() {
+        try_all(3, || {
+            let latch = Arc::new(latch::<2>());
+            let reader = {
+                let latch = Arc::clone(&latch);
+                thread::spawn(move || {
+                    let read = || {
+                        let ([first, second], tag) = latch.read(u64::from);
+                        assert!(first == second && first == tag, "torn: {first} {second} {tag}");
+                        first
+                    };
+                    let seen = read();
+                    assert!(read() >= seen);
+                })
+            };
+            for turn in 1..=3 {
+                latch.stage([turn, turn]);
+                latch.turn(turn as u8);
+            }
+            reader.join().unwrap();
+        });
+    }
+
+    /// Ticks from the plan of a page to its switch. The readers below take four at most.
+    const LEAD: u64 = 12;
+
+    /// A line that is ahead by `tick` up to the switch, and from there on gains half as much.
+    fn line(switch: u64, tick: u64) -> u64 {
+        if tick < switch { 2 * tick } else { switch + tick }
+    }
+
+    /// A writer that publishes as [`super::super::Writer`] does, `late` ticks after its plan, beside two readers of which one
+    /// hears of what the other has read. `careful`: it looks at the counter again before it shows the page.
+    fn publish_beside_readers(late: u64, careful: bool) {
+        try_all(2, move || {
+            let latch = Arc::new(latch::<1>());
+            // The counter: ordered, and no two reads alike. The lines cross nowhere: `u64::MAX` is no switch at all.
+            let counter = Arc::new(Tried::new(0));
+            let told = Arc::new(Tried::new(0));
+            latch.stage([u64::MAX]);
+            latch.turn(0);
+            let read = |latch: &Latch<1, Tried>, counter: &Tried| {
+                let ([switch], tick) = latch.read(|_| counter.fetch_add(1, Ordering::AcqRel));
+                line(switch, tick)
+            };
+            let first = {
+                let (latch, counter, told) = (Arc::clone(&latch), Arc::clone(&counter), Arc::clone(&told));
+                thread::spawn(move || told.store(read(&latch, &counter), Release))
+            };
+            let second = {
+                let (latch, counter) = (Arc::clone(&latch), Arc::clone(&counter));
+                thread::spawn(move || {
+                    let heard = told.load(Acquire);
+                    let seen = read(&latch, &counter);
+                    assert!(seen >= heard, "{seen} after {heard} was heard of");
+                })
+            };
+            let switch = counter.load(Acquire) + LEAD;
+            latch.stage([switch]);
+            counter.fetch_add(late, Ordering::AcqRel);
+            if !careful || counter.load(Acquire) < switch - LEAD / 2 {
+                latch.turn(0);
+            }
+            first.join().unwrap();
+            second.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn readers_on_both_sides_of_a_switch_see_one_line_however_late_the_writer() {
+        for late in [0, 3, LEAD / 2, LEAD - 1, 2 * LEAD] {
+            publish_beside_readers(late, true);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "was heard of")]
+    fn a_writer_that_does_not_look_again_is_caught_by_this_model() {
+        publish_beside_readers(2 * LEAD, false);
     }
 }

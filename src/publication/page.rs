@@ -1,60 +1,133 @@
-//! The page: two clock models and the counter value at which the second takes over, as words.
+//! The page: two clock models and the tick at which the second takes over, as words.
 //!
 //! A new model takes effect a little in the future, and the page still carries the former one: a reader picks by its
 //! own counter. So a reader with the old page and one with the new page show the same line at the same counter value.
+//!
+//! In front stand the few words that most readers need ([`super::glance`]); the rest is for whoever is early, late, in a forked child
+//! or in the middle of a correction.
 
+use super::gauge::Relation;
+use super::glance;
+use super::scale::{Factor, Scale};
+use super::track::Track;
 use crate::model::slew::Line;
 use crate::model::{ClockModel, UtcSpan};
 use crate::status::{Leap, State};
+use crate::sys::ticks::{Kind, Sight, Tick};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
 
-/// Words of one model.
-const MODEL_WORDS: usize = 16;
+/// Words of one model and its track.
+const MODEL_WORDS: usize = 22;
+
+const RELATION_WORDS: usize = 8;
 
 /// Words of a page.
-pub(crate) const WORDS: usize = 2 * MODEL_WORDS + 2;
+pub(crate) const WORDS: usize = glance::FRONT + 2 * MODEL_WORDS + RELATION_WORDS + 2;
 
 /// What is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
-    pub(crate) former: ClockModel,
-    pub(crate) current: ClockModel,
+    /// What the page is read by.
+    pub(crate) relation: Relation,
+    pub(crate) former: Shown,
+    pub(crate) current: Shown,
     /// From here on `current` holds.
     pub(crate) switch: Counter,
     /// The fork generation of the writer.
     pub(crate) generation: u32,
 }
 
+/// A model, and its line by ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) model: ClockModel,
+    pub(crate) track: Track,
+}
+
+/// Marks the tag of a page that has a line.
+const HAS_LINE: u8 = 1 << 7;
+
+/// The tag of a page with a line, read by `kind`.
+#[inline(always)]
+pub(crate) const fn tag(kind: Kind) -> u8 {
+    kind as u8 | HAS_LINE
+}
+
+/// What a page with that tag is read by. A tag of zero is that of a page that was never written.
+pub(crate) const fn kind(tag: u8) -> Kind {
+    if tag & !HAS_LINE == Kind::Ticks as u8 { Kind::Ticks } else { Kind::Raw }
+}
+
+impl Shown {
+    /// Before the first synchronisation.
+    pub(crate) fn nothing() -> Self {
+        Self { model: ClockModel::UNSYNCHRONIZED, track: Track::default() }
+    }
+
+    /// The model as it is at `tick`: its line shows there what readers see.
+    pub(crate) fn at(&self, scale: &Scale, tick: Tick) -> ClockModel {
+        let base = scale.counter_at(tick);
+        let line = Line { base, utc: self.track.utc_at(scale, tick), ..self.model.line };
+        ClockModel { line, ..self.model }
+    }
+}
+
 impl Page {
-    /// The model that holds at `counter`.
-    pub(crate) fn model_at(&self, counter: Counter) -> &ClockModel {
-        if counter < self.switch { &self.former } else { &self.current }
+    /// The model that holds at `tick`.
+    pub(crate) fn model_at(&self, tick: Tick) -> ClockModel {
+        let shown = if self.counter_at(tick) < self.switch { &self.former } else { &self.current };
+        shown.at(&self.relation.scale, tick)
+    }
+
+    /// The raw counter at `tick`.
+    pub(crate) fn counter_at(&self, tick: Tick) -> Counter {
+        self.relation.scale.counter_at(tick)
+    }
+
+    /// The first tick at which the raw counter shows `counter`.
+    pub(crate) fn tick_at(&self, counter: Counter) -> Tick {
+        self.relation.scale.tick_at(counter)
+    }
+
+    /// The byte beside the turn at which this page is shown: [`HAS_LINE`] and the kind of what it is read by.
+    pub(crate) fn tag(&self) -> u8 {
+        tag(self.relation.scale.kind) & if self.current.model.has_line() { u8::MAX } else { !HAS_LINE }
     }
 
     pub(crate) fn to_words(self) -> [u64; WORDS] {
         let mut words = [0; WORDS];
-        let (models, rest) = words.split_at_mut(2 * MODEL_WORDS);
-        let (former, current) = models.split_at_mut(MODEL_WORDS);
-        former.copy_from_slice(&model_words(&self.former));
-        current.copy_from_slice(&model_words(&self.current));
-        rest.copy_from_slice(&[self.switch.0.cast_unsigned(), self.generation.into()]);
+        let mut rest = words.iter_mut();
+        let mut put = |values: &[u64]| values.iter().zip(&mut rest).for_each(|(value, word)| *word = *value);
+        put(&glance::front(&self));
+        put(&shown_words(&self.former));
+        put(&shown_words(&self.current));
+        put(&relation_words(&self.relation));
+        put(&[self.switch.0.cast_unsigned(), self.generation.into()]);
         words
     }
 
     /// Any words are a page: one of zeros is a clock that was never synchronised.
     pub(crate) fn from_words(words: &[u64; WORDS]) -> Self {
-        let mut at = words.iter().copied();
-        let former = model(&mut at);
-        let current = model(&mut at);
+        let mut at = words[glance::FRONT..].iter().copied();
+        let former = shown(&mut at);
+        let current = shown(&mut at);
+        let relation = relation(&mut at);
         let mut next = || at.next().unwrap_or(0);
-        Self { former, current, switch: Counter(next().cast_signed()), generation: next() as u32 }
+        Self { relation, former, current, switch: Counter(next().cast_signed()), generation: next() as u32 }
     }
 }
 
-fn model_words(model: &ClockModel) -> [u64; MODEL_WORDS] {
-    let ClockModel { line, span, state, leap, epoch, holdover_at, bound_cap, newest_exchange } = *model;
+fn shown_words(shown: &Shown) -> [u64; MODEL_WORDS] {
+    let Shown { model, track } = *shown;
+    let ClockModel { line, span, state, leap, epoch, holdover_at, bound_cap, newest_exchange } = model;
     let marks = u64::from(epoch) << 32 | (leap as u64) << 8 | state as u64;
     [
+        track.start.0,
+        track.utc.0,
+        track.slewing.cast_signed(),
+        track.end.0,
+        track.settled_utc.0,
+        track.settled.cast_signed(),
         line.base.0,
         line.utc.0,
         line.slew.0,
@@ -75,8 +148,16 @@ fn model_words(model: &ClockModel) -> [u64; MODEL_WORDS] {
     .map(i64::cast_unsigned)
 }
 
-fn model(words: &mut impl Iterator<Item = u64>) -> ClockModel {
+fn shown(words: &mut impl Iterator<Item = u64>) -> Shown {
     let mut next = || words.next().unwrap_or(0).cast_signed();
+    let track = Track {
+        start: Tick(next()),
+        utc: UnixTime(next()),
+        slewing: next().cast_unsigned(),
+        end: Tick(next()),
+        settled_utc: UnixTime(next()),
+        settled: next().cast_unsigned(),
+    };
     let line = Line {
         base: Counter(next()),
         utc: UnixTime(next()),
@@ -94,7 +175,7 @@ fn model(words: &mut impl Iterator<Item = u64>) -> ClockModel {
         drift_long: Rate(next()),
     };
     let marks = next().cast_unsigned();
-    ClockModel {
+    let model = ClockModel {
         line,
         span,
         state: State::from_number(marks & 0xff),
@@ -103,6 +184,40 @@ fn model(words: &mut impl Iterator<Item = u64>) -> ClockModel {
         holdover_at: Counter(next()),
         bound_cap: Nanos(next()),
         newest_exchange: Counter(next()),
+    };
+    Shown { model, track }
+}
+
+fn relation_words(relation: &Relation) -> [u64; RELATION_WORDS] {
+    let Relation { scale, ahead, first } = *relation;
+    let kind = (scale.kind as u64) | u64::from(scale.factor.shift) << 8;
+    [
+        kind.cast_signed(),
+        scale.factor.multiplier.cast_signed(),
+        scale.tick.0,
+        scale.counter.0,
+        ahead.0,
+        first.before.0,
+        first.raw.0,
+        first.after.0,
+    ]
+    .map(i64::cast_unsigned)
+}
+
+fn relation(words: &mut impl Iterator<Item = u64>) -> Relation {
+    let mut next = || words.next().unwrap_or(0).cast_signed();
+    let kind = next().cast_unsigned();
+    let scale = Scale {
+        kind: Kind::Ticks,
+        factor: Factor { multiplier: next().cast_unsigned(), shift: (kind >> 8 & 0x3f) as u32 },
+        tick: Tick(next()),
+        counter: Counter(next()),
+    };
+    let ahead = Nanos(next());
+    let first = Sight { before: Tick(next()), raw: Counter(next()), after: Tick(next()) };
+    match kind & 0xff {
+        1 => Relation { scale, ahead, first },
+        _ => Relation::RAW,
     }
 }
 
@@ -110,24 +225,31 @@ fn model(words: &mut impl Iterator<Item = u64>) -> ClockModel {
 mod tests {
     use super::*;
 
-    /// A model in which every word is another number.
-    fn numbered(first: u64) -> ClockModel {
+    /// A model and a track in which every word is another number.
+    fn numbered(first: u64) -> Shown {
         let mut words = first..;
-        let mut counted = model(&mut words);
-        (counted.state, counted.leap, counted.epoch) = (State::Holdover, Leap::Delete, first as u32);
+        let mut counted = shown(&mut words);
+        let model = &mut counted.model;
+        (model.state, model.leap, model.epoch) = (State::Holdover, Leap::Delete, first as u32);
         counted
     }
 
     #[test]
     fn a_page_survives_as_words() {
-        let page = Page { former: numbered(100), current: numbered(200), switch: Counter(-5), generation: 7 };
-        assert_eq!(Page::from_words(&page.to_words()), page);
+        let ticks = relation(&mut [0x301, 2, 3, 4, 5, 6, 7, 8].into_iter());
+        assert_eq!((ticks.scale.factor, ticks.first.after), (Factor { multiplier: 2, shift: 3 }, Tick(8)));
+        for relation in [Relation::RAW, ticks] {
+            let (former, current) = (numbered(100), numbered(200));
+            let page = Page { relation, former, current, switch: Counter(-5), generation: 7 };
+            assert_eq!(Page::from_words(&page.to_words()), page);
+        }
     }
 
     #[test]
     fn zeros_are_a_clock_that_was_never_synchronised() {
         let page = Page::from_words(&[0; WORDS]);
-        assert!(!page.current.has_line());
-        assert_eq!(page.current.state, State::Unsynchronized);
+        assert!(!page.current.model.has_line());
+        assert_eq!(page.current.model.state, State::Unsynchronized);
+        assert_eq!(page.counter_at(Tick(17)), Counter(17));
     }
 }

@@ -53,11 +53,12 @@ mod tests {
     use super::*;
     use crate::publication::page::Page;
     use crate::publication::page::WORDS;
-    use crate::units::{Counter, UnixTime};
+    use crate::sys::ticks::Tick;
+    use crate::units::UnixTime;
 
     /// A reading of which only the interval matters.
     fn reading(earliest_ns: i64, latest_ns: i64) -> Reading {
-        let blank = Reading::new(&Page::from_words(&[0; WORDS]), Counter(0), 0, || UnixTime(0));
+        let blank = Reading::new(&Page::from_words(&[0; WORDS]), Tick(0), 0, || UnixTime(0));
         Reading { earliest_ns, latest_ns, ..blank }
     }
 

@@ -16,6 +16,7 @@ mod oracle;
 mod ordinary;
 mod oscillator;
 mod oscillators;
+mod processor;
 mod random;
 mod server;
 mod verdicts;

@@ -8,10 +8,12 @@ use super::Trial;
 use super::calibration::Calibration;
 use super::oracle::{Oracle, Promise, second};
 use super::oscillator::Oscillator;
+use super::processor;
 use super::random::Random;
 use super::server::{Server, address, number};
 use crate::config::Settings;
 use crate::packet::HEADER_LEN;
+use crate::publication::gauge::Finding;
 use crate::publication::{Publication, Writer};
 use crate::reading::Reading;
 use crate::source::Outcome;
@@ -122,14 +124,15 @@ impl World {
         let origin = Counter(random.exponential(3e15) as i64);
         oscillator.start(origin, begin, random.split());
         let mut core = Synchronizer::new(settings.clone(), PIVOT, 0);
+        let publication = Publication::new();
         for _ in &servers {
             core.add_source(origin);
         }
         Self {
             core,
             settings: settings.clone(),
-            writer: Writer::new(),
-            publication: Publication::new(),
+            writer: Writer::new(&publication, Some(processor::sight(origin))),
+            publication,
             oscillator,
             servers,
             spares: Vec::new(),
@@ -276,8 +279,7 @@ impl World {
     }
 
     fn read(&mut self, at: Counter) {
-        let (page, counter) = self.publication.read(|| at);
-        let reading = Reading::new(&page, counter, 0, || UnixTime(0));
+        let reading = Reading::of(&self.publication, 0, |kind| processor::read(kind, at), || UnixTime(0));
         let excused = self.disruption.as_ref().is_some_and(|disruption| disruption.excuses(at));
         let promise = if excused { Promise::Nothing } else { self.promise };
         let utc = self.oscillator.utc_at(at);
@@ -328,6 +330,7 @@ impl World {
 
     /// Publishes as the engine does: planning takes time, at times too much of it.
     fn publish(&mut self) {
+        assert_ne!(self.writer.cross_check(Some(processor::sight(self.now))), Finding::Broken);
         let clock = Cell::new(self.now);
         let core = &self.core;
         let random = &mut self.random;

@@ -1,0 +1,82 @@
+//! What a clock costs while nobody asks: CPU time, wake-ups and memory of its thread.
+//!
+//! A clock of one source at poll 64 s runs for some minutes after its opening burst; from what its thread spent on the
+//! exchanges of that time an hour's cost is reckoned.
+
+use std::ffi::CString;
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::library::Library;
+
+pub struct Cost {
+    pub cpu_ms_an_hour: f64,
+    pub wakeups_a_second: f64,
+    pub private_dirty_kib: i64,
+    pub seconds: f64,
+}
+
+/// The opening burst is six requests 2 s apart.
+const BURST: Duration = Duration::from_secs(20);
+
+const POLL_EXPONENT: i32 = 6;
+
+pub fn measure(library: &Library, servers: &str, seconds: u64) -> Cost {
+    // Once for nothing: what looking costs is not the clock's.
+    private_dirty_kib();
+    thread_named("ntpclock");
+    let before = private_dirty_kib();
+    let servers = CString::new(servers).expect("a list without NUL");
+    let config = (library.config_new)();
+    let mut clock = std::ptr::null_mut();
+    // SAFETY: a new configuration, a string, and a place for the handle: all ours.
+    unsafe {
+        assert_eq!((library.config_add_servers)(config, servers.as_ptr()), 0);
+        assert_eq!((library.config_set_poll)(config, POLL_EXPONENT, POLL_EXPONENT), 0);
+        assert_eq!((library.clock_start)(config, &raw mut clock), 0);
+    }
+    sleep(BURST);
+    let thread = thread_named("ntpclock").expect("the clock's thread");
+    let (begun, spent, woken) = (Instant::now(), cpu_ns(&thread), wakeups(&thread));
+    sleep(Duration::from_secs(seconds));
+    let elapsed = begun.elapsed().as_secs_f64();
+    let cost = Cost {
+        cpu_ms_an_hour: (cpu_ns(&thread) - spent) as f64 * 1e-6 / elapsed * 3600.0,
+        wakeups_a_second: (wakeups(&thread) - woken) as f64 / elapsed,
+        private_dirty_kib: private_dirty_kib() - before,
+        seconds: elapsed,
+    };
+    // SAFETY: started above, freed once.
+    unsafe { (library.clock_free)(clock) };
+    cost
+}
+
+fn thread_named(name: &str) -> Option<String> {
+    let tasks = fs::read_dir("/proc/self/task").ok()?;
+    let paths = tasks.flatten().map(|task| task.path().display().to_string());
+    paths.into_iter().find(|path| fs::read_to_string(format!("{path}/comm")).is_ok_and(|comm| comm.trim() == name))
+}
+
+/// Time on a processor, by the scheduler's own account.
+fn cpu_ns(thread: &str) -> i64 {
+    let text = fs::read_to_string(format!("{thread}/schedstat")).expect("schedstat");
+    text.split_whitespace().next().and_then(|first| first.parse().ok()).expect("schedstat begins with a number")
+}
+
+/// How often it slept, and so was woken.
+fn wakeups(thread: &str) -> i64 {
+    let text = fs::read_to_string(format!("{thread}/status")).expect("status");
+    number_after(&text, "voluntary_ctxt_switches:")
+}
+
+/// Of the whole process.
+fn private_dirty_kib() -> i64 {
+    let text = fs::read_to_string("/proc/self/smaps_rollup").expect("smaps_rollup");
+    number_after(&text, "Private_Dirty:")
+}
+
+fn number_after(text: &str, name: &str) -> i64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
+    line.split_whitespace().next().and_then(|first| first.parse().ok()).expect("a number")
+}
