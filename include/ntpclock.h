@@ -325,7 +325,7 @@ typedef struct {
      */
     int64_t latest_ns;
     /**
-     * The raw counter as nanoseconds at its nominal rate; one origin per boot, the same in every process.
+     * The raw counter as nanoseconds at its nominal rate; one origin per boot, the same in every process to some 0.1 us.
      */
     int64_t raw_ns;
     /**

@@ -19,7 +19,7 @@ use crate::model::ClockModel;
 use crate::sys::ticks::{Kind, Sight, Tick};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
 use gauge::{Doubt, Finding, Gauge, Relation};
-use glance::{Glance, Glimpse};
+use glance::Glimpse;
 use latch::Latch;
 use page::{Page, Shown, WORDS};
 use track::Track;
@@ -62,21 +62,26 @@ impl Publication {
     /// UTC now, if it is to be had at a glance and by `kind`.
     #[inline(always)]
     pub(crate) fn utc(&self, kind: Kind, read: impl Fn(Kind) -> Tick) -> Option<UnixTime> {
-        let (words, tick) = self.0.read(|tag| (tag == page::tag(kind)).then(|| read(kind)));
-        glance::utc_at(&words, kind, tick?)
+        self.0.read_if(page::tag(kind), |words| glance::utc_at(|index| words.at(index), kind, read(kind)))?
     }
 
     /// What can be had now at a glance and by `kind`, in a process of this fork generation.
     #[inline(always)]
     pub(crate) fn glimpse(&self, kind: Kind, read: impl Fn(Kind) -> Tick, generation: u32) -> Option<Glimpse> {
-        let (words, tick) = self.0.read(|tag| (tag == page::tag(kind)).then(|| read(kind)));
-        Glance::from_words(&words).at(kind, tick?, generation)
+        let (holds, glimpse) = self.0.read_if(page::tag(kind), |words| {
+            let tick = read(kind);
+            glance::settled_at(|index| words.at(index), kind, tick, generation)
+        })?;
+        holds.then_some(glimpse)
     }
 
     /// The same while a correction is slewed in.
     pub(crate) fn slewing_glimpse(&self, kind: Kind, read: impl Fn(Kind) -> Tick, generation: u32) -> Option<Glimpse> {
-        let (words, tick) = self.0.read(|tag| (tag == page::tag(kind)).then(|| read(kind)));
-        glance::slewing(&words).at(kind, tick?, generation)
+        let (holds, glimpse) = self.0.read_if(page::tag(kind), |words| {
+            let tick = read(kind);
+            glance::slewing_at(|index| words.at(index), kind, tick, generation)
+        })?;
+        holds.then_some(glimpse)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::publication::glance::Glimpse;
 use crate::publication::page::Page;
 use crate::status::{Flags, Leap, State};
 use crate::sys::ticks::{Kind, Tick};
-use crate::units::{Counter, UnixTime};
+use crate::units::UnixTime;
 
 /// One reading of a clock: the time, and the interval that holds UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,8 @@ pub struct Reading {
     pub earliest_ns: i64,
     /// UTC is not after this; `i64::MAX` when unknown. Never below `unix_ns`.
     pub latest_ns: i64,
-    /// The raw counter at the reading, as nanoseconds at its nominal rate; one origin per boot.
+    /// The raw counter at the reading, as nanoseconds at its nominal rate; one origin per boot, the same in every process to
+    /// some 0.1 µs.
     pub raw_ns: i64,
     /// Nanoseconds since the newest exchange that counted; `i64::MAX` before the first.
     pub age_ns: i64,
@@ -104,7 +105,8 @@ impl Reading {
             earliest_ns: if state.is_usable() { earliest.0 } else { i64::MIN },
             latest_ns: if state.is_usable() { latest.0 } else { i64::MAX },
             raw_ns: counter.0,
-            age_ns: age(counter, model.newest_exchange),
+            // A model is published for a counter value a little ahead of its exchange, never behind.
+            age_ns: (counter - model.newest_exchange).0.max(0),
             epoch: model.epoch,
             state,
             flags: leap_flags(model.leap).with(Flags::SLEWING, model.line.is_slewing(counter)),
@@ -121,7 +123,7 @@ impl Reading {
             earliest_ns: glimpse.earliest.0,
             latest_ns: glimpse.latest.0,
             raw_ns: glimpse.counter.0,
-            age_ns: age(glimpse.counter, glimpse.newest_exchange),
+            age_ns: glimpse.age.0,
             epoch: glimpse.epoch,
             state: glimpse.state,
             flags: leap_flags(glimpse.leap),
@@ -156,12 +158,6 @@ impl Reading {
     }
 }
 
-/// A model is published for a counter value a little ahead of its exchange, never behind.
-#[inline(always)]
-fn age(counter: Counter, newest_exchange: Counter) -> i64 {
-    (counter - newest_exchange).0.max(0)
-}
-
 #[inline(always)]
 fn leap_flags(leap: Leap) -> Flags {
     Flags::default().with(Flags::LEAP_PENDING, matches!(leap, Leap::Insert | Leap::Delete))
@@ -174,7 +170,7 @@ mod tests {
     use crate::model::{ClockModel, UtcSpan};
     use crate::publication::Writer;
     use crate::sys::ticks::Sight;
-    use crate::units::{NANOS_PER_SECOND, Nanos, Ppb, Rate};
+    use crate::units::{Counter, NANOS_PER_SECOND, Nanos, Ppb, Rate};
     use std::cell::Cell;
 
     const GENERATION: u32 = 3;

@@ -89,7 +89,7 @@ pub struct ntp_reading {
     pub earliest_ns: i64,
     /// UTC is not after this; INT64_MAX when unknown. Never below `unix_ns`.
     pub latest_ns: i64,
-    /// The raw counter as nanoseconds at its nominal rate; one origin per boot, the same in every process.
+    /// The raw counter as nanoseconds at its nominal rate; one origin per boot, the same in every process to some 0.1 us.
     pub raw_ns: i64,
     /// Nanoseconds since the newest exchange that counted; INT64_MAX before the first.
     pub age_ns: i64,

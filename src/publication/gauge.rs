@@ -15,7 +15,7 @@
 //!
 //! Should a kernel reckon otherwise, `mult` is wrong by less than the sights can tell. What they can is the [`Doubt`]: it is
 //! in the published interval too, and shrinks as the sights move apart. Sights that contradict the relation end it: there is
-//! another clock source, or a counter was reset.
+//! another clock source, or a counter was reset. Until the writer's next wake-up readers cannot know.
 
 use super::scale::{Factor, Scale};
 use crate::sys::ticks::{Kind, Sight, Tick};

@@ -14,8 +14,18 @@ use crate::status::{Leap, State};
 use crate::sys::ticks::{Kind, Tick};
 use crate::units::{Counter, Nanos, UnixTime};
 
-/// Words of a glance.
-pub(crate) const WORDS: usize = 14;
+// Where what stands in a glance: what the time alone needs comes first. After the beginning of a line comes its multiplier.
+const MARKS: usize = 0;
+const START: usize = 1;
+const UTC: usize = 2;
+const LENGTH: usize = 4;
+const EARLIEST: usize = 5;
+const LATEST: usize = 7;
+const ORIGIN: usize = 9;
+const COUNTER: usize = 10;
+const NEWEST_EXCHANGE: usize = 12;
+const GENERATION: usize = 13;
+const PER_TICK: usize = 1;
 
 /// Words set aside for one glance: whole cache lines.
 const ROOM: usize = 16;
@@ -23,15 +33,12 @@ const ROOM: usize = 16;
 /// Words that both glances at the front of a page take up.
 pub(crate) const FRONT: usize = 2 * ROOM;
 
-/// Words that the time alone needs.
-pub(crate) const TIME_WORDS: usize = 4;
-
 /// Two roundings of the interval at the beginning, one of its growth, one of the counter.
 const ROUNDINGS: Nanos = Nanos(4);
 
 /// What is in front of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Glance {
+struct Glance {
     marks: Marks,
     start: Tick,
     utc: UnixTime,
@@ -60,23 +67,28 @@ pub(crate) struct Glimpse {
     pub(crate) earliest: UnixTime,
     pub(crate) latest: UnixTime,
     pub(crate) counter: Counter,
-    pub(crate) newest_exchange: Counter,
+    /// Since the newest exchange that counted.
+    pub(crate) age: Nanos,
     pub(crate) epoch: u32,
     pub(crate) state: State,
     pub(crate) leap: Leap,
 }
 
 impl Marks {
+    /// Of a state that is usable: SYNCHRONIZED if this is not set.
+    const HOLDOVER: u64 = 1 << 8;
+
     fn new(shift: u32, state: State, leap: Leap, epoch: u32) -> Self {
-        Self(u64::from(shift) | (state as u64) << 8 | (leap as u64) << 16 | u64::from(epoch) << 32)
+        let state = if state == State::Holdover { Self::HOLDOVER } else { 0 };
+        Self(u64::from(shift) | state | (leap as u64) << 16 | u64::from(epoch) << 32)
     }
 
     /// The shift of the factors of a page that is read by `kind`; most readers know it beforehand.
     #[inline(always)]
-    fn shift(self, kind: Kind) -> u32 {
+    fn shift(word: impl Fn(usize) -> u64, kind: Kind) -> u32 {
         match kind {
             Kind::Ticks if cfg!(target_arch = "x86_64") => 0,
-            Kind::Ticks => (self.0 & 0x3f) as u32,
+            Kind::Ticks => (word(MARKS) & 0x3f) as u32,
             Kind::Raw => Factor::RAW.shift,
         }
     }
@@ -84,14 +96,46 @@ impl Marks {
 
 /// UTC at `tick`, of the kind that the page is for, by its first words; `None` before the correction is slewed in.
 #[inline(always)]
-pub(crate) fn utc_at(words: &[u64; TIME_WORDS], kind: Kind, tick: Tick) -> Option<UnixTime> {
-    let [marks, start, utc, per_tick] = *words;
-    let since = tick.0.wrapping_sub(start.cast_signed());
+pub(crate) fn utc_at(word: impl Fn(usize) -> u64, kind: Kind, tick: Tick) -> Option<UnixTime> {
+    let since = tick.0.wrapping_sub(word(START).cast_signed());
     if since < 0 {
         return None;
     }
-    let gained = high_product(since.cast_unsigned(), Marks(marks).shift(kind), per_tick);
-    Some(UnixTime(utc.cast_signed().wrapping_add(gained)))
+    let gained = high_product(since.cast_unsigned(), Marks::shift(&word, kind), word(UTC + PER_TICK));
+    Some(UnixTime(word(UTC).cast_signed().wrapping_add(gained)))
+}
+
+/// What the settled piece tells at `tick`, of the kind that the page is for, and whether it holds there, in a process of this fork
+/// generation; if not, it means nothing. (Both at once and not an `Option`: so nothing waits for the comparison.)
+#[inline(always)]
+pub(crate) fn settled_at(word: impl Fn(usize) -> u64, kind: Kind, tick: Tick, generation: u32) -> (bool, Glimpse) {
+    let since = tick.0.wrapping_sub(word(START).cast_signed()).cast_unsigned();
+    let holds = since < word(LENGTH) && word(GENERATION) == u64::from(generation);
+    let shift = Marks::shift(&word, kind);
+    let line = |at: usize, ticks| word(at).cast_signed().wrapping_add(high_product(ticks, shift, word(at + PER_TICK)));
+    let utc = UnixTime(line(UTC, since));
+    let earliest = UnixTime(line(EARLIEST, since)).min(utc);
+    let latest = UnixTime(line(LATEST, since)).max(utc);
+    let counter = line(COUNTER, tick.0.wrapping_sub(word(ORIGIN).cast_signed()).cast_unsigned());
+    let age = Nanos(counter.wrapping_sub(word(NEWEST_EXCHANGE).cast_signed()).max(0));
+    let marks = Marks(word(MARKS));
+    let glimpse = Glimpse {
+        utc,
+        earliest,
+        latest,
+        counter: Counter(counter),
+        age,
+        epoch: (marks.0 >> 32) as u32,
+        state: if marks.0 & Marks::HOLDOVER == 0 { State::Synchronized } else { State::Holdover },
+        leap: Leap::from_number(marks.0 >> 16 & 3),
+    };
+    (holds, glimpse)
+}
+
+/// The same of the piece during which a correction is slewed in.
+#[inline(always)]
+pub(crate) fn slewing_at(word: impl Fn(usize) -> u64, kind: Kind, tick: Tick, generation: u32) -> (bool, Glimpse) {
+    settled_at(|index| word(ROOM + index), kind, tick, generation)
 }
 
 /// Both glances of `page`, as they stand in front of it.
@@ -101,16 +145,10 @@ pub(super) fn front(page: &Page) -> [u64; FRONT] {
     if page.current.model.has_line() {
         let settled = Glance::of(page, track.end, track.settled_utc, track.settled, None);
         let slewing = Glance::of(page, track.start, track.utc, track.slewing, Some(track.end));
-        words[..WORDS].copy_from_slice(&settled.to_words());
-        words[ROOM..ROOM + WORDS].copy_from_slice(&slewing.to_words());
+        words[..ROOM].copy_from_slice(&settled.to_words());
+        words[ROOM..].copy_from_slice(&slewing.to_words());
     }
     words
-}
-
-/// The glance during which a correction is slewed in.
-#[inline(always)]
-pub(crate) fn slewing(words: &[u64; FRONT]) -> Glance {
-    Glance::from_words(&std::array::from_fn(|index| words[ROOM + index]))
 }
 
 impl Glance {
@@ -138,71 +176,22 @@ impl Glance {
         }
     }
 
-    /// What it tells at `tick`, of the kind that the page is for, in a process of this fork generation; `None` if that is
-    /// for the whole page to say.
-    #[inline(always)]
-    pub(crate) fn at(&self, kind: Kind, tick: Tick, generation: u32) -> Option<Glimpse> {
-        let since = tick.0.wrapping_sub(self.start.0).cast_unsigned();
-        if since >= self.length || self.generation != generation {
-            return None;
+    fn to_words(self) -> [u64; ROOM] {
+        let mut words = [0; ROOM];
+        let line = [(UTC, self.utc.0, self.per_tick), (EARLIEST, self.earliest.0, self.earliest_per_tick)];
+        let lines = line
+            .into_iter()
+            .chain([(LATEST, self.latest.0, self.latest_per_tick), (COUNTER, self.counter.0, self.counter_per_tick)]);
+        for (at, begins, per_tick) in lines {
+            (words[at], words[at + PER_TICK]) = (begins.cast_unsigned(), per_tick);
         }
-        let Marks(marks) = self.marks;
-        let shift = self.marks.shift(kind);
-        let of = |base: i64, ticks: u64, multiplier| base.wrapping_add(high_product(ticks, shift, multiplier));
-        let utc = UnixTime(of(self.utc.0, since, self.per_tick));
-        let since_origin = tick.0.wrapping_sub(self.origin.0).cast_unsigned();
-        Some(Glimpse {
-            utc,
-            earliest: UnixTime(of(self.earliest.0, since, self.earliest_per_tick)).min(utc),
-            latest: UnixTime(of(self.latest.0, since, self.latest_per_tick)).max(utc),
-            counter: Counter(of(self.counter.0, since_origin, self.counter_per_tick)),
-            newest_exchange: self.newest_exchange,
-            epoch: (marks >> 32) as u32,
-            state: State::from_number(marks >> 8 & 0xff),
-            leap: Leap::from_number(marks >> 16 & 0xff),
-        })
-    }
-
-    fn to_words(self) -> [u64; WORDS] {
-        let signed = [self.earliest.0, self.latest.0, self.origin.0, self.counter.0, self.newest_exchange.0];
-        let [earliest, latest, origin, counter, newest] = signed.map(i64::cast_unsigned);
-        [
-            self.marks.0,
-            self.start.0.cast_unsigned(),
-            self.utc.0.cast_unsigned(),
-            self.per_tick,
-            self.length,
-            earliest,
-            self.earliest_per_tick,
-            latest,
-            self.latest_per_tick,
-            origin,
-            counter,
-            self.counter_per_tick,
-            newest,
-            self.generation.into(),
-        ]
-    }
-
-    #[inline(always)]
-    pub(crate) fn from_words(words: &[u64; WORDS]) -> Self {
-        let signed = |index: usize| words[index].cast_signed();
-        Self {
-            marks: Marks(words[0]),
-            start: Tick(signed(1)),
-            utc: UnixTime(signed(2)),
-            per_tick: words[3],
-            length: words[4],
-            earliest: UnixTime(signed(5)),
-            earliest_per_tick: words[6],
-            latest: UnixTime(signed(7)),
-            latest_per_tick: words[8],
-            origin: Tick(signed(9)),
-            counter: Counter(signed(10)),
-            counter_per_tick: words[11],
-            newest_exchange: Counter(signed(12)),
-            generation: words[13] as u32,
-        }
+        words[MARKS] = self.marks.0;
+        words[START] = self.start.0.cast_unsigned();
+        words[LENGTH] = self.length;
+        words[ORIGIN] = self.origin.0.cast_unsigned();
+        words[NEWEST_EXCHANGE] = self.newest_exchange.0.cast_unsigned();
+        words[GENERATION] = self.generation.into();
+        words
     }
 }
 

@@ -50,6 +50,17 @@ pub(crate) struct Latch<const N: usize, W = AtomicU64> {
 #[repr(C, align(64))]
 struct Line<T>(T);
 
+/// The words of a slot while it is looked at.
+pub(crate) struct Words<'a, const N: usize, W>(&'a [W; N]);
+
+impl<const N: usize, W: Word> Words<'_, N, W> {
+    /// The word at an index below `N`.
+    #[inline(always)]
+    pub(crate) fn at(&self, index: usize) -> u64 {
+        self.0[index].load(Relaxed)
+    }
+}
+
 impl<const N: usize> Latch<N> {
     /// All words zero.
     pub(crate) const fn new() -> Self {
@@ -96,6 +107,27 @@ impl<const N: usize, W: Word> Latch<N, W> {
             W::fence(Acquire);
             if self.turn.0.load(Relaxed) == turn {
                 return (words, value);
+            }
+        }
+    }
+
+    /// What `during` made of the words of the present turn, if that has this tag; `None` without a look at them if it has another.
+    ///
+    /// `during` may see words of several turns, and is then called again: whatever they are, it must neither panic nor loop. It
+    /// gets words one by one, so that those it is done with need not be kept.
+    #[inline(always)]
+    pub(crate) fn read_if<T>(&self, tag: u8, during: impl Fn(&Words<'_, N, W>) -> T) -> Option<T> {
+        loop {
+            // Pairs with the release store in `turn`.
+            let turn = self.turn.0.load(Acquire);
+            if turn & Self::TAG != u64::from(tag) {
+                return None;
+            }
+            let value = during(&Words(&self.slots[Self::slot(turn)].0));
+            // Pairs with the release fence in `stage`.
+            W::fence(Acquire);
+            if self.turn.0.load(Relaxed) == turn {
+                return Some(value);
             }
         }
     }
@@ -156,6 +188,8 @@ mod tests {
         latch.turn(9);
         assert_eq!(latch.read(|_| ()).0, [2, 2]);
         assert_eq!(latch.read(|tag| tag), ([2], 9));
+        let sum = |tag| latch.read_if(tag, |words| words.at(0) + words.at(1));
+        assert_eq!((sum(8), sum(9)), (None, Some(4)));
     }
 }
 
@@ -206,6 +240,8 @@ mod model {
                     };
                     let seen = read();
                     assert!(read() >= seen);
+                    let words = latch.read_if(3, |words| [words.at(0), words.at(1)]);
+                    assert!(words.is_none_or(|words| words == [3, 3]), "torn: {words:?}");
                 })
             };
             for turn in 1..=3 {
