@@ -230,12 +230,13 @@ impl Synchronizer {
         let window = self.sources.iter().filter(|source| source.reach() != 0).map(Source::interval).max();
         let since = now - Nanos(window.unwrap_or(Nanos::ZERO).0.saturating_mul(2));
         let contradictions = self.sources.iter().filter_map(Source::contradicted).filter(|&at| at >= since);
-        let (count, first) = contradictions.fold((0, now), |(count, first), at| (count + 1, first.min(at)));
-        if count * 2 <= answering {
+        // As many as may lie are believed capable of it, however few of the others answer.
+        let count = contradictions.count();
+        if count * 2 <= answering || count <= self.verdict.faults {
             return;
         }
         for source in &mut self.sources {
-            source.handle_disruption(first);
+            source.handle_disruption(now);
         }
         self.remembered = None;
         self.disruption = Some(Disruption { since: now, needed: answering / 2 + 1 });
