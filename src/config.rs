@@ -71,8 +71,11 @@ pub(crate) struct DriftLimit {
 
 impl Default for DriftLimit {
     fn default() -> Self {
-        // 15 ppm is RFC 5905's PHI, the field's figure for what an uncompensated crystal does over any
-        // time; within a quarter of an hour a machine room or a loaded host moves one by about 2 ppm.
+        // Long: RFC 5905's PHI, the field's figure for what an uncompensated crystal does over any time. Short: what was measured
+        // of computers' oscillators in offices and machine rooms stays within 0.1 ppm over such times (Veitch, Ridoux and
+        // Korada, "Robust synchronization of absolute and difference clocks over networks", IEEE/ACM Trans. Networking 17,
+        // 2009); an AT-cut crystal away from its turning point moves by some 0.1 ppm/K, so that 2 ppm allow for 20 K
+        // within a quarter of an hour, or for a virtual machine that is moved to a host with a like crystal.
         Self { short: Ppb::from_ppm(2.0), knee: Nanos::from_seconds(1000), long: Ppb::from_ppm(15.0) }
     }
 }

@@ -231,9 +231,6 @@ pub(crate) fn judge(
             other => Kiss::Other(*other),
         }));
     }
-    if packet.leap == Leap::Unknown || packet.stratum >= STRATUM_MAX {
-        return Err(Refusal::Unsynchronized);
-    }
     if packet.receive == NtpTime::ZERO || packet.transmit == NtpTime::ZERO {
         return Err(Refusal::NoTimestamp);
     }
@@ -247,17 +244,22 @@ pub(crate) fn judge(
         reference_id: packet.reference_id,
         reference_time: (packet.reference != NtpTime::ZERO).then(|| packet.reference.resolve(pivot)),
     };
+    let (t2, t3) = (packet.receive.resolve(pivot), packet.transmit.resolve(pivot));
+    let exchange = Exchange { stamps: Stamps { t1, t2, t3, t4 }, server };
+    check(&exchange, frequency)?;
+    Ok(exchange)
+}
+
+/// Checks that the server claims to know the time, and that the four timestamps can belong together; also for exchanges read
+/// from a trace.
+pub(crate) fn check(exchange: &Exchange, frequency: Ppb) -> Result<(), Refusal> {
+    let Exchange { stamps, server } = exchange;
+    if server.leap == Leap::Unknown || !(1..STRATUM_MAX).contains(&server.stratum) {
+        return Err(Refusal::Unsynchronized);
+    }
     if server.distance() >= ROOT_DISTANCE_MAX {
         return Err(Refusal::RootDistance);
     }
-    let (t2, t3) = (packet.receive.resolve(pivot), packet.transmit.resolve(pivot));
-    let stamps = Stamps { t1, t2, t3, t4 };
-    check_stamps(&stamps, &server, frequency)?;
-    Ok(Exchange { stamps, server })
-}
-
-/// Checks that the four timestamps can belong together; also for exchanges read from a trace.
-pub(crate) fn check_stamps(stamps: &Stamps, server: &ServerState, frequency: Ppb) -> Result<(), Refusal> {
     let hold = stamps.t3 - stamps.t2;
     // Two timestamps of a clock may be in disorder by its reading error.
     let grain = Nanos::from_log2_seconds(server.precision);

@@ -36,6 +36,7 @@ pub(crate) struct Source {
     pub(crate) server: Option<ServerState>,
     /// Of the newest exchange that counted.
     stamps: Option<Stamps>,
+    fresh_until: Option<Counter>,
     pub(crate) selection: Selection,
     /// Exchanges in a row at which selection called this source false.
     false_streak: u8,
@@ -120,6 +121,7 @@ impl Source {
             filter: Filter::default(),
             server: None,
             stamps: None,
+            fresh_until: None,
             selection: Selection::Unreachable,
             false_streak: 0,
             denied: false,
@@ -169,10 +171,10 @@ impl Source {
         self.contradicted
     }
 
-    /// The oscillator was at fault at `since`: what was seen before means nothing now.
-    pub(crate) fn handle_disruption(&mut self, since: Counter) {
+    /// The oscillator was at fault, nobody knows when: what was seen before `now` means nothing.
+    pub(crate) fn handle_disruption(&mut self, now: Counter) {
         self.contradicted = None;
-        if self.newest().is_some_and(|newest| newest.at < since) {
+        if self.newest().is_some_and(|newest| newest.at < now) {
             self.filter.clear();
         }
     }
@@ -216,9 +218,10 @@ impl Source {
     }
 
     /// Until when the newest exchange counts as fresh.
+    ///
+    /// What happens to the polls afterwards does not change it: a server that denies service does not stay fresh.
     pub(crate) fn fresh_until(&self) -> Option<Counter> {
-        let interval = self.poll.interval();
-        self.newest().map(|newest| newest.at + Nanos(interval.0.saturating_mul(3)))
+        self.fresh_until
     }
 
     /// When something is to be done next.
@@ -344,6 +347,7 @@ impl Source {
         let told = testimony.as_ref().ok().and_then(Option::as_ref);
         self.width = told.map(|told| told.offset.half_width());
         self.poll.handle_answer(fits, |span| told.is_some_and(|told| stays_useful(told, span, settings)));
+        self.fresh_until = Some(stamps.t4 + Nanos(self.poll.interval().0.saturating_mul(3)));
         if testimony.is_err() {
             self.filter.restart();
             self.contradicted = Some(stamps.t4);
@@ -355,7 +359,7 @@ impl Source {
     /// A recorded exchange, asked for and answered.
     pub(crate) fn handle_recorded(&mut self, exchange: &Exchange, settings: &Settings) {
         self.poll.handle_sent(exchange.stamps.t1, 0);
-        match exchange::check_stamps(&exchange.stamps, &exchange.server, settings.frequency_limit) {
+        match exchange::check(exchange, settings.frequency_limit) {
             Ok(()) => self.handle_exchange(exchange, settings),
             Err(refusal) => {
                 self.rejected += 1;
@@ -426,7 +430,7 @@ impl Source {
 
     /// What the source says about `now`, if it answers and does not contradict itself.
     pub(crate) fn testimony(&self, now: Counter, settings: &Settings) -> Option<Testimony> {
-        if self.reach() == 0 {
+        if self.reach() == 0 || self.denied {
             return None;
         }
         self.filter.testimony(now, self.poll.horizon(), settings).ok().flatten()

@@ -230,12 +230,13 @@ impl Synchronizer {
         let window = self.sources.iter().filter(|source| source.reach() != 0).map(Source::interval).max();
         let since = now - Nanos(window.unwrap_or(Nanos::ZERO).0.saturating_mul(2));
         let contradictions = self.sources.iter().filter_map(Source::contradicted).filter(|&at| at >= since);
-        let (count, first) = contradictions.fold((0, now), |(count, first), at| (count + 1, first.min(at)));
-        if count * 2 <= answering {
+        // As many as may lie are believed capable of it, however few of the others answer.
+        let count = contradictions.count();
+        if count * 2 <= answering || count <= self.verdict.faults {
             return;
         }
         for source in &mut self.sources {
-            source.handle_disruption(first);
+            source.handle_disruption(now);
         }
         self.remembered = None;
         self.disruption = Some(Disruption { since: now, needed: answering / 2 + 1 });
@@ -311,6 +312,7 @@ impl Synchronizer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::Stamps;
     use crate::packet;
     use crate::status::Selection;
     use crate::units::{NANOS_PER_SECOND, unix_seconds};
@@ -623,5 +625,130 @@ mod tests {
         world.exchange(&request);
         world.exchange(&request);
         assert_eq!(world.core.report(world.now).exchanges, 1);
+    }
+
+    /// Exchanges of three servers, each of whose ways there and back take so many ms, one after the other every 16 s.
+    fn play_paths(
+        core: &mut Synchronizer,
+        ways: [(i64, i64); 3],
+        times: std::ops::Range<i64>,
+        utc: impl Fn(i64) -> i64,
+    ) {
+        for turn in times {
+            for (index, (there, back)) in ways.into_iter().enumerate() {
+                let t1 = 16_000 * turn + 3_000 * index as i64;
+                let at = |ms: i64| unix_seconds(1_795_000_000) + Nanos::from_millis(utc(ms));
+                let (middle, t4) = (at(t1 + there), t1 + there + back);
+                let stamps = Stamps {
+                    t1: Counter(0) + Nanos::from_millis(t1),
+                    t2: middle,
+                    t3: middle,
+                    t4: Counter(0) + Nanos::from_millis(t4),
+                };
+                core.handle_recorded(SourceId(index), &Exchange { stamps, server: honest() });
+                let switch = stamps.t4;
+                let plan = core.plan(switch);
+                core.commit(plan, switch);
+                let (earliest, _, latest) = core.model().at(switch);
+                let holds = earliest <= at(t4) && at(t4) <= latest;
+                assert!(holds || core.model().state_at(switch) != State::Synchronized || turn == 40, "{turn}.{index}");
+            }
+        }
+    }
+
+    fn honest() -> ServerState {
+        ServerState {
+            leap: crate::status::Leap::None,
+            version: 4,
+            stratum: 1,
+            precision: -25,
+            root_delay: Nanos::ZERO,
+            root_dispersion: Nanos(1_000),
+            reference_id: 0,
+            reference_time: None,
+        }
+    }
+
+    #[test]
+    fn after_a_disruption_nothing_that_was_seen_before_is_used() {
+        let mut core = Synchronizer::new(Settings::default(), PIVOT, 0);
+        (0..3).for_each(|_| _ = core.add_source(Counter(0)));
+        // Two near ones contradict themselves when the counter has stood still for 20 ms; the far one between them need not.
+        let ways = [(2, 15), (10, 390), (2, 15)];
+        play_paths(&mut core, ways, 1..40, |ms| ms);
+        assert_eq!(core.model().state, State::Synchronized);
+        play_paths(&mut core, ways, 40..41, |ms| ms + 20);
+        assert_eq!(core.model().state, State::Disrupted);
+        play_paths(&mut core, ways, 41..80, |ms| ms + 20);
+        assert_eq!(core.model().state, State::Synchronized);
+    }
+
+    #[test]
+    fn as_many_as_may_lie_do_not_disrupt_a_holdover() {
+        let mut world = world(&[Some(0); 4]);
+        world.run_until(2_000);
+        world.servers = vec![Some(0), None, None, None];
+        world.run_until(8_000);
+        assert_eq!(world.state(), State::Holdover);
+        world.servers[0] = Some(3_000_000_000);
+        world.run_until(12_000);
+        assert_eq!(world.state(), State::Holdover);
+        assert!(world.error().1);
+    }
+
+    #[test]
+    fn of_two_names_of_one_server_the_one_that_answers_counts() {
+        let mut world = world(&[None, Some(0)]);
+        let address = world.core.address(SourceId(1)).unwrap();
+        world.core.assign(SourceId(0), address, Counter(0));
+        world.run_until(600);
+        assert_eq!((world.state(), world.core.report(world.now).answering), (State::Synchronized, 1));
+        assert_eq!(world.selections(), [Selection::Duplicate, Selection::Truechimer]);
+    }
+
+    #[test]
+    fn a_server_that_denies_service_is_neither_fresh_nor_heard() {
+        let mut world = world(&[Some(0)]);
+        world.run_until(600);
+        let before = world.core.model().holdover_at;
+        let request = loop {
+            let (transmit, dither) = (world.random(), world.random());
+            match world.core.poll_transmit(world.now, transmit, dither) {
+                Some(request) => break request,
+                None => world.now = world.core.next_due(world.now),
+            }
+        };
+        world.core.handle_sent(request.source, world.now, None);
+        let deny = Packet {
+            stratum: 0,
+            reference_id: u32::from_be_bytes(*b"DENY"),
+            mode: packet::Mode::Server,
+            origin: Packet::parse(&request.datagram).unwrap().transmit,
+            ..Packet::request(NtpTime::ZERO)
+        };
+        world.core.handle_datagram(request.source, &deny.bytes(), world.now);
+        let plan = world.core.plan(world.now);
+        world.core.commit(plan, world.now);
+        assert_eq!(world.selections(), [Selection::Unusable]);
+        assert!(world.core.model().holdover_at <= before);
+        assert_eq!(world.core.model().state_at(before), State::Holdover);
+    }
+
+    #[test]
+    fn a_recorded_server_that_calls_itself_unsynchronised_is_refused() {
+        for server in [
+            ServerState { leap: crate::status::Leap::Unknown, ..honest() },
+            ServerState { stratum: 16, ..honest() },
+            ServerState { stratum: 0, ..honest() },
+            ServerState { root_dispersion: Nanos::from_seconds(16), ..honest() },
+        ] {
+            let mut core = Synchronizer::new(Settings::default(), PIVOT, 0);
+            let id = core.add_source(Counter(0));
+            let (t1, t4) = (Counter(0), Counter(1_000_000));
+            let utc = unix_seconds(1_795_000_000);
+            core.handle_recorded(id, &Exchange { stamps: Stamps { t1, t2: utc, t3: utc, t4 }, server });
+            let info = &core.source_infos(t4)[0];
+            assert_eq!((info.exchanges, info.rejected), (0, 1), "{server:?}");
+        }
     }
 }

@@ -284,6 +284,30 @@ mod tests {
         assert!(rms(&errors[200..]) < 60_000.0, "{}", rms(&errors[200..]));
     }
 
+    /// The error after each exchange, every 64 s, of a clock whose frequency has stepped by 2 ppm at the 100th.
+    fn errors_after_a_step(queue: f64) -> Vec<f64> {
+        let (mut dice, mut estimator) = (Dice(7), Estimator::default());
+        let error = |index: i64| {
+            let at = index * 64_000_000_000;
+            let truth = at / 1_000_000 * 12 + (index - 100).max(0) * 128_000;
+            let (there, back) = (dice.exponential(queue), dice.exponential(queue));
+            let offset = Nanos(truth + ((there - back) / 2.0) as i64);
+            estimator.add(&Sample { at: Counter(at), offset, delay: Nanos((2.0 * BASE + there + back) as i64) });
+            (estimator.estimate().unwrap().offset_at(Counter(at)) - Nanos(truth)).as_f64()
+        };
+        (0..160).map(error).collect()
+    }
+
+    #[test]
+    fn a_step_of_the_frequency_is_followed_within_a_few_polls() {
+        // Half of the round trip's queueing is what one exchange leaves open; unfollowed, the step makes 128 µs a poll.
+        let worst = |errors: &[f64]| errors.iter().fold(0.0_f64, |most, error| most.max(error.abs()));
+        let errors = errors_after_a_step(50_000.0);
+        assert!(worst(&errors[106..]) < 100_000.0, "{:?}", &errors[100..120]);
+        let errors = errors_after_a_step(1_000_000.0);
+        assert!(worst(&errors[100..]) < 1_500_000.0 && worst(&errors[116..]) < 400_000.0, "{:?}", &errors[100..130]);
+    }
+
     #[test]
     fn a_burst_of_delay_at_the_start_is_forgotten() {
         let errors = errors(100, |index, dice| {

@@ -8,7 +8,7 @@ use crate::model::bound::{self, FrequencyRange, Sighting, Witness};
 use crate::model::estimator::{Estimate, Estimator, Prior, Sample};
 use crate::units::{Counter, Nanos};
 
-/// Exchanges kept: a quarter of an hour at 16 s, and little enough to compare every pair.
+/// Exchanges kept: some 13 minutes at 16 s, and little enough to compare every pair.
 const MEMORY: usize = 48;
 
 /// What two good exchanges on an idle machine may differ by.

@@ -61,9 +61,9 @@ impl Synchronizer {
         }
     }
 
-    /// For each source, the one before it in the list that it is another name of: the same address, or, above stratum 1,
-    /// the same reference at the same time. A stranger may *claim* another's reference; intervals that do not meet prove
-    /// that it is not the same server.
+    /// For each source, the one that it is another name of: the first of them that has something to say. They have the same
+    /// address, or, above stratum 1, the same reference at the same time. A stranger may *claim* another's reference; intervals that
+    /// do not meet prove that it is not the same server.
     fn duplicates(&self, testimonies: &[Option<Testimony>]) -> Vec<Option<usize>> {
         let same = |one: usize, other: usize| {
             let (a, b) = (&self.sources[one], &self.sources[other]);
@@ -82,7 +82,12 @@ impl Synchronizer {
                     _ => false,
                 }
         };
-        (0..self.sources.len()).map(|index| (0..index).find(|&former| same(former, index))).collect()
+        let original = |index: usize| {
+            let names = || (0..self.sources.len()).filter(|&other| other == index || same(other, index));
+            let first = names().find(|&name| testimonies[name].is_some()).or_else(|| names().next());
+            first.filter(|&first| first != index)
+        };
+        (0..self.sources.len()).map(original).collect()
     }
 
     fn judge(

@@ -1,8 +1,8 @@
 //! How long the two ways take: their common base, and how far each way's queueing spreads.
 //!
 //! A one-way delay is a base that hardly ever changes plus a queueing time, taken to be Gamma(k, θ) with its own θ in
-//! each direction. Offsets cancel in differences, so θ is judged by the distance of the quartiles, not by any
-//! level. Of N round trips the shortest still has an excess of about the 1/(N+1)-quantile of Gamma(2k, θ): that much is
+//! each direction. Offsets cancel in differences, so θ is judged by the distance of two quantiles, not by any level.
+//! Of N round trips the shortest still has an excess of about the 1/(N+1)-quantile of Gamma(2k, θ): that much is
 //! taken off it to get the base. Quantiles by Wilson and Hilferty, "The distribution of chi-square" (PNAS 17, 1931).
 
 use std::collections::VecDeque;
@@ -25,8 +25,11 @@ const ENOUGH: f64 = 12.0;
 const LONGER: usize = 24;
 const SHORTER: usize = 5;
 
-/// By how much they must be, as a multiple of the distance of the quartiles: shorter than the shortest, longer than the median.
+/// By how much they must be shorter than the shortest, as a multiple of the distance of the quartiles.
 const FAR: f64 = 4.0;
+
+/// Former routes that are remembered.
+const ROUTES: usize = 4;
 
 /// Normal quantiles.
 const OCTILE: f64 = -1.150_35;
@@ -37,10 +40,8 @@ const SIXTEENTH: f64 = -1.534_12;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Delays {
     route: Route,
-    /// The route from which the last change led away.
-    former: Option<Route>,
-    /// Round trips on this route.
-    seen: u32,
+    /// Routes that were left, the last one last.
+    left: VecDeque<Route>,
     round_trips: Recent,
     /// One-way times, less the offset as it was estimated.
     there: Recent,
@@ -53,6 +54,8 @@ struct Route {
     shortest: f64,
     /// By how much the way back is longer than the way there: half of it, and what routes have done since the first one.
     lead: f64,
+    /// Round trips on it.
+    seen: u32,
 }
 
 /// How queueing times are spread.
@@ -78,10 +81,10 @@ impl Delays {
     pub(super) fn add(&mut self, delay: f64) {
         self.reconsider_route(delay);
         // What is a great deal shorter may be another route; `add_ways` finds out.
-        if self.seen == 0 || delay < self.route.shortest && !(self.is_known() && self.is_shorter(delay)) {
+        if self.route.seen == 0 || delay < self.route.shortest && !(self.is_known() && self.is_shorter(delay)) {
             self.route.shortest = delay;
         }
-        self.seen = self.seen.saturating_add(1);
+        self.route.seen = self.route.seen.saturating_add(1);
         self.round_trips.add(delay);
     }
 
@@ -99,20 +102,18 @@ impl Delays {
         }
     }
 
-    /// A round trip not even half as much longer as the new route was held to be: it was a queue, which now is gone.
+    /// A round trip much shorter than the present route allows, and such as a shorter one was: that one is back, or was never
+    /// left but for a queue.
     fn reconsider_route(&mut self, delay: f64) {
-        let Some(former) = self.former.filter(|former| 2.0 * delay < former.shortest + self.route.shortest) else {
-            return;
+        let allows = |route: &&Route| {
+            route.shortest < self.route.shortest
+                && 2.0 * delay < route.shortest + self.route.shortest
+                && delay > route.shortest - self.round_trips.quartiles.max(GRAIN)
         };
-        let (longer, lead) = (former.shortest - self.route.shortest, former.lead - self.route.lead);
-        let since = (self.seen as usize).min(self.round_trips.count());
-        self.round_trips.shift_all_but(since, longer);
-        self.there.shift_all_but(0, lead);
-        self.there.shift_all_but(since, longer / 2.0 - lead);
-        self.back.shift_all_but(0, -lead);
-        self.back.shift_all_but(since, longer / 2.0 + lead);
-        self.seen = self.round_trips.count() as u32;
-        (self.former, self.route) = (None, former);
+        let known = self.left.iter().filter(allows).max_by(|a, b| a.shortest.total_cmp(&b.shortest)).copied();
+        if let Some(route) = known {
+            self.take_route(route, 0);
+        }
     }
 
     fn is_known(&self) -> bool {
@@ -135,8 +136,8 @@ impl Delays {
         delay < self.route.shortest - FAR * self.round_trips.quartiles
     }
 
-    /// The newest `count` exchanges went another way. By which of the two ways' shortest times have changed it is told
-    /// which one it was; what is remembered of the former route is kept, less the change.
+    /// The newest `count` exchanges went another way. By how much the medians of the two ways have changed tells which one it
+    /// was. A route that was known before is known again, else every way there and back would leave an error behind.
     fn change_route(&mut self, count: usize) {
         let shortest = self.round_trips.newest(count).fold(f64::INFINITY, f64::min);
         let longer = shortest - self.route.shortest;
@@ -144,22 +145,28 @@ impl Delays {
         // Either one way has changed, or both alike; in between only if it clearly is.
         let share = ((change(&self.back) - change(&self.there)) / longer).clamp(-1.0, 1.0);
         let plain = share.round();
-        let asymmetry = longer * if (share - plain).abs() < 0.3 { plain } else { share };
-        let changed = Route { shortest, lead: self.route.lead + asymmetry / 2.0 };
-        let is_former = |former: &Route| 4.0 * (former.shortest - shortest).abs() < longer.abs();
-        let route = match self.former.filter(is_former) {
-            // Else every way there and back would leave an error behind.
-            Some(former) => Route { lead: former.lead, ..changed },
-            None => changed,
+        let share = if (share - plain).abs() < 0.3 { plain } else { share };
+        let measured = Route { shortest, lead: self.route.lead + longer * share / 2.0, seen: count as u32 };
+        let is_it = |route: &&Route| {
+            (route.shortest - shortest).abs() < longer.abs() / 4.0
+                && (route.lead - measured.lead).abs() < longer.abs() / 4.0
         };
-        let lead = route.lead - self.route.lead;
-        self.round_trips.shift_all_but(count, longer);
-        self.there.shift_all_but(0, lead);
-        self.there.shift_all_but(count, longer / 2.0 - asymmetry / 2.0);
-        self.back.shift_all_but(0, -lead);
-        self.back.shift_all_but(count, longer / 2.0 + asymmetry / 2.0);
-        (self.former, self.route) = (Some(self.route), route);
-        self.seen = count as u32;
+        let known =
+            self.left.iter().find(is_it).map(|route| Route { shortest: route.shortest.min(shortest), ..*route });
+        self.take_route(known.unwrap_or(measured), count);
+    }
+
+    /// The newest `count` exchanges went along `route`. What is remembered of the one before is kept, less the change.
+    fn take_route(&mut self, route: Route, count: usize) {
+        let (longer, lead) = (route.shortest - self.route.shortest, route.lead - self.route.lead);
+        self.round_trips.shift(count, 0.0, longer);
+        self.there.shift(count, lead, longer / 2.0);
+        self.back.shift(count, -lead, longer / 2.0);
+        self.left.retain(|left| left.lead != route.lead || (left.shortest - route.shortest).abs() > GRAIN);
+        if self.left.len() == ROUTES {
+            self.left.pop_front();
+        }
+        self.left.push_back(std::mem::replace(&mut self.route, route));
     }
 
     /// Forgets the one-way times: the estimates they rest on are made anew.
@@ -195,7 +202,7 @@ impl Delays {
             let share = if both > 0.0 { (std::f64::consts::SQRT_2 * way.quartiles / both).max(0.1) } else { 1.0 };
             if apart { trust * share + (1.0 - trust) } else { 1.0 }
         };
-        let first = gamma_quantile(2.0 * k, normal_quantile(1.0 / (f64::from(self.seen.min(4096)) + 1.0)));
+        let first = gamma_quantile(2.0 * k, normal_quantile(1.0 / (f64::from(self.route.seen.min(4096)) + 1.0)));
         Scale {
             there: theta * share(&self.there),
             back: theta * share(&self.back),
@@ -246,10 +253,15 @@ impl Recent {
         self.times.iter().rev().take(count).copied()
     }
 
-    /// Adds `by` to all but the newest `count`.
-    fn shift_all_but(&mut self, count: usize, by: f64) {
-        let old = self.times.len() - count;
-        self.times.iter_mut().take(old).for_each(|time| *time += by);
+    /// Adds `new` to the newest `count`, and `old` to the others.
+    fn shift(&mut self, count: usize, new: f64, old: f64) {
+        if self.times.is_empty() {
+            return;
+        }
+        let others = self.times.len().saturating_sub(count);
+        for (index, time) in self.times.iter_mut().enumerate() {
+            *time += if index < others { old } else { new };
+        }
         self.sorted = self.times.iter().copied().collect();
         self.sorted.sort_unstable_by(f64::total_cmp);
         self.take_quantiles();
@@ -274,4 +286,69 @@ fn normal_quantile(p: f64) -> f64 {
     let numerator = 2.515_517 + t * (0.802_853 + t * 0.010_328);
     let denominator = 1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308));
     numerator / denominator - t
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: f64 = 10_000_000.0;
+
+    /// Exchanges whose ways are `extra` longer than the base, there and back, with some queueing. The estimate is held to be
+    /// right throughout.
+    fn play(delays: &mut Delays, extra: (f64, f64), count: usize) {
+        for index in 0..count {
+            let queue = |step: usize| (index * step % 17) as f64 * 10_000.0;
+            let (there, back) = (BASE + extra.0 + queue(5), BASE + extra.1 + queue(11));
+            delays.add(there + back);
+            // As the estimator does it, with an offset of 0.
+            let middle = (there - back) / 2.0 + delays.lead();
+            delays.add_ways((there + back) / 2.0 + middle, (there + back) / 2.0 - middle);
+        }
+    }
+
+    fn lead_after(legs: &[(f64, f64)]) -> f64 {
+        let mut delays = Delays::default();
+        legs.iter().for_each(|&leg| play(&mut delays, leg, 150));
+        delays.lead()
+    }
+
+    #[test]
+    fn another_route_is_told_by_the_way_that_has_changed() {
+        for (leg, lead) in [
+            ((0.0, 4e6), 2e6),
+            ((4e6, 0.0), -2e6),
+            ((2e6, 2e6), 0.0),
+            ((0.0, -4e6), -2e6),
+            ((-4e6, 0.0), 2e6),
+            ((-2e6, -2e6), 0.0),
+        ] {
+            let found = lead_after(&[(0.0, 0.0), leg]);
+            assert!((found - lead).abs() < 200_000.0, "{leg:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn the_way_back_to_a_known_route_leaves_nothing_behind() {
+        let legs = [(0.0, 0.0), (0.0, 2e6), (3e6, 2e6), (0.0, 0.0)];
+        assert_eq!(lead_after(&legs), 0.0);
+        let legs = [(0.0, 0.0), (0.0, 4e6), (0.0, 0.0), (0.0, 4e6), (0.0, 0.0)];
+        assert_eq!(lead_after(&legs), 0.0);
+    }
+
+    #[test]
+    fn a_shorter_route_stays_in_force() {
+        let mut delays = Delays::default();
+        play(&mut delays, (0.0, 0.0), 150);
+        for _ in 0..100 {
+            play(&mut delays, (-1e6, -1e6), 1);
+        }
+        let base = delays.scale(1.0, false, Spread::Common).base;
+        assert!((base - (BASE - 1e6)).abs() < 100_000.0, "{base}");
+    }
+
+    #[test]
+    fn a_queue_that_went_away_was_no_route() {
+        assert_eq!(lead_after(&[(0.0, 0.0), (0.0, 4e6), (0.0, 100_000.0)]), 0.0);
+    }
 }
