@@ -325,7 +325,8 @@ typedef struct {
      */
     int64_t latest_ns;
     /**
-     * The raw counter as nanoseconds at its nominal rate; one origin per boot, the same in every process to some 0.1 us.
+     * The raw counter as nanoseconds at its nominal rate; one origin per boot, the same in every process to some 0.1
+     * us.
      */
     int64_t raw_ns;
     /**
@@ -420,7 +421,8 @@ typedef struct {
      */
     int64_t bound_ns;
     /**
-     * Standard deviation of the reading as estimated at the newest exchange, ns: a statistical figure, not a bound; INT64_MAX when unknown.
+     * Standard deviation of the reading as estimated at the newest exchange, ns: a statistical figure, not a bound;
+     * INT64_MAX when unknown.
      */
     int64_t estimated_error_ns;
     /**
@@ -530,8 +532,8 @@ typedef struct {
      */
     char address[NTPCLOCK_ADDRESS_SIZE];
     /**
-     * What is wrong with it, UTF-8: why it is not believed, else its last fault since it last answered well, else why it is
-     * believed and yet not used; empty if nothing is.
+     * What is wrong with it, UTF-8: why it is not believed, else its last fault since it last answered well, else why
+     * it is believed and yet not used; empty if nothing is.
      */
     char fault[NTPCLOCK_FAULT_SIZE];
 } ntp_source_info;
@@ -555,8 +557,8 @@ typedef struct {
 } ntp_deadline;
 
 /**
- * Called with what has happened, `NTP_EVENT_...` (expect bits that this header does not list), and with the pointer that was
- * given to `ntp_clock_on_event`. A C++ exception must not leave it.
+ * Called with what has happened, `NTP_EVENT_...` (expect bits that this header does not list), and with the pointer
+ * that was given to `ntp_clock_on_event`. A C++ exception must not leave it.
  */
 typedef void (*ntp_event_callback)(void *context, uint32_t events);
 
@@ -671,8 +673,8 @@ int64_t ntp_now(void);
  * As `ntp_now`, for about half the price where the processor's own counter can be read: but the processor may take the
  * reading some microseconds earlier than it stands in the program.
  *
- * Good for the intervals of one thread. Not to be compared with what another thread has read, nor with `ntp_now`: it may be
- * earlier than a value already seen. Any number of threads may call this at the same time; it never fails.
+ * Good for the intervals of one thread. Not to be compared with what another thread has read, nor with `ntp_now`: it
+ * may be earlier than a value already seen. Any number of threads may call this at the same time; it never fails.
  */
 int64_t ntp_now_relaxed(void);
 
@@ -805,8 +807,8 @@ ntp_result ntp_config_set_bound_cap(ntp_config *config, int64_t cap_ns);
 ntp_result ntp_config_set_frequency_limit(ntp_config *config, double ppm);
 
 /**
- * Sets the drift limit: the oscillator's frequency changes by `short_ppm` at most within `knee_ns`, and by `long_ppm` over
- * any time. Default 2 ppm within 1000 s, and 15 ppm. The error bound rests on it.
+ * Sets the drift limit: the oscillator's frequency changes by `short_ppm` at most within `knee_ns`, and by `long_ppm`
+ * over any time. Default 2 ppm within 1000 s, and 15 ppm. The error bound rests on it.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT` unless 0 <= `short_ppm` <= `long_ppm` <= 1000 and `knee_ns` is from 0 to 30 days.
  *
@@ -971,8 +973,8 @@ ntp_result ntp_clock_sources(const ntp_clock *clock,
  * Which of two readings is certainly of the earlier instant, of whatever clock or host: `first` before, after, or
  * overlapping `second`.
  *
- * Only the intervals count, and unknown ones overlap with everything. Any two readings have an answer; a NULL overlaps.
- * Async-signal-safe.
+ * Only the intervals count, and unknown ones overlap with everything. Any two readings have an answer; a NULL
+ * overlaps. Async-signal-safe.
  *
  * Contract:
  *
@@ -1000,8 +1002,8 @@ ntp_result ntp_clock_now_within(const ntp_clock *clock,
 /**
  * 1 if UTC is certainly after `unix_ns` (nanoseconds since 1970), else 0; also 0 when nothing is known.
  *
- * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Takes no lock and makes
- * no system call.
+ * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Takes no lock and
+ * makes no system call.
  *
  * Contract:
  *
@@ -1013,8 +1015,8 @@ int32_t ntp_clock_after(const ntp_clock *clock,
 /**
  * 1 if UTC is certainly before `unix_ns` (nanoseconds since 1970), else 0; also 0 when nothing is known.
  *
- * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Takes no lock and makes
- * no system call.
+ * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Takes no lock and
+ * makes no system call.
  *
  * Contract:
  *
@@ -1027,17 +1029,17 @@ int32_t ntp_clock_before(const ntp_clock *clock,
  * Commit wait: returns when UTC is certainly after `unix_ns`, up to `timeout_ms` milliseconds, for ever if that is
  * negative.
  *
- * Give an event the time `latest_ns` of a reading, wait for that time to pass, and only then make the event known: then
- * no event that anybody begins after that, on whatever host with an honest clock, gets an earlier time.
+ * Give an event the time `latest_ns` of a reading, wait for that time to pass, and only then make the event known:
+ * then no event that anybody begins after that, on whatever host with an honest clock, gets an earlier time.
  *
- * A NULL `clock` is the process-wide one. Any number of threads may wait. The thread sleeps, and is woken when the time
- * has come, to about what the kernel's timers give (50 us unless set otherwise). The wait goes on through steps, disruptions
- * and losses of synchronisation of a running clock. On a clock without a thread, after a stop or in a forked child, it
- * works as long as there is an interval.
+ * A NULL `clock` is the process-wide one. Any number of threads may wait. The thread sleeps, and is woken when the
+ * time has come, to about what the kernel's timers give (50 us unless set otherwise). The wait goes on through steps,
+ * disruptions and losses of synchronisation of a running clock. On a clock without a thread, after a stop or in a
+ * forked child, it works as long as there is an interval.
  *
- * Returns `NTP_ERR_TIMEOUT` when the time ran out, `NTP_ERR_NOT_SYNCHRONIZED` when it ran out and nothing was known of UTC,
- * `NTP_ERR_STOPPED` when the clock was stopped meanwhile, and `NTP_ERR_NOT_RUNNING` when there is neither a thread nor an
- * interval.
+ * Returns `NTP_ERR_TIMEOUT` when the time ran out, `NTP_ERR_NOT_SYNCHRONIZED` when it ran out and nothing was known of
+ * UTC, `NTP_ERR_STOPPED` when the clock was stopped meanwhile, and `NTP_ERR_NOT_RUNNING` when there is neither a
+ * thread nor an interval.
  *
  * Contract:
  *
@@ -1053,8 +1055,8 @@ ntp_result ntp_clock_wait_until_past(const ntp_clock *clock,
  * A NULL `clock` is the process-wide one. Any number of threads may sleep. Before the first synchronisation the clock
  * shows the system clock's time. To be certain that UTC has come there, use `ntp_clock_wait_until_past`.
  *
- * Returns `NTP_ERR_STOPPED` when the clock was stopped meanwhile, and `NTP_ERR_NOT_RUNNING` when it is not started and was
- * never synchronised, unless it shows that time already.
+ * Returns `NTP_ERR_STOPPED` when the clock was stopped meanwhile, and `NTP_ERR_NOT_RUNNING` when it is not started and
+ * was never synchronised, unless it shows that time already.
  *
  * Contract:
  *
@@ -1064,21 +1066,22 @@ ntp_result ntp_clock_sleep_until(const ntp_clock *clock,
                                  int64_t unix_ns);
 
 /**
- * Tells where UTC was when the clock `timescale` (`NTP_TIMESCALE_...`) of this machine showed `stamp_ns` nanoseconds: as if
- * `clock` had been read then, and with everything that is known by now.
+ * Tells where UTC was when the clock `timescale` (`NTP_TIMESCALE_...`) of this machine showed `stamp_ns` nanoseconds:
+ * as if `clock` had been read then, and with everything that is known by now.
  *
- * Members that tell an age or a state do so as of then; `raw_ns` is the middle of where the counter can have stood. The
- * bound cap does not apply: the interval is what it is, and `ntp_reading_compare` compares it. Stamps may be older
- * than the first synchronisation. Those of the raw counter, `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME` may be older than the
- * clock's start, and may lie ahead, as long as the machine is not suspended. The interval includes what the kernel may
- * have slewed its clocks between the moments at which the clock's thread looked at them: 0.1 % of the time to the
+ * Members that tell an age or a state do so as of then; `raw_ns` is the middle of where the counter can have stood.
+ * The bound cap does not apply: the interval is what it is, and `ntp_reading_compare` compares it. Stamps may be older
+ * than the first synchronisation. Those of the raw counter, `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME` may be older than
+ * the clock's start, and may lie ahead, as long as the machine is not suspended. The interval includes what the kernel
+ * may have slewed its clocks between the moments at which the clock's thread looked at them: 0.1 % of the time to the
  * nearest one at most. The clock remembers a bounded number of such moments, the fewer the older they are.
  *
  * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time.
  *
- * Returns `NTP_ERR_NOT_SYNCHRONIZED` when no time is known yet; `NTP_ERR_UNCONVERTIBLE` when nothing honest can be said,
- * because the machine was suspended or the clock disrupted after the stamp, or the system clock was stepped around it;
- * and `NTP_ERR_INVALID_ARGUMENT` when `reading` is NULL or there is no such timescale. A failure writes nothing.
+ * Returns `NTP_ERR_NOT_SYNCHRONIZED` when no time is known yet; `NTP_ERR_UNCONVERTIBLE` when nothing honest can be
+ * said, because the machine was suspended or the clock disrupted after the stamp, or the system clock was stepped
+ * around it; and `NTP_ERR_INVALID_ARGUMENT` when `reading` is NULL or there is no such timescale. A failure writes
+ * nothing.
  *
  * Contract:
  *
@@ -1091,16 +1094,17 @@ ntp_result ntp_clock_convert(const ntp_clock *clock,
                              ntp_reading *reading);
 
 /**
- * Tells when the clock `timescale` (`NTP_TIMESCALE_...`) of this machine will show that UTC is `unix_ns`: for timers. Pass
- * `sizeof(ntp_deadline)` as `size`.
+ * Tells when the clock `timescale` (`NTP_TIMESCALE_...`) of this machine will show that UTC is `unix_ns`: for timers.
+ * Pass `sizeof(ntp_deadline)` as `size`.
  *
- * Holds as long as the machine is not suspended until then. The farther ahead, the wider: by 0.1 %, which the kernel may
- * slew its clocks, so ask again on the way, or use `ntp_clock_sleep_until`. A NULL `clock` is the process-wide one. Any
- * number of threads may call this at the same time. Sizes are understood as in `ntp_clock_report`.
+ * Holds as long as the machine is not suspended until then. The farther ahead, the wider: by 0.1 %, which the kernel
+ * may slew its clocks, so ask again on the way, or use `ntp_clock_sleep_until`. A NULL `clock` is the process-wide
+ * one. Any number of threads may call this at the same time. Sizes are understood as in `ntp_clock_report`.
  *
  * Returns `NTP_ERR_NOT_SYNCHRONIZED`; `NTP_ERR_UNCONVERTIBLE` for a past after which the machine was suspended; and
- * `NTP_ERR_INVALID_ARGUMENT` when `deadline` is NULL, a size makes no sense, the time is more than a hundred years away, or
- * the timescale is none or `NTP_TIMESCALE_REALTIME`, which may be stepped on the way. A failure writes nothing.
+ * `NTP_ERR_INVALID_ARGUMENT` when `deadline` is NULL, a size makes no sense, the time is more than a hundred years
+ * away, or the timescale is none or `NTP_TIMESCALE_REALTIME`, which may be stepped on the way. A failure writes
+ * nothing.
  *
  * Contract:
  *
@@ -1114,16 +1118,17 @@ ntp_result ntp_clock_deadline(const ntp_clock *clock,
                               size_t size);
 
 /**
- * Gives a descriptor that is readable while there are events to take: for `poll`, `epoll`, and the event loops that are
- * built on them. Closed on exec, non-blocking.
+ * Gives a descriptor that is readable while there are events to take: for `poll`, `epoll`, and the event loops that
+ * are built on them. Closed on exec, non-blocking.
  *
  * There is one for each clock, which keeps it until it is freed: wait for it, but do not read or close it.
- * `ntp_clock_take_events` makes it unreadable. Every event makes it readable anew, also for those who are only told of edges
- * (EPOLLET). Everything that has happened since the start of the clock is pending at first, so that nothing is missed between
- * a start and this call. The process-wide clock's stays the same over stops and starts.
+ * `ntp_clock_take_events` makes it unreadable. Every event makes it readable anew, also for those who are only told of
+ * edges (EPOLLET). Everything that has happened since the start of the clock is pending at first, so that nothing is
+ * missed between a start and this call. The process-wide clock's stays the same over stops and starts.
  *
- * In a forked child the number stands for the parent's until the child calls this or `ntp_clock_take_events`; from then on
- * it is the child's own, with nothing of the parent's pending, and is to be registered anew in an event loop of the child's.
+ * In a forked child the number stands for the parent's until the child calls this or `ntp_clock_take_events`; from
+ * then on it is the child's own, with nothing of the parent's pending, and is to be registered anew in an event loop
+ * of the child's.
  *
  * A NULL `clock` is the process-wide one. Any number of threads may call this. Returns `NTP_ERR_SYSTEM` when
  * there are no descriptors left, and `NTP_ERR_INVALID_ARGUMENT` when `descriptor` is NULL. A failure writes nothing.
@@ -1137,11 +1142,11 @@ ntp_result ntp_clock_event_fd(const ntp_clock *clock,
                               int *descriptor);
 
 /**
- * What has happened since this was last asked, `NTP_EVENT_...`; the descriptor of `ntp_clock_event_fd` is unreadable until
- * something happens again. It may be nothing, 0.
+ * What has happened since this was last asked, `NTP_EVENT_...`; the descriptor of `ntp_clock_event_fd` is unreadable
+ * until something happens again. It may be nothing, 0.
  *
- * What came and went between two calls is told, its order is not: `ntp_clock_now` tells the state. A NULL `clock` is the
- * process-wide one. Any number of threads may call this; each event goes to one of them.
+ * What came and went between two calls is told, its order is not: `ntp_clock_now` tells the state. A NULL `clock` is
+ * the process-wide one. Any number of threads may call this; each event goes to one of them.
  *
  * Contract:
  *
@@ -1153,20 +1158,21 @@ uint32_t ntp_clock_take_events(const ntp_clock *clock);
  * Has `callback` called with `context` and whatever happens to `clock`; NULL takes the former callback back.
  *
  * It is called from a thread of the library's own, one call at a time, with all signals blocked. First it is told
- * `NTP_EVENT_SYNCHRONIZED`, `NTP_EVENT_LOST` or `NTP_EVENT_DISRUPTED`, whichever happened last, if any has. What happens while
- * it runs is told in one further call.
+ * `NTP_EVENT_SYNCHRONIZED`, `NTP_EVENT_LOST` or `NTP_EVENT_DISRUPTED`, whichever happened last, if any has. What
+ * happens while it runs is told in one further call.
  *
  * There is one callback for each clock: another one replaces it; the process-wide clock's stays over stops and starts.
- * When this returns, and when `ntp_clock_free` returns, the former callback is not running and will not be called again,
- * so that its `context` may be freed; do not call either while holding a lock that the callback waits for. `ntp_stop` waits
- * for no callback.
+ * When this returns, and when `ntp_clock_free` returns, the former callback is not running and will not be called
+ * again, so that its `context` may be freed; do not call either while holding a lock that the callback waits for.
+ * `ntp_stop` waits for no callback.
  *
- * A callback may block, and may call every function here: also `ntp_stop`, `ntp_start`, `ntp_clock_free` of its own clock,
- * and this one, to replace or take back itself. In the last two cases it is not waited for, and its `context` must live until
- * it returns. In a forked child it is not called until it is given again.
+ * A callback may block, and may call every function here: also `ntp_stop`, `ntp_start`, `ntp_clock_free` of its own
+ * clock, and this one, to replace or take back itself. In the last two cases it is not waited for, and its `context`
+ * must live until it returns. In a forked child it is not called until it is given again.
  *
- * A NULL `clock` is the process-wide one. Any number of threads may call this; one at a time for each clock, if they are
- * to know which callback stays. Returns `NTP_ERR_SYSTEM` when the thread cannot be made; the former callback then stays.
+ * A NULL `clock` is the process-wide one. Any number of threads may call this; one at a time for each clock, if they
+ * are to know which callback stays. Returns `NTP_ERR_SYSTEM` when the thread cannot be made; the former callback then
+ * stays.
  *
  * Contract:
  *

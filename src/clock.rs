@@ -64,7 +64,8 @@ impl Clock {
     ///
     /// # Errors
     ///
-    /// [`Error::NoServers`], or [`Error::Io`] if the thread or its descriptors cannot be made, or a recording not be written.
+    /// [`Error::NoServers`], or [`Error::Io`] if the thread or its descriptors cannot be made, or a recording not be
+    /// written.
     pub fn start(config: Config) -> Result<Self, Error> {
         if config.servers.is_empty() {
             return Err(Error::NoServers);
@@ -85,9 +86,9 @@ impl Clock {
         utc(&self.shared, ticks::read).unwrap_or_else(|| utc_otherwise(&self.shared))
     }
 
-    /// As [`Self::unix_ns`], for about half the price where the processor's own counter can be read: but the processor may take the
-    /// reading some microseconds earlier than it stands in the program. Good for one thread's intervals; not to be compared with
-    /// what another thread has read, nor with [`Self::now`].
+    /// As [`Self::unix_ns`], for about half the price where the processor's own counter can be read: but the processor
+    /// may take the reading some microseconds earlier than it stands in the program. Good for one thread's intervals;
+    /// not to be compared with what another thread has read, nor with [`Self::now`].
     #[inline]
     pub fn unix_ns_relaxed(&self) -> i64 {
         utc(&self.shared, ticks::read_relaxed).unwrap_or_else(|| utc_otherwise(&self.shared))
@@ -117,8 +118,8 @@ impl Clock {
         sources(&self.shared)
     }
 
-    /// Why the state file ([`Config::set_state_file`]) was refused at the start, or could not be written last; it names the
-    /// file. `None` if all is well, also where there was no file yet.
+    /// Why the state file ([`Config::set_state_file`]) was refused at the start, or could not be written last; it names
+    /// the file. `None` if all is well, also where there was no file yet.
     pub fn state_file_fault(&self) -> Option<String> {
         state_file_fault(&self.shared)
     }

@@ -71,11 +71,12 @@ pub(crate) struct DriftLimit {
 
 impl Default for DriftLimit {
     fn default() -> Self {
-        // Long: RFC 5905's PHI, the field's figure for what an uncompensated crystal does over any time. Short: what was measured
-        // of computers' oscillators in offices and machine rooms stays within 0.1 ppm over such times (Veitch, Ridoux and
-        // Korada, "Robust synchronization of absolute and difference clocks over networks", IEEE/ACM Trans. Networking 17,
-        // 2009); an AT-cut crystal away from its turning point moves by some 0.1 ppm/K, so that 2 ppm allow for 20 K
-        // within a quarter of an hour, or for a virtual machine that is moved to a host with a like crystal.
+        // Long: RFC 5905's PHI, the field's figure for what an uncompensated crystal does over any time. Short: what
+        // was measured of computers' oscillators in offices and machine rooms stays within 0.1 ppm over such times
+        // (Veitch, Ridoux and Korada, "Robust synchronization of absolute and difference clocks over networks",
+        // IEEE/ACM Trans. Networking 17, 2009); an AT-cut crystal away from its turning point moves by some 0.1 ppm/K,
+        // so that 2 ppm allow for 20 K within a quarter of an hour, or for a virtual machine that is moved to a host
+        // with a like crystal.
         Self { short: Ppb::from_ppm(2.0), knee: Nanos::from_seconds(1000), long: Ppb::from_ppm(15.0) }
     }
 }
@@ -233,8 +234,8 @@ impl Config {
         Ok(self)
     }
 
-    /// Sets the drift limit D: the oscillator's frequency changes by `short_ppm` at most within `knee`, and by `long_ppm` over
-    /// any time. Default 2 ppm within 1000 s, and 15 ppm.
+    /// Sets the drift limit D: the oscillator's frequency changes by `short_ppm` at most within `knee`, and by
+    /// `long_ppm` over any time. Default 2 ppm within 1000 s, and 15 ppm.
     ///
     /// # Errors
     ///
@@ -259,8 +260,8 @@ impl Config {
 
     /// Records every exchange that counts to the file at `path`, in the format that [`Replay`](crate::Replay) reads.
     ///
-    /// What the file held before is lost when a clock starts; a file that cannot be written then fails the start. One that
-    /// can no longer be written later ends the recording, not the clock
+    /// What the file held before is lost when a clock starts; a file that cannot be written then fails the start. One
+    /// that can no longer be written later ends the recording, not the clock
     /// ([`Clock::recording_fault`](crate::Clock::recording_fault)). Two clocks cannot share one file.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
-//! Stamps that were taken already, on any clock of the system: where UTC was then. And where the clocks will be at some UTC.
+//! Stamps that were taken already, on any clock of the system: where UTC was then. And where the clocks will be at some
+//! UTC.
 //!
-//! Two steps, each with its interval: from the stamp to the raw counter, by *anchors*, at which all clocks were read side by
-//! side; and from the counter to UTC, by the *models* that were published, each of which holds backwards as it holds
-//! forwards, its interval widening by the drift limit. Both lists are bounded: they grow thinner with age, and never
-//! pretend to know what they have forgotten.
+//! Two steps, each with its interval: from the stamp to the raw counter, by *anchors*, at which all clocks were read
+//! side by side; and from the counter to UTC, by the *models* that were published, each of which holds backwards as it
+//! holds forwards, its interval widening by the drift limit. Both lists are bounded: they grow thinner with age, and
+//! never pretend to know what they have forgotten.
 
 pub(crate) mod anchors;
 pub(crate) mod models;
@@ -164,7 +165,8 @@ mod tests {
         }
     }
 
-    /// The clocks at a counter value: the monotonic ones gain 100 ppm on it, the system clock is 7 s behind UTC at the start.
+    /// The clocks at a counter value: the monotonic ones gain 100 ppm on it, the system clock is 7 s behind UTC at the
+    /// start.
     fn anchor(counter: i64) -> Anchor {
         let monotonic = Nanos(counter + counter / 10_000);
         Anchor {

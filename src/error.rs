@@ -47,7 +47,8 @@ pub enum Error {
         /// The caller's cap, ns.
         max_bound_ns: i64,
     },
-    /// A stamp, or a point of UTC, of which nothing honest can be said; `why` completes "the stamp cannot be converted: …".
+    /// A stamp, or a point of UTC, of which nothing honest can be said; `why` completes "the stamp cannot be converted:
+    /// …".
     Unconvertible {
         /// What stands against it.
         why: &'static str,

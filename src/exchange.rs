@@ -127,8 +127,8 @@ impl ServerState {
     }
 }
 
-/// The root dispersion to claim beside `root_delay` for a clock whose error is at most `bound`: a client adds half the root
-/// delay to it, and what is left of the bound is dispersion.
+/// The root dispersion to claim beside `root_delay` for a clock whose error is at most `bound`: a client adds half the
+/// root delay to it, and what is left of the bound is dispersion.
 pub(crate) fn root_dispersion(bound: Nanos, root_delay: Nanos) -> Nanos {
     (bound - root_delay.half_up()).max(Nanos::ZERO)
 }
@@ -250,8 +250,8 @@ pub(crate) fn judge(
     Ok(exchange)
 }
 
-/// Checks that the server claims to know the time, and that the four timestamps can belong together; also for exchanges read
-/// from a trace.
+/// Checks that the server claims to know the time, and that the four timestamps can belong together; also for exchanges
+/// read from a trace.
 pub(crate) fn check(exchange: &Exchange, frequency: Ppb) -> Result<(), Refusal> {
     let Exchange { stamps, server } = exchange;
     if server.leap == Leap::Unknown || !(1..STRATUM_MAX).contains(&server.stratum) {

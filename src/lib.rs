@@ -1,8 +1,8 @@
 //! A clock you link into your program: synchronised UTC with an honest error bound.
 //!
 //! A background thread asks NTP servers and publishes a *clock model*: a line from the raw counter to UTC, and the
-//! interval around it in which UTC must lie. Any thread of the program reads it in nanoseconds, without a lock. There is
-//! no daemon, no need of root, and the system clock is left alone.
+//! interval around it in which UTC must lie. Any thread of the program reads it in nanoseconds, without a lock. There
+//! is no daemon, no need of root, and the system clock is left alone.
 //!
 //! # The way the data takes
 //!

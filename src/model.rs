@@ -33,8 +33,8 @@ pub(crate) struct UtcSpan {
     /// Ends of the interval at `at`.
     pub(crate) earliest: UnixTime,
     pub(crate) latest: UnixTime,
-    /// The lowest and highest frequency possible from `at` on, for as long as `knee`; and as long before, since no frequency
-    /// of that time can differ more.
+    /// The lowest and highest frequency possible from `at` on, for as long as `knee`; and as long before, since no
+    /// frequency of that time can differ more.
     pub(crate) slowest: Rate,
     pub(crate) fastest: Rate,
     pub(crate) knee: Nanos,

@@ -1,12 +1,12 @@
 //! Single writer, any readers: how a clock model reaches the threads that read it.
 //!
-//! A page of words stands behind a [`latch`]. A reader reads its counter while the page is the present one; what it reads is the
-//! page's choice: `CLOCK_MONOTONIC_RAW`, or, where the kernel itself counts by it, the processor's tick counter, which costs
-//! half. The core knows nothing of ticks. The [`gauge`] finds what they are in nanoseconds, the writer puts the model's
-//! line into ticks ([`track`]), and the same sum of whole numbers is what every reader sees.
+//! A page of words stands behind a [`latch`]. A reader reads its counter while the page is the present one; what it
+//! reads is the page's choice: `CLOCK_MONOTONIC_RAW`, or, where the kernel itself counts by it, the processor's tick
+//! counter, which costs half. The core knows nothing of ticks. The [`gauge`] finds what they are in nanoseconds, the
+//! writer puts the model's line into ticks ([`track`]), and the same sum of whole numbers is what every reader sees.
 //!
-//! Going over from the one counter to the other happens at a turn of the latch, as everything else: who sees the new page,
-//! or hears of a reading from it, never uses the old one again; and the new counter is not behind the old one.
+//! Going over from the one counter to the other happens at a turn of the latch, as everything else: who sees the new
+//! page, or hears of a reading from it, never uses the old one again; and the new counter is not behind the old one.
 
 pub(crate) mod gauge;
 pub(crate) mod glance;
@@ -100,8 +100,8 @@ impl Writer {
 
     /// Compares ticks and raw counter: to be called at every wake-up, and before publishing.
     ///
-    /// After [`Finding::Broken`] what readers have seen since the last comparison may be wrong, and goes on being so until the
-    /// next publication, which goes back to the raw counter; it may show less than they have seen.
+    /// After [`Finding::Broken`] what readers have seen since the last comparison may be wrong, and goes on being so
+    /// until the next publication, which goes back to the raw counter; it may show less than they have seen.
     pub(crate) fn cross_check(&mut self, sight: Option<Sight>) -> Finding {
         self.gauge.cross_check(sight)
     }
@@ -116,8 +116,8 @@ impl Writer {
     /// `plan` may be called again with a later one; what it returns beside the model that was published is handed back.
     /// `None` if this thread was late again and again: nothing was shown, try again later.
     ///
-    /// Between the last look at the counter and the store that shows the page lie a few instructions. A writer that
-    /// is stopped just there, for more than what is left of the lead, shows its line late, and a reader may then read less
+    /// Between the last look at the counter and the store that shows the page lie a few instructions. A writer that is
+    /// stopped just there, for more than what is left of the lead, shows its line late, and a reader may then read less
     /// than another did from the old one, by what the two lines differ. No store can be made to depend on the time;
     /// half of the lead must be left so that only a long stop in that place can do harm.
     pub(crate) fn publish<P>(
@@ -146,7 +146,8 @@ impl Writer {
         None
     }
 
-    /// The page that shows `model` from `switch` on, and what was shown last until then; `now` is in the past when it appears.
+    /// The page that shows `model` from `switch` on, and what was shown last until then; `now` is in the past when it
+    /// appears.
     fn compose(&self, model: &ClockModel, now: Counter, switch: Counter, generation: u32) -> Page {
         let (relation, doubt) = self.gauge.relation();
         let scale = &relation.scale;

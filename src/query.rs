@@ -18,8 +18,8 @@ use crate::units::{Counter, NtpTime, Ppb, UnixTime};
 /// What the raw counter's frequency is off by at most; over one exchange it hardly matters.
 const FREQUENCY_LIMIT: Ppb = Ppb::from_ppm(500.0);
 
-/// Asks one server once: no clock, nothing kept. A name, unlike a literal address, is looked up by the one helper thread
-/// of the process, which ends when there is nothing more to look up.
+/// Asks one server once: no clock, nothing kept. A name, unlike a literal address, is looked up by the one helper
+/// thread of the process, which ends when there is nothing more to look up.
 ///
 /// `server` follows the grammar of a server list's entry; of a pool one address is asked. An answer is compared with
 /// the system clock, which is read and never changed. Blocks for `timeout` at most.

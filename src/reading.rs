@@ -20,8 +20,8 @@ pub struct Reading {
     pub earliest_ns: i64,
     /// UTC is not after this; `i64::MAX` when unknown. Never below `unix_ns`.
     pub latest_ns: i64,
-    /// The raw counter at the reading, as nanoseconds at its nominal rate; one origin per boot, the same in every process to
-    /// some 0.1 µs.
+    /// The raw counter at the reading, as nanoseconds at its nominal rate; one origin per boot, the same in every
+    /// process to some 0.1 µs.
     pub raw_ns: i64,
     /// Nanoseconds since the newest exchange that counted; `i64::MAX` before the first.
     pub age_ns: i64,
@@ -115,7 +115,8 @@ impl Reading {
         }
     }
 
-    /// What a glance at a page told: the same as [`Self::new`] says of the whole page, but for roundings of the interval.
+    /// What a glance at a page told: the same as [`Self::new`] says of the whole page, but for roundings of the
+    /// interval.
     #[inline(always)]
     fn glimpsed(glimpse: Glimpse) -> Self {
         Self {

@@ -152,7 +152,8 @@ impl Source {
         self.fault.as_ref()
     }
 
-    /// What is wrong with it, in words: why it is not believed, else its last fault, else why it is believed and not used.
+    /// What is wrong with it, in words: why it is not believed, else its last fault, else why it is believed and not
+    /// used.
     pub(crate) fn complaint(&self) -> Option<String> {
         match (self.objection, &self.fault) {
             (Some(Objection::Misses(miss)), _) => Some(format!("its interval misses the agreed one by {} ns", miss.0)),
@@ -192,7 +193,8 @@ impl Source {
         self.filter.newest()
     }
 
-    /// Half the width of its correctness interval when its newest exchange came: what it is worth at any distance of polls.
+    /// Half the width of its correctness interval when its newest exchange came: what it is worth at any distance of
+    /// polls.
     pub(crate) fn width(&self) -> Nanos {
         self.width.unwrap_or(Nanos::MAX)
     }
@@ -437,8 +439,9 @@ impl Source {
     }
 }
 
-/// Whether an interval, as it will be after `span`, is not yet twice as wide as it is: asked that late, a nearby server would
-/// tell no more than a distant one, and a liar's lie would hide in what the oscillator may have drifted meanwhile.
+/// Whether an interval, as it will be after `span`, is not yet twice as wide as it is: asked that late, a nearby server
+/// would tell no more than a distant one, and a liar's lie would hide in what the oscillator may have drifted
+/// meanwhile.
 fn stays_useful(told: &Testimony, span: Nanos, settings: &Settings) -> bool {
     let later = told.witness().after(span, &settings.drift);
     later.half_width().0 <= told.offset.half_width().0.saturating_mul(2)

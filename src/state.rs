@@ -1,9 +1,9 @@
 //! The state file: what one run of a clock leaves on disk for the next, so that it starts warm.
 //!
-//! A state file is trusted only if every doubt is answered: ours or root's, writable by no one else, of our format, whole,
-//! about this machine and this kind of counter, and from the past. Else it is refused, with the reason, and the clock starts
-//! cold. The *time* in it is used only if the counter has run on since: same boot, same time namespace, no suspend, and no
-//! disagreement with the host's clock about the time since. The *frequency* is used after any boot.
+//! A state file is trusted only if every doubt is answered: ours or root's, writable by no one else, of our format,
+//! whole, about this machine and this kind of counter, and from the past. Else it is refused, with the reason, and the
+//! clock starts cold. The *time* in it is used only if the counter has run on since: same boot, same time namespace, no
+//! suspend, and no disagreement with the host's clock about the time since. The *frequency* is used after any boot.
 //!
 //! A state file is replaced at one stroke: written aside, synced, renamed. Numbers are little-endian:
 //!
@@ -48,8 +48,8 @@ const FUTURE_MAX: Nanos = Nanos::from_seconds(86_400);
 /// An older file tells too little: crystals age.
 const AGE_MAX: Nanos = Nanos::from_seconds(180 * 86_400);
 
-/// What the host's clock and the counter may differ by about the time since saving: a leap second, and the fastest slewing
-/// of the one against the other.
+/// What the host's clock and the counter may differ by about the time since saving: a leap second, and the fastest
+/// slewing of the one against the other.
 const DISAGREEMENT_MAX: Nanos = Nanos::from_seconds(2);
 const DISAGREEMENT_PPM: i64 = 1_000;
 
@@ -58,7 +58,8 @@ const SUSPENDED_MAX: Nanos = Nanos::from_millis(10);
 
 /// How the frequency walks while nobody looks, ppb per √s: an ordinary machine's.
 const WANDER: f64 = 5.0;
-/// What a frequency is good to after a while at most, ppb; and after another boot, whose kernel measures the counter anew.
+/// What a frequency is good to after a while at most, ppb; and after another boot, whose kernel measures the counter
+/// anew.
 const SAME_BOOT_DEVIATION: f64 = 500.0;
 const OTHER_BOOT_DEVIATION: f64 = 5_000.0;
 
@@ -105,8 +106,8 @@ enum Refusal {
 }
 
 impl Refusal {
-    /// Whether a new file may be put in the place of the old one. Whoever names a file of another kind by mistake shall not
-    /// lose it.
+    /// Whether a new file may be put in the place of the old one. Whoever names a file of another kind by mistake shall
+    /// not lose it.
     fn may_be_replaced(&self) -> bool {
         !matches!(self, Self::Unreadable(..) | Self::Link | Self::NotAFile | Self::Owner(_) | Self::Foreign)
     }
@@ -178,7 +179,8 @@ impl StateFile {
             let _ = fs::remove_file(&aside);
         }
         written.map_err(writing)?;
-        // After a power failure either file may be found: both are whole. So a directory that cannot be synced is no fault.
+        // After a power failure either file may be found: both are whole. So a directory that cannot be synced is no
+        // fault.
         let _ = self.path.parent().map(|folder| File::open(folder).and_then(|folder| folder.sync_all()));
         Ok(())
     }
@@ -395,8 +397,8 @@ fn stood_still(saved: &Host, now: &Host) -> Option<Refusal> {
     if suspended > SUSPENDED_MAX {
         return Some(Refusal::Suspended(suspended));
     }
-    // A virtual machine that was paused or put back to a snapshot knows nothing of it, but its system clock may have been
-    // told.
+    // A virtual machine that was paused or put back to a snapshot knows nothing of it, but its system clock may have
+    // been told.
     let counted = now.counter - saved.counter;
     let disagreement = ((now.system - saved.system) - counted).abs();
     let most = DISAGREEMENT_MAX + Nanos(counted.0 / 1_000_000 * DISAGREEMENT_PPM);

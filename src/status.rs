@@ -115,7 +115,8 @@ pub struct Report {
     pub frequency_ppb: f64,
     /// The error bound when the report was made, ns; `i64::MAX` when unknown.
     pub bound_ns: i64,
-    /// Standard deviation of the reading as estimated at the newest exchange, ns: a statistical figure, not a bound; `i64::MAX` when unknown.
+    /// Standard deviation of the reading as estimated at the newest exchange, ns: a statistical figure, not a bound;
+    /// `i64::MAX` when unknown.
     pub estimated_error_ns: i64,
     /// One below the stratum of the source that is followed most, or 16.
     pub stratum: u8,
@@ -174,8 +175,8 @@ pub struct SourceInfo {
     pub rejected: u64,
     /// Times it contradicted itself and was begun anew.
     pub restarts: u32,
-    /// What is wrong with it: why it is not believed, else its last fault since it last answered well, else why it is believed
-    /// and yet not used.
+    /// What is wrong with it: why it is not believed, else its last fault since it last answered well, else why it is
+    /// believed and yet not used.
     pub fault: Option<String>,
 }
 

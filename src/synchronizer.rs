@@ -223,8 +223,8 @@ impl Synchronizer {
         }
     }
 
-    /// One source that contradicts itself has stepped, or lies. When most of those that answer do so within one window, it
-    /// is our oscillator that broke its limits, or stood still.
+    /// One source that contradicts itself has stepped, or lies. When most of those that answer do so within one window,
+    /// it is our oscillator that broke its limits, or stood still.
     fn look_for_disruption(&mut self, now: Counter) {
         let answering = self.sources.iter().filter(|source| source.reach() != 0).count();
         let window = self.sources.iter().filter(|source| source.reach() != 0).map(Source::interval).max();
@@ -673,7 +673,8 @@ mod tests {
     fn after_a_disruption_nothing_that_was_seen_before_is_used() {
         let mut core = Synchronizer::new(Settings::default(), PIVOT, 0);
         (0..3).for_each(|_| _ = core.add_source(Counter(0)));
-        // Two near ones contradict themselves when the counter has stood still for 20 ms; the far one between them need not.
+        // Two near ones contradict themselves when the counter has stood still for 20 ms; the far one between them need
+        // not.
         let ways = [(2, 15), (10, 390), (2, 15)];
         play_paths(&mut core, ways, 1..40, |ms| ms);
         assert_eq!(core.model().state, State::Synchronized);

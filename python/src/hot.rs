@@ -1,10 +1,12 @@
 //! The functions that are to cost what the standard library's cost: bare C functions without arguments.
 //!
-//! A `#[pyfunction]` takes 18 ns to enter and leave: it parses arguments, keeps count of the interpreter lock, catches panics. These need
-//! none of that: the interpreter calls them with its lock held, they take no argument, and the clock's quick way cannot panic. A
-//! panic anywhere else ends the process at this border instead of unwinding into C, as Rust's `extern "C"` has it.
+//! A `#[pyfunction]` takes 18 ns to enter and leave: it parses arguments, keeps count of the interpreter lock, catches
+//! panics. These need none of that: the interpreter calls them with its lock held, they take no argument, and the
+//! clock's quick way cannot panic. A panic anywhere else ends the process at this border instead of unwinding into C,
+//! as Rust's `extern "C"` has it.
 //!
-//! Nothing but the standard library's own C interface for such functions is used, `METH_NOARGS`, which is in the stable ABI.
+//! Nothing but the standard library's own C interface for such functions is used, `METH_NOARGS`, which is in the stable
+//! ABI.
 
 #![expect(unsafe_code, reason = "bare functions of the C API, for speed")]
 
@@ -69,8 +71,8 @@ fn add(
         ml_doc: doc.as_ptr(),
     }));
     let of = module.name()?;
-    // SAFETY: the definition lives for ever, and fits its flags; the module's name is a live object, of which the function
-    // takes a reference of its own.
+    // SAFETY: the definition lives for ever, and fits its flags; the module's name is a live object, of which the
+    // function takes a reference of its own.
     let made = unsafe { ffi::PyCFunction_NewEx(definition, std::ptr::null_mut(), of.as_ptr()) };
     // SAFETY: NULL with the exception set, or a new reference that is ours.
     let made = unsafe { Bound::from_owned_ptr_or_err(py, made) }?;

@@ -333,8 +333,8 @@ record! {
         rejected: u64,
         /// Times it contradicted itself and was begun anew.
         restarts: u32,
-        /// What is wrong with it: why it is not believed, else its last fault since it last answered well, else why it is
-        /// believed and yet not used.
+        /// What is wrong with it: why it is not believed, else its last fault since it last answered well, else why it
+        /// is believed and yet not used.
         fault: Option<String>,
     }
 }

@@ -1,5 +1,6 @@
 """What most tests need: an upstream on this machine, and a clock that follows it."""
 
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,14 @@ def eventually(holds: Callable[[], object]) -> bool:
             return False
         time.sleep(0.001)
     return True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Has SIGINT interrupt this process and those it starts, also where the shell that began all this ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

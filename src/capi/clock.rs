@@ -169,8 +169,8 @@ pub unsafe extern "C" fn ntp_clock_now(clock: *const ntp_clock, reading: *mut nt
         // SAFETY: NULL or live for this call, by contract.
         let clock = unsafe { Meant::by(clock) };
         if let Some(now) = clock.glimpse() {
-            // SAFETY: not NULL, so by contract aligned, writable and ours alone for this call. `write` reads nothing, so
-            // the caller need not have initialised it.
+            // SAFETY: not NULL, so by contract aligned, writable and ours alone for this call. `write` reads nothing,
+            // so the caller need not have initialised it.
             unsafe { reading.write(now.into()) };
             return ntp_result::NTP_OK;
         }

@@ -163,8 +163,8 @@ pub unsafe extern "C" fn ntp_config_set_frequency_limit(config: *mut ntp_config,
     unsafe { change(config, |config| config.set_frequency_limit_ppm(ppm).map(drop)) }
 }
 
-/// Sets the drift limit: the oscillator's frequency changes by `short_ppm` at most within `knee_ns`, and by `long_ppm` over
-/// any time. Default 2 ppm within 1000 s, and 15 ppm. The error bound rests on it.
+/// Sets the drift limit: the oscillator's frequency changes by `short_ppm` at most within `knee_ns`, and by `long_ppm`
+/// over any time. Default 2 ppm within 1000 s, and 15 ppm. The error bound rests on it.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` unless 0 <= `short_ppm` <= `long_ppm` <= 1000 and `knee_ns` is from 0 to 30 days.
 ///

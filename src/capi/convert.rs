@@ -51,21 +51,22 @@ fn timescale(number: i32) -> Result<Timescale, Error> {
     known.ok_or_else(|| Error::argument("timescale", format!("is {number}, which is none")))
 }
 
-/// Tells where UTC was when the clock `timescale` (`NTP_TIMESCALE_...`) of this machine showed `stamp_ns` nanoseconds: as if
-/// `clock` had been read then, and with everything that is known by now.
+/// Tells where UTC was when the clock `timescale` (`NTP_TIMESCALE_...`) of this machine showed `stamp_ns` nanoseconds:
+/// as if `clock` had been read then, and with everything that is known by now.
 ///
-/// Members that tell an age or a state do so as of then; `raw_ns` is the middle of where the counter can have stood. The
-/// bound cap does not apply: the interval is what it is, and `ntp_reading_compare` compares it. Stamps may be older
-/// than the first synchronisation. Those of the raw counter, `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME` may be older than the
-/// clock's start, and may lie ahead, as long as the machine is not suspended. The interval includes what the kernel may
-/// have slewed its clocks between the moments at which the clock's thread looked at them: 0.1 % of the time to the
+/// Members that tell an age or a state do so as of then; `raw_ns` is the middle of where the counter can have stood.
+/// The bound cap does not apply: the interval is what it is, and `ntp_reading_compare` compares it. Stamps may be older
+/// than the first synchronisation. Those of the raw counter, `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME` may be older than
+/// the clock's start, and may lie ahead, as long as the machine is not suspended. The interval includes what the kernel
+/// may have slewed its clocks between the moments at which the clock's thread looked at them: 0.1 % of the time to the
 /// nearest one at most. The clock remembers a bounded number of such moments, the fewer the older they are.
 ///
 /// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time.
 ///
-/// Returns `NTP_ERR_NOT_SYNCHRONIZED` when no time is known yet; `NTP_ERR_UNCONVERTIBLE` when nothing honest can be said,
-/// because the machine was suspended or the clock disrupted after the stamp, or the system clock was stepped around it;
-/// and `NTP_ERR_INVALID_ARGUMENT` when `reading` is NULL or there is no such timescale. A failure writes nothing.
+/// Returns `NTP_ERR_NOT_SYNCHRONIZED` when no time is known yet; `NTP_ERR_UNCONVERTIBLE` when nothing honest can be
+/// said, because the machine was suspended or the clock disrupted after the stamp, or the system clock was stepped
+/// around it; and `NTP_ERR_INVALID_ARGUMENT` when `reading` is NULL or there is no such timescale. A failure writes
+/// nothing.
 ///
 /// # Safety
 ///
@@ -90,16 +91,17 @@ pub unsafe extern "C" fn ntp_clock_convert(
     })
 }
 
-/// Tells when the clock `timescale` (`NTP_TIMESCALE_...`) of this machine will show that UTC is `unix_ns`: for timers. Pass
-/// `sizeof(ntp_deadline)` as `size`.
+/// Tells when the clock `timescale` (`NTP_TIMESCALE_...`) of this machine will show that UTC is `unix_ns`: for timers.
+/// Pass `sizeof(ntp_deadline)` as `size`.
 ///
-/// Holds as long as the machine is not suspended until then. The farther ahead, the wider: by 0.1 %, which the kernel may
-/// slew its clocks, so ask again on the way, or use `ntp_clock_sleep_until`. A NULL `clock` is the process-wide one. Any
-/// number of threads may call this at the same time. Sizes are understood as in `ntp_clock_report`.
+/// Holds as long as the machine is not suspended until then. The farther ahead, the wider: by 0.1 %, which the kernel
+/// may slew its clocks, so ask again on the way, or use `ntp_clock_sleep_until`. A NULL `clock` is the process-wide
+/// one. Any number of threads may call this at the same time. Sizes are understood as in `ntp_clock_report`.
 ///
 /// Returns `NTP_ERR_NOT_SYNCHRONIZED`; `NTP_ERR_UNCONVERTIBLE` for a past after which the machine was suspended; and
-/// `NTP_ERR_INVALID_ARGUMENT` when `deadline` is NULL, a size makes no sense, the time is more than a hundred years away, or
-/// the timescale is none or `NTP_TIMESCALE_REALTIME`, which may be stepped on the way. A failure writes nothing.
+/// `NTP_ERR_INVALID_ARGUMENT` when `deadline` is NULL, a size makes no sense, the time is more than a hundred years
+/// away, or the timescale is none or `NTP_TIMESCALE_REALTIME`, which may be stepped on the way. A failure writes
+/// nothing.
 ///
 /// # Safety
 ///

@@ -19,20 +19,21 @@ pub const NTP_EVENT_STEPPED: u32 = 1 << 3;
 const _: () = assert!(Events::SYNCHRONIZED.0 == NTP_EVENT_SYNCHRONIZED && Events::LOST.0 == NTP_EVENT_LOST);
 const _: () = assert!(Events::DISRUPTED.0 == NTP_EVENT_DISRUPTED && Events::STEPPED.0 == NTP_EVENT_STEPPED);
 
-/// Called with what has happened, `NTP_EVENT_...` (expect bits that this header does not list), and with the pointer that was
-/// given to `ntp_clock_on_event`. A C++ exception must not leave it.
+/// Called with what has happened, `NTP_EVENT_...` (expect bits that this header does not list), and with the pointer
+/// that was given to `ntp_clock_on_event`. A C++ exception must not leave it.
 pub type ntp_event_callback = Option<unsafe extern "C" fn(context: *mut c_void, events: u32)>;
 
-/// Gives a descriptor that is readable while there are events to take: for `poll`, `epoll`, and the event loops that are
-/// built on them. Closed on exec, non-blocking.
+/// Gives a descriptor that is readable while there are events to take: for `poll`, `epoll`, and the event loops that
+/// are built on them. Closed on exec, non-blocking.
 ///
 /// There is one for each clock, which keeps it until it is freed: wait for it, but do not read or close it.
-/// `ntp_clock_take_events` makes it unreadable. Every event makes it readable anew, also for those who are only told of edges
-/// (EPOLLET). Everything that has happened since the start of the clock is pending at first, so that nothing is missed between
-/// a start and this call. The process-wide clock's stays the same over stops and starts.
+/// `ntp_clock_take_events` makes it unreadable. Every event makes it readable anew, also for those who are only told of
+/// edges (EPOLLET). Everything that has happened since the start of the clock is pending at first, so that nothing is
+/// missed between a start and this call. The process-wide clock's stays the same over stops and starts.
 ///
-/// In a forked child the number stands for the parent's until the child calls this or `ntp_clock_take_events`; from then on
-/// it is the child's own, with nothing of the parent's pending, and is to be registered anew in an event loop of the child's.
+/// In a forked child the number stands for the parent's until the child calls this or `ntp_clock_take_events`; from
+/// then on it is the child's own, with nothing of the parent's pending, and is to be registered anew in an event loop
+/// of the child's.
 ///
 /// A NULL `clock` is the process-wide one. Any number of threads may call this. Returns `NTP_ERR_SYSTEM` when
 /// there are no descriptors left, and `NTP_ERR_INVALID_ARGUMENT` when `descriptor` is NULL. A failure writes nothing.
@@ -53,11 +54,11 @@ pub unsafe extern "C" fn ntp_clock_event_fd(clock: *const ntp_clock, descriptor:
     })
 }
 
-/// What has happened since this was last asked, `NTP_EVENT_...`; the descriptor of `ntp_clock_event_fd` is unreadable until
-/// something happens again. It may be nothing, 0.
+/// What has happened since this was last asked, `NTP_EVENT_...`; the descriptor of `ntp_clock_event_fd` is unreadable
+/// until something happens again. It may be nothing, 0.
 ///
-/// What came and went between two calls is told, its order is not: `ntp_clock_now` tells the state. A NULL `clock` is the
-/// process-wide one. Any number of threads may call this; each event goes to one of them.
+/// What came and went between two calls is told, its order is not: `ntp_clock_now` tells the state. A NULL `clock` is
+/// the process-wide one. Any number of threads may call this; each event goes to one of them.
 ///
 /// # Safety
 ///
@@ -71,20 +72,21 @@ pub unsafe extern "C" fn ntp_clock_take_events(clock: *const ntp_clock) -> u32 {
 /// Has `callback` called with `context` and whatever happens to `clock`; NULL takes the former callback back.
 ///
 /// It is called from a thread of the library's own, one call at a time, with all signals blocked. First it is told
-/// `NTP_EVENT_SYNCHRONIZED`, `NTP_EVENT_LOST` or `NTP_EVENT_DISRUPTED`, whichever happened last, if any has. What happens while
-/// it runs is told in one further call.
+/// `NTP_EVENT_SYNCHRONIZED`, `NTP_EVENT_LOST` or `NTP_EVENT_DISRUPTED`, whichever happened last, if any has. What
+/// happens while it runs is told in one further call.
 ///
 /// There is one callback for each clock: another one replaces it; the process-wide clock's stays over stops and starts.
-/// When this returns, and when `ntp_clock_free` returns, the former callback is not running and will not be called again,
-/// so that its `context` may be freed; do not call either while holding a lock that the callback waits for. `ntp_stop` waits
-/// for no callback.
+/// When this returns, and when `ntp_clock_free` returns, the former callback is not running and will not be called
+/// again, so that its `context` may be freed; do not call either while holding a lock that the callback waits for.
+/// `ntp_stop` waits for no callback.
 ///
-/// A callback may block, and may call every function here: also `ntp_stop`, `ntp_start`, `ntp_clock_free` of its own clock,
-/// and this one, to replace or take back itself. In the last two cases it is not waited for, and its `context` must live until
-/// it returns. In a forked child it is not called until it is given again.
+/// A callback may block, and may call every function here: also `ntp_stop`, `ntp_start`, `ntp_clock_free` of its own
+/// clock, and this one, to replace or take back itself. In the last two cases it is not waited for, and its `context`
+/// must live until it returns. In a forked child it is not called until it is given again.
 ///
-/// A NULL `clock` is the process-wide one. Any number of threads may call this; one at a time for each clock, if they are
-/// to know which callback stays. Returns `NTP_ERR_SYSTEM` when the thread cannot be made; the former callback then stays.
+/// A NULL `clock` is the process-wide one. Any number of threads may call this; one at a time for each clock, if they
+/// are to know which callback stays. Returns `NTP_ERR_SYSTEM` when the thread cannot be made; the former callback then
+/// stays.
 ///
 /// # Safety
 ///
@@ -103,7 +105,8 @@ pub unsafe extern "C" fn ntp_clock_on_event(
         let call = callback.map(|callback| -> Box<dyn FnMut(Events) + Send> {
             Box::new(move |events: Events| {
                 let context = &context;
-                // SAFETY: by contract it may be called with this, on this thread, until it is taken back; the desk sees to that.
+                // SAFETY: by contract it may be called with this, on this thread, until it is taken back; the desk sees
+                // to that.
                 unsafe { callback(context.0, events.0) };
             })
         });

@@ -35,8 +35,8 @@ impl From<Relation> for ntp_relation {
 /// Which of two readings is certainly of the earlier instant, of whatever clock or host: `first` before, after, or
 /// overlapping `second`.
 ///
-/// Only the intervals count, and unknown ones overlap with everything. Any two readings have an answer; a NULL overlaps.
-/// Async-signal-safe.
+/// Only the intervals count, and unknown ones overlap with everything. Any two readings have an answer; a NULL
+/// overlaps. Async-signal-safe.
 ///
 /// # Safety
 ///
@@ -104,8 +104,8 @@ pub unsafe extern "C" fn ntp_clock_now_within(
 
 /// 1 if UTC is certainly after `unix_ns` (nanoseconds since 1970), else 0; also 0 when nothing is known.
 ///
-/// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Takes no lock and makes
-/// no system call.
+/// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Takes no lock and
+/// makes no system call.
 ///
 /// # Safety
 ///
@@ -118,8 +118,8 @@ pub unsafe extern "C" fn ntp_clock_after(clock: *const ntp_clock, unix_ns: i64) 
 
 /// 1 if UTC is certainly before `unix_ns` (nanoseconds since 1970), else 0; also 0 when nothing is known.
 ///
-/// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Takes no lock and makes
-/// no system call.
+/// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Takes no lock and
+/// makes no system call.
 ///
 /// # Safety
 ///
@@ -133,17 +133,17 @@ pub unsafe extern "C" fn ntp_clock_before(clock: *const ntp_clock, unix_ns: i64)
 /// Commit wait: returns when UTC is certainly after `unix_ns`, up to `timeout_ms` milliseconds, for ever if that is
 /// negative.
 ///
-/// Give an event the time `latest_ns` of a reading, wait for that time to pass, and only then make the event known: then
-/// no event that anybody begins after that, on whatever host with an honest clock, gets an earlier time.
+/// Give an event the time `latest_ns` of a reading, wait for that time to pass, and only then make the event known:
+/// then no event that anybody begins after that, on whatever host with an honest clock, gets an earlier time.
 ///
-/// A NULL `clock` is the process-wide one. Any number of threads may wait. The thread sleeps, and is woken when the time
-/// has come, to about what the kernel's timers give (50 us unless set otherwise). The wait goes on through steps, disruptions
-/// and losses of synchronisation of a running clock. On a clock without a thread, after a stop or in a forked child, it
-/// works as long as there is an interval.
+/// A NULL `clock` is the process-wide one. Any number of threads may wait. The thread sleeps, and is woken when the
+/// time has come, to about what the kernel's timers give (50 us unless set otherwise). The wait goes on through steps,
+/// disruptions and losses of synchronisation of a running clock. On a clock without a thread, after a stop or in a
+/// forked child, it works as long as there is an interval.
 ///
-/// Returns `NTP_ERR_TIMEOUT` when the time ran out, `NTP_ERR_NOT_SYNCHRONIZED` when it ran out and nothing was known of UTC,
-/// `NTP_ERR_STOPPED` when the clock was stopped meanwhile, and `NTP_ERR_NOT_RUNNING` when there is neither a thread nor an
-/// interval.
+/// Returns `NTP_ERR_TIMEOUT` when the time ran out, `NTP_ERR_NOT_SYNCHRONIZED` when it ran out and nothing was known of
+/// UTC, `NTP_ERR_STOPPED` when the clock was stopped meanwhile, and `NTP_ERR_NOT_RUNNING` when there is neither a
+/// thread nor an interval.
 ///
 /// # Safety
 ///
@@ -166,8 +166,8 @@ pub unsafe extern "C" fn ntp_clock_wait_until_past(
 /// A NULL `clock` is the process-wide one. Any number of threads may sleep. Before the first synchronisation the clock
 /// shows the system clock's time. To be certain that UTC has come there, use `ntp_clock_wait_until_past`.
 ///
-/// Returns `NTP_ERR_STOPPED` when the clock was stopped meanwhile, and `NTP_ERR_NOT_RUNNING` when it is not started and was
-/// never synchronised, unless it shows that time already.
+/// Returns `NTP_ERR_STOPPED` when the clock was stopped meanwhile, and `NTP_ERR_NOT_RUNNING` when it is not started and
+/// was never synchronised, unless it shows that time already.
 ///
 /// # Safety
 ///

@@ -60,8 +60,8 @@ pub extern "C" fn ntp_now() -> i64 {
 /// As `ntp_now`, for about half the price where the processor's own counter can be read: but the processor may take the
 /// reading some microseconds earlier than it stands in the program.
 ///
-/// Good for the intervals of one thread. Not to be compared with what another thread has read, nor with `ntp_now`: it may be
-/// earlier than a value already seen. Any number of threads may call this at the same time; it never fails.
+/// Good for the intervals of one thread. Not to be compared with what another thread has read, nor with `ntp_now`: it
+/// may be earlier than a value already seen. Any number of threads may call this at the same time; it never fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_now_relaxed() -> i64 {
     process::utc_relaxed().unwrap_or_else(other_time)

@@ -89,7 +89,8 @@ pub struct ntp_reading {
     pub earliest_ns: i64,
     /// UTC is not after this; INT64_MAX when unknown. Never below `unix_ns`.
     pub latest_ns: i64,
-    /// The raw counter as nanoseconds at its nominal rate; one origin per boot, the same in every process to some 0.1 us.
+    /// The raw counter as nanoseconds at its nominal rate; one origin per boot, the same in every process to some 0.1
+    /// us.
     pub raw_ns: i64,
     /// Nanoseconds since the newest exchange that counted; INT64_MAX before the first.
     pub age_ns: i64,
@@ -140,7 +141,8 @@ pub struct ntp_report {
     pub frequency_ppb: f64,
     /// The error bound when the report was made, ns; INT64_MAX when unknown.
     pub bound_ns: i64,
-    /// Standard deviation of the reading as estimated at the newest exchange, ns: a statistical figure, not a bound; INT64_MAX when unknown.
+    /// Standard deviation of the reading as estimated at the newest exchange, ns: a statistical figure, not a bound;
+    /// INT64_MAX when unknown.
     pub estimated_error_ns: i64,
     /// Round trip to the root of the source that is followed most, ns.
     pub root_delay_ns: i64,
@@ -198,8 +200,8 @@ pub struct ntp_source_info {
     pub name: [c_char; NTPCLOCK_NAME_SIZE],
     /// Its address and port; empty until resolved.
     pub address: [c_char; NTPCLOCK_ADDRESS_SIZE],
-    /// What is wrong with it, UTF-8: why it is not believed, else its last fault since it last answered well, else why it is
-    /// believed and yet not used; empty if nothing is.
+    /// What is wrong with it, UTF-8: why it is not believed, else its last fault since it last answered well, else why
+    /// it is believed and yet not used; empty if nothing is.
     pub fault: [c_char; NTPCLOCK_FAULT_SIZE],
 }
 

@@ -33,19 +33,20 @@ impl Clock {
         self.now().is_before(unix_ns)
     }
 
-    /// Commit wait: returns when UTC is certainly after `unix_ns`, that is, when [`Self::after`] has become true. `timeout`
-    /// None: for ever.
+    /// Commit wait: returns when UTC is certainly after `unix_ns`, that is, when [`Self::after`] has become true.
+    /// `timeout` None: for ever.
     ///
-    /// Who gives an event the time [`Reading::latest_ns`] and makes it known only after this wait for it knows that no event
-    /// that anybody begins afterwards, on whatever host with an honest clock, gets an earlier time.
+    /// Who gives an event the time [`Reading::latest_ns`] and makes it known only after this wait for it knows that no
+    /// event that anybody begins afterwards, on whatever host with an honest clock, gets an earlier time.
     ///
-    /// The wait goes on through steps, disruptions and losses of synchronisation of a running clock. On a clock without a
-    /// thread (after a stop, or in a forked child) it works as long as the interval there means something.
+    /// The wait goes on through steps, disruptions and losses of synchronisation of a running clock. On a clock without
+    /// a thread (after a stop, or in a forked child) it works as long as the interval there means something.
     ///
     /// # Errors
     ///
     /// [`Error::Timeout`]; [`Error::NotSynchronized`] if nothing was known of UTC when the time ran out;
-    /// [`Error::Stopped`] if the clock was stopped meanwhile; [`Error::NotRunning`] if there is neither a thread nor an interval.
+    /// [`Error::Stopped`] if the clock was stopped meanwhile; [`Error::NotRunning`] if there is neither a thread nor an
+    /// interval.
     pub fn wait_until_past(&self, unix_ns: i64, timeout: Option<Duration>) -> Result<(), Error> {
         wait_until_past(&self.shared, unix_ns, timeout)
     }
@@ -64,30 +65,32 @@ impl Clock {
 }
 
 impl Clock {
-    /// Where UTC was when the clock `timescale` of this machine showed `stamp_ns`: as if the clock had been read then, and
-    /// with everything that is known by now. `age_ns` and `state` are as of then; `raw_ns` is the middle of where the counter
-    /// can have stood. The bound cap does not apply: the interval is what it is.
+    /// Where UTC was when the clock `timescale` of this machine showed `stamp_ns`: as if the clock had been read then,
+    /// and with everything that is known by now. `age_ns` and `state` are as of then; `raw_ns` is the middle of where
+    /// the counter can have stood. The bound cap does not apply: the interval is what it is.
     ///
     /// Stamps may be older than the first synchronisation. Those of the raw counter, `CLOCK_MONOTONIC` and
-    /// `CLOCK_BOOTTIME` may be older than the clock's start, and may lie ahead, as long as the machine is not suspended.
-    /// The interval includes what the kernel may have slewed its clocks between the moments at which the engine looked at
-    /// them: 0.1 % of the time to the nearest one at most.
+    /// `CLOCK_BOOTTIME` may be older than the clock's start, and may lie ahead, as long as the machine is not
+    /// suspended. The interval includes what the kernel may have slewed its clocks between the moments at which the
+    /// engine looked at them: 0.1 % of the time to the nearest one at most.
     ///
     /// # Errors
     ///
-    /// [`Error::NotSynchronized`] if no model of the time is known; [`Error::Unconvertible`] if nothing honest can be said:
-    /// the machine was suspended or the clock disrupted after the stamp, or the system clock was stepped around it.
+    /// [`Error::NotSynchronized`] if no model of the time is known; [`Error::Unconvertible`] if nothing honest can be
+    /// said: the machine was suspended or the clock disrupted after the stamp, or the system clock was stepped around
+    /// it.
     pub fn convert(&self, timescale: Timescale, stamp_ns: i64) -> Result<Reading, Error> {
         convert(&self.shared, timescale, stamp_ns)
     }
 
-    /// When the clock `timescale` of this machine will show that UTC is `unix_ns`; for timers. Holds as long as the machine
-    /// is not suspended until then.
+    /// When the clock `timescale` of this machine will show that UTC is `unix_ns`; for timers. Holds as long as the
+    /// machine is not suspended until then.
     ///
     /// # Errors
     ///
-    /// [`Error::NotSynchronized`]; [`Error::InvalidArgument`] for [`Timescale::Realtime`], which may be stepped, and for times
-    /// more than a hundred years away; [`Error::Unconvertible`] for a past in which the machine was suspended.
+    /// [`Error::NotSynchronized`]; [`Error::InvalidArgument`] for [`Timescale::Realtime`], which may be stepped, and
+    /// for times more than a hundred years away; [`Error::Unconvertible`] for a past in which the machine was
+    /// suspended.
     pub fn deadline(&self, timescale: Timescale, unix_ns: i64) -> Result<Deadline, Error> {
         deadline(&self.shared, timescale, unix_ns)
     }
@@ -95,8 +98,8 @@ impl Clock {
     /// A descriptor that is readable while there are events to [take](Self::take_events): for `poll`, `epoll`, and the
     /// event loops that are built on them. One for each clock, which keeps it; do not read or close it.
     ///
-    /// Everything that has happened since the start of the clock is pending at first. In a forked child the number is the
-    /// child's own after the first call of this or of [`Self::take_events`], which has nothing of the parent's.
+    /// Everything that has happened since the start of the clock is pending at first. In a forked child the number is
+    /// the child's own after the first call of this or of [`Self::take_events`], which has nothing of the parent's.
     ///
     /// # Errors
     ///
@@ -111,13 +114,13 @@ impl Clock {
         self.shared.events.take()
     }
 
-    /// Has `callback` called with whatever happens, from a thread of the library's own in which all signals are blocked;
-    /// `None` takes it back. First it is told what happened last to the state, if anything.
+    /// Has `callback` called with whatever happens, from a thread of the library's own in which all signals are
+    /// blocked; `None` takes it back. First it is told what happened last to the state, if anything.
     ///
     /// There is one callback for each clock: another one replaces it. When this returns, and when the clock has been
     /// dropped, the former one is not running and is not called again; so do not hold a lock that it waits for. A
-    /// callback may block, and call everything here: it may stop the clock, and replace or take back itself; in that case
-    /// it is not waited for. In a forked child it is not called until it is given again.
+    /// callback may block, and call everything here: it may stop the clock, and replace or take back itself; in that
+    /// case it is not waited for. In a forked child it is not called until it is given again.
     ///
     /// # Errors
     ///
@@ -288,7 +291,8 @@ mod tests {
             clock.wait_until_past(commit, AMPLE).unwrap();
             let after = clock.now();
             assert!(after.earliest_ns > commit);
-            // Timers are good to some 50 µs; a machine that stalls may need longer, but not ten times what was waited for.
+            // Timers are good to some 50 µs; a machine that stalls may need longer, but not ten times what was waited
+            // for.
             assert!(after.earliest_ns - commit < 100 * MILLIS, "{} ns late", after.earliest_ns - commit);
         }
         clock.wait_until_past(i64::MIN, Some(Duration::ZERO)).unwrap();

@@ -1,8 +1,8 @@
 //! Waiting for an instant of UTC: until it has certainly passed (commit wait), or until the clock shows it.
 //!
-//! A waiter sleeps a little less than the time that seems to be left, looks again, and so comes as near as the kernel wakes
-//! threads after a handful of looks, however long it waits. It is woken in between by whatever the engine publishes, so
-//! that corrections, steps, disruptions and the stop are seen at once.
+//! A waiter sleeps a little less than the time that seems to be left, looks again, and so comes as near as the kernel
+//! wakes threads after a handful of looks, however long it waits. It is woken in between by whatever the engine
+//! publishes, so that corrections, steps, disruptions and the stop are seen at once.
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use crate::units::{Nanos, UnixTime};
 /// How long a waiter sleeps that only a change can help.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// Of what seems to be left, this part is not slept at once: slewing, drift and the kernel's own clock, which ends the sleep,
-/// make less of a difference together.
+/// Of what seems to be left, this part is not slept at once: slewing, drift and the kernel's own clock, which ends the
+/// sleep, make less of a difference together.
 const RESERVE: i64 = 64;
 
 /// What is waited for.

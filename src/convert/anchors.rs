@@ -1,8 +1,8 @@
 //! Anchors: what all clocks showed at the same time, now and then; and between them, where the counter can have stood.
 //!
-//! The kernel slews `CLOCK_MONOTONIC`, `CLOCK_BOOTTIME` and `CLOCK_REALTIME` alike. With `s` the most it does so, and a clock
-//! that showed `v` when the counter stood at `c`, it showed `v + x` when the counter stood in `c + x/(1 ± s)`. An anchor on
-//! either side gives two such intervals; both hold, so their intersection does.
+//! The kernel slews `CLOCK_MONOTONIC`, `CLOCK_BOOTTIME` and `CLOCK_REALTIME` alike. With `s` the most it does so, and a
+//! clock that showed `v` when the counter stood at `c`, it showed `v + x` when the counter stood in `c + x/(1 ± s)`. An
+//! anchor on either side gives two such intervals; both hold, so their intersection does.
 
 use super::Timescale;
 use crate::sys::clocks::Anchor;
@@ -166,7 +166,8 @@ fn between(before: Option<&Anchor>, after: Option<&Anchor>, stamp: Nanos, value:
         window.latest = window.latest.min(anchor.after - span + slack(span));
     }
     if let (Some(before), Some(after)) = (before, after) {
-        // Neither clock ever runs backwards. And that is all there is to say where somebody slewed faster than he should.
+        // Neither clock ever runs backwards. And that is all there is to say where somebody slewed faster than he
+        // should.
         let slewed_too_fast = window.earliest > window.latest;
         if slewed_too_fast || window.earliest < before.before {
             window.earliest = before.before;
@@ -191,8 +192,8 @@ pub(crate) fn project(scale: Timescale, counter: Counter, now: &Anchor) -> (i64,
     ((value + least - slack(least)).0, about.0, (value + most + slack(most)).0)
 }
 
-/// How far the counter may run from the kernel's clocks within `span`: 1000 ppm. Both tick with one oscillator; the kernel
-/// corrects the frequency of its clocks by up to 500 ppm, and `adjtime` slews by another 500 ppm.
+/// How far the counter may run from the kernel's clocks within `span`: 1000 ppm. Both tick with one oscillator; the
+/// kernel corrects the frequency of its clocks by up to 500 ppm, and `adjtime` slews by another 500 ppm.
 fn slack(span: Nanos) -> Nanos {
     Nanos(span.abs().0 / 999 + 1)
 }

@@ -70,8 +70,8 @@ impl Models {
     /// UTC when the counter stood in `window`; `None` if no model knows.
     ///
     /// The time is what readers were shown then, as far as it is possible by what is known now; the interval is the
-    /// narrowest that any model of that epoch gives. A stamp from before a synchronisation belongs to the epoch that began
-    /// with it. With `alive` a thread keeps the clock.
+    /// narrowest that any model of that epoch gives. A stamp from before a synchronisation belongs to the epoch that
+    /// began with it. With `alive` a thread keeps the clock.
     pub(crate) fn reading(&self, window: Window, alive: bool) -> Option<Reading> {
         let middle = window.earliest.midpoint(window.latest);
         let began = self.0.partition_point(|entry| entry.from <= middle);

@@ -50,8 +50,8 @@ impl Exchanger {
         Self { open: Vec::new(), _stamping: socket::stamping_holder() }
     }
 
-    /// Sends `request` from a port nobody can guess; answers with a counter value not after it left, and with the address it
-    /// left from.
+    /// Sends `request` from a port nobody can guess; answers with a counter value not after it left, and with the
+    /// address it left from.
     pub(crate) fn send(&mut self, request: &Request) -> io::Result<(Counter, Option<IpAddr>)> {
         self.close(request.source);
         let socket = socket::connected(request.address)?;

@@ -1,7 +1,7 @@
 //! The files of a run: the recording, and the state file that makes the next start a warm one.
 //!
-//! Both are written by the engine's thread when nothing else is due. A fault ends neither the clock nor the host: it is told
-//! to whoever asks.
+//! Both are written by the engine's thread when nothing else is due. A fault ends neither the clock nor the host: it is
+//! told to whoever asks.
 
 use std::path::{Path, absolute};
 
@@ -62,7 +62,8 @@ impl Files {
         if self.state.is_some() { self.save_due } else { Counter(i64::MAX) }
     }
 
-    /// Takes note of an exchange that counted. Sources are numbered as in the server list, further members of pools after it.
+    /// Takes note of an exchange that counted. Sources are numbered as in the server list, further members of pools
+    /// after it.
     pub(crate) fn record(&mut self, source: SourceId, exchange: Option<Exchange>) {
         if self.state.is_some() {
             self.suspended = counter::suspended();

@@ -130,8 +130,8 @@ impl Desk {
         })
     }
 
-    /// Replaces the callback. The former one is not running any more when this returns, and will not be called again; only
-    /// if it is the former one itself that asks, it still has to return.
+    /// Replaces the callback. The former one is not running any more when this returns, and will not be called again;
+    /// only if it is the former one itself that asks, it still has to return.
     pub(crate) fn call(&self, call: Option<Box<dyn FnMut(Events) + Send>>) -> Result<(), Error> {
         let state = self.with(|inner| inner.state);
         let next = call.map(|call| Callback::start(call, state)).transpose()?;
@@ -151,8 +151,8 @@ impl Desk {
 }
 
 impl Inner {
-    /// A forked child begins anew: what was pending is its parent's, and so are the thread and what the descriptor's number
-    /// stands for. The number stays, for a program may have kept it.
+    /// A forked child begins anew: what was pending is its parent's, and so are the thread and what the descriptor's
+    /// number stands for. The number stays, for a program may have kept it.
     fn leave_the_parent(&mut self) {
         self.generation = fork::generation();
         (self.pending, self.state) = (Events::NONE, Events::NONE);

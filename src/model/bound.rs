@@ -11,11 +11,11 @@
 //!
 //! and with it `o(now) - o(i)`, which differs from `F(now)·(now - i)` by at most `G(now - i)`.
 //!
-//! Of times that all lie within one knee more can be said. No two frequencies differ by more than `short` there, so no two
-//! averages do; with `A` the average from `i` to `j`, the average over *any* span from `i` on that ends before `i + knee` is
-//! within `A ± short`. So the intersection of these over all pairs, young enough that `now + horizon` still lies within their
-//! knee, tells how the offset moves from any of them to now, and from now to the horizon. The latter also lies within `short` of
-//! F(now). Beyond the horizon the frequency is within `long` of any of these.
+//! Of times that all lie within one knee more can be said. No two frequencies differ by more than `short` there, so no
+//! two averages do; with `A` the average from `i` to `j`, the average over *any* span from `i` on that ends before `i +
+//! knee` is within `A ± short`. So the intersection of these over all pairs, young enough that `now + horizon` still
+//! lies within their knee, tells how the offset moves from any of them to now, and from now to the horizon. The latter
+//! also lies within `short` of F(now). Beyond the horizon the frequency is within `long` of any of these.
 //!
 //! All that follows from the declared limit alone: no symmetry of paths, no distribution, no fit.
 
@@ -87,8 +87,8 @@ impl FrequencyRange {
         Self { low: Ppb(self.low.0 - change.0), high: Ppb(self.high.0 + change.0) }
     }
 
-    /// Excludes what cannot be if the offset lies where `late` says and lay where any of `earlier` says; `slack` is how far
-    /// in ns it may have strayed from a steady gain in between.
+    /// Excludes what cannot be if the offset lies where `late` says and lay where any of `earlier` says; `slack` is how
+    /// far in ns it may have strayed from a steady gain in between.
     fn narrow(&mut self, earlier: &[Point], late: &Point, slack: impl Fn(&Point) -> f64) {
         for early in earlier {
             // Of one instant, which tells nothing of the frequency, come infinities of the right sign.
@@ -107,8 +107,8 @@ impl FrequencyRange {
     }
 }
 
-/// A sighting and how far the offset may have strayed since, in ns, relative to the oldest one: pairs of them are compared by the
-/// thousand, and doubles are faster.
+/// A sighting and how far the offset may have strayed since, in ns, relative to the oldest one: pairs of them are
+/// compared by the thousand, and doubles are faster.
 #[derive(Clone, Copy, Debug)]
 struct Point {
     at: f64,

@@ -7,15 +7,16 @@
 //! there = (t2 - t1) - o - b        back = (t4 - t3) + o - b
 //! ```
 //!
-//! Neither is negative, and each has a density: mostly Gamma(k, θ), now and then anything, as a route changes or a queue
-//! bursts. Given their sum, which the round trip tells, their product is the likelihood of `o`. It has an edge where
-//! a delay would be negative, and may have two tops, one for each way that may have been the slow one. Each filter of the
-//! bank is a Gaussian belief about (o, frequency) that takes it in by its first two moments (assumed-density filtering).
+//! Neither is negative, and each has a density: mostly Gamma(k, θ), now and then anything, as a route changes or a
+//! queue bursts. Given their sum, which the round trip tells, their product is the likelihood of `o`. It has an edge
+//! where a delay would be negative, and may have two tops, one for each way that may have been the slow one. Each
+//! filter of the bank is a Gaussian belief about (o, frequency) that takes it in by its first two moments
+//! (assumed-density filtering).
 //!
-//! Nobody knows the kind of queueing or the oscillator's wander beforehand. So a filter runs for every pair of them, and the
-//! estimate is their mean, weighted by how well each has foreseen the exchanges so far, old ones forgotten (multiple-model
-//! estimation; Magill, IEEE Trans. Automatic Control 10, 1965). The longest quarter of the round trips has no say in
-//! that: what strays tells nothing about kinds.
+//! Nobody knows the kind of queueing or the oscillator's wander beforehand. So a filter runs for every pair of them,
+//! and the estimate is their mean, weighted by how well each has foreseen the exchanges so far, old ones forgotten
+//! (multiple-model estimation; Magill, IEEE Trans. Automatic Control 10, 1965). The longest quarter of the round trips
+//! has no say in that: what strays tells nothing about kinds.
 //!
 //! That the base is the same both ways is an assumption nobody can check from here; the error bound does not make it.
 

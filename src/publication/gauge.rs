@@ -6,16 +6,16 @@
 //! raw(tick) = floor((tick · mult + c) / 2^shift)
 //! ```
 //!
-//! with whole numbers `mult`, `shift` and `c` that never change (`kernel/time/timekeeping.c`, `tkr_raw`; NTP corrects only
-//! `tkr_mono`). Two sights some tenths of a second apart, each good to some 50 ns, leave but one `mult` possible; `shift` follows
-//! from the frequency as the kernel chooses it (`clocks_calc_mult_shift` for `CLOCKSOURCE` masks of more than 32 bits). `c`
-//! stays unknown within the width of a sight, and the greatest possible is taken: what readers compute from
-//! ticks is never behind the raw counter, and ahead of it by at most [`Relation::ahead`]. So whoever goes over from the
-//! one to the other reads nothing twice, and the published interval begins earlier by as much.
+//! with whole numbers `mult`, `shift` and `c` that never change (`kernel/time/timekeeping.c`, `tkr_raw`; NTP corrects
+//! only `tkr_mono`). Two sights some tenths of a second apart, each good to some 50 ns, leave but one `mult` possible;
+//! `shift` follows from the frequency as the kernel chooses it (`clocks_calc_mult_shift` for `CLOCKSOURCE` masks of
+//! more than 32 bits). `c` stays unknown within the width of a sight, and the greatest possible is taken: what readers
+//! compute from ticks is never behind the raw counter, and ahead of it by at most [`Relation::ahead`]. So whoever goes
+//! over from the one to the other reads nothing twice, and the published interval begins earlier by as much.
 //!
-//! Should a kernel reckon otherwise, `mult` is wrong by less than the sights can tell. What they can is the [`Doubt`]: it is
-//! in the published interval too, and shrinks as the sights move apart. Sights that contradict the relation end it: there is
-//! another clock source, or a counter was reset. Until the writer's next wake-up readers cannot know.
+//! Should a kernel reckon otherwise, `mult` is wrong by less than the sights can tell. What they can is the [`Doubt`]:
+//! it is in the published interval too, and shrinks as the sights move apart. Sights that contradict the relation end
+//! it: there is another clock source, or a counter was reset. Until the writer's next wake-up readers cannot know.
 
 use super::scale::{Factor, Scale};
 use crate::sys::ticks::{Kind, Sight, Tick};
@@ -60,7 +60,8 @@ pub(crate) enum Finding {
     Nothing,
     /// The relation is known and holds.
     Holds,
-    /// The relation that readers rely on does not hold any more: since the last sight that did hold, what they read was wrong.
+    /// The relation that readers rely on does not hold any more: since the last sight that did hold, what they read was
+    /// wrong.
     Broken,
 }
 
@@ -136,8 +137,8 @@ impl Relation {
     }
 }
 
-/// The shift that Linux chooses for a counter of `ratio` ns a tick: the largest with which 600 s of ticks times the multiplier
-/// stay below 2^64 (`clocks_calc_mult_shift`, `kernel/time/clocksource.c`).
+/// The shift that Linux chooses for a counter of `ratio` ns a tick: the largest with which 600 s of ticks times the
+/// multiplier stay below 2^64 (`clocks_calc_mult_shift`, `kernel/time/clocksource.c`).
 fn kernel_shift(ratio: f64) -> Option<u32> {
     const SECONDS: f64 = 600.0;
     if !(1e-3..=1e3).contains(&ratio) {
@@ -309,7 +310,8 @@ mod tests {
         let machine = Machine::of(2_445_422, 0);
         let tick = machine.ticks(3_600_000_000_000);
         let honest = machine.sight(tick, 50, 50);
-        // The kernel went over to a clock that gains 0.2 ppm; the ticks began anew; one of the two stood still for 1 µs.
+        // The kernel went over to a clock that gains 0.2 ppm; the ticks began anew; one of the two stood still for 1
+        // µs.
         let gained = Sight { raw: honest.raw + Nanos(720_000), ..honest };
         let reset = Sight { before: Tick(5), after: Tick(105), ..honest };
         let slept = Sight { raw: honest.raw - Nanos(1_000), ..honest };

@@ -1,12 +1,14 @@
 //! The few words in front of a page: all that a reader needs while nothing is unusual.
 //!
-//! Along one piece of a track everything a reading consists of is a straight line over the ticks: UTC, both ends of its interval,
-//! the raw counter. So the writer works out these lines, and until when they hold: up to the knee of the drift limit, and to the
-//! deadline at which the state becomes another. Within that stretch a reader has one subtraction, one comparison and a
-//! few multiplications to do. Outside it, and in a process that was forked off, it judges the whole page.
+//! Along one piece of a track everything a reading consists of is a straight line over the ticks: UTC, both ends of its
+//! interval, the raw counter. So the writer works out these lines, and until when they hold: up to the knee of the
+//! drift limit, and to the deadline at which the state becomes another. Within that stretch a reader has one
+//! subtraction, one comparison and a few multiplications to do. Outside it, and in a process that was forked off, it
+//! judges the whole page.
 //!
-//! First on the page stands the piece that is settled, for which readers are made; then the one during which a correction is slewed
-//! in. The time alone needs four words, in one cache line, and its settled piece holds beyond the stretch.
+//! First on the page stands the piece that is settled, for which readers are made; then the one during which a
+//! correction is slewed in. The time alone needs four words, in one cache line, and its settled piece holds beyond the
+//! stretch.
 
 use super::page::Page;
 use super::scale::{Factor, high_product};
@@ -14,7 +16,8 @@ use crate::status::{Leap, State};
 use crate::sys::ticks::{Kind, Tick};
 use crate::units::{Counter, Nanos, UnixTime};
 
-// Where what stands in a glance: what the time alone needs comes first. After the beginning of a line comes its multiplier.
+// Where what stands in a glance: what the time alone needs comes first. After the beginning of a line comes its
+// multiplier.
 const MARKS: usize = 0;
 const START: usize = 1;
 const UTC: usize = 2;
@@ -105,8 +108,9 @@ pub(crate) fn utc_at(word: impl Fn(usize) -> u64, kind: Kind, tick: Tick) -> Opt
     Some(UnixTime(word(UTC).cast_signed().wrapping_add(gained)))
 }
 
-/// What the settled piece tells at `tick`, of the kind that the page is for, and whether it holds there, in a process of this fork
-/// generation; if not, it means nothing. (Both at once and not an `Option`: so nothing waits for the comparison.)
+/// What the settled piece tells at `tick`, of the kind that the page is for, and whether it holds there, in a process
+/// of this fork generation; if not, it means nothing. (Both at once and not an `Option`: so nothing waits for the
+/// comparison.)
 #[inline(always)]
 pub(crate) fn settled_at(word: impl Fn(usize) -> u64, kind: Kind, tick: Tick, generation: u32) -> (bool, Glimpse) {
     let since = tick.0.wrapping_sub(word(START).cast_signed()).cast_unsigned();
@@ -152,7 +156,8 @@ pub(super) fn front(page: &Page) -> [u64; FRONT] {
 }
 
 impl Glance {
-    /// What can be had of `page` at a glance along the piece of its track that begins with `utc` at `start` and ends at `end`.
+    /// What can be had of `page` at a glance along the piece of its track that begins with `utc` at `start` and ends at
+    /// `end`.
     fn of(page: &Page, start: Tick, utc: UnixTime, per_tick: u64, end: Option<Tick>) -> Self {
         let (model, scale) = (&page.current.model, &page.relation.scale);
         let Factor { shift, multiplier: counter_per_tick } = scale.factor;

@@ -44,8 +44,8 @@ pub(crate) struct Latch<const N: usize, W = AtomicU64> {
     slots: [Line<[W; N]>; 2],
 }
 
-/// Something that begins a cache line: a reader of a slot's first eight words touches two lines in all. Slots are a power of two
-/// apart if their words are: nothing to multiply.
+/// Something that begins a cache line: a reader of a slot's first eight words touches two lines in all. Slots are a
+/// power of two apart if their words are: nothing to multiply.
 #[derive(Debug)]
 #[repr(C, align(64))]
 struct Line<T>(T);
@@ -111,10 +111,11 @@ impl<const N: usize, W: Word> Latch<N, W> {
         }
     }
 
-    /// What `during` made of the words of the present turn, if that has this tag; `None` without a look at them if it has another.
+    /// What `during` made of the words of the present turn, if that has this tag; `None` without a look at them if it
+    /// has another.
     ///
-    /// `during` may see words of several turns, and is then called again: whatever they are, it must neither panic nor loop. It
-    /// gets words one by one, so that those it is done with need not be kept.
+    /// `during` may see words of several turns, and is then called again: whatever they are, it must neither panic nor
+    /// loop. It gets words one by one, so that those it is done with need not be kept.
     #[inline(always)]
     pub(crate) fn read_if<T>(&self, tag: u8, during: impl Fn(&Words<'_, N, W>) -> T) -> Option<T> {
         loop {
@@ -166,7 +167,8 @@ mod tests {
                     }
                 });
             }
-            // Until both have read a good many times beside the writer; a reader that fails ends the scope with its panic.
+            // Until both have read a good many times beside the writer; a reader that fails ends the scope with its
+            // panic.
             let begun = std::time::Instant::now();
             let mut turn = 0;
             while reads.iter().any(|count| count.load(Relaxed) < 100_000) && begun.elapsed().as_secs() < 60 {
@@ -260,8 +262,8 @@ mod model {
         if tick < switch { 2 * tick } else { switch + tick }
     }
 
-    /// A writer that publishes as [`super::super::Writer`] does, `late` ticks after its plan, beside two readers of which one
-    /// hears of what the other has read. `careful`: it looks at the counter again before it shows the page.
+    /// A writer that publishes as [`super::super::Writer`] does, `late` ticks after its plan, beside two readers of
+    /// which one hears of what the other has read. `careful`: it looks at the counter again before it shows the page.
     fn publish_beside_readers(late: u64, careful: bool) {
         try_all(2, move || {
             let latch = Arc::new(latch::<1>());

@@ -3,8 +3,8 @@
 //! A new model takes effect a little in the future, and the page still carries the former one: a reader picks by its
 //! own counter. So a reader with the old page and one with the new page show the same line at the same counter value.
 //!
-//! In front stand the few words that most readers need ([`super::glance`]); the rest is for whoever is early, late, in a forked child
-//! or in the middle of a correction.
+//! In front stand the few words that most readers need ([`super::glance`]); the rest is for whoever is early, late, in
+//! a forked child or in the middle of a correction.
 
 use super::gauge::Relation;
 use super::glance;

@@ -1,8 +1,8 @@
 //! What ticks are in nanoseconds: fixed-point arithmetic without division or floating point.
 //!
-//! A [`Factor`] is nanoseconds a tick, `m / 2^(64-s)` with `m` of 64 bits. Its product with a span of ticks is the high half of one
-//! multiplication, `((d << s) · m) >> 64`. For a counter above 1 GHz `s` is 0; for one whose tick is 1 ns or longer the
-//! multiplier alone would not fit 64 bits, so the ticks are shifted beforehand.
+//! A [`Factor`] is nanoseconds a tick, `m / 2^(64-s)` with `m` of 64 bits. Its product with a span of ticks is the high
+//! half of one multiplication, `((d << s) · m) >> 64`. For a counter above 1 GHz `s` is 0; for one whose tick is 1 ns
+//! or longer the multiplier alone would not fit 64 bits, so the ticks are shifted beforehand.
 
 use crate::sys::ticks::{Kind, Tick};
 use crate::units::{Counter, Nanos, Rate};
@@ -18,7 +18,8 @@ pub(crate) struct Factor {
 /// Factors of every counter lie below this, so that one that gains 1 % more still fits.
 const MULTIPLIER_MAX: u64 = u64::MAX / 50 * 49;
 
-/// What the shift of a page of ticks can be: where they are known to be shorter than 1 ns, readers need not shift at all.
+/// What the shift of a page of ticks can be: where they are known to be shorter than 1 ns, readers need not shift at
+/// all.
 const SHIFT_MAX: u32 = if cfg!(target_arch = "x86_64") { 0 } else { 10 };
 
 impl Factor {

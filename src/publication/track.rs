@@ -1,9 +1,9 @@
 //! The line as readers see it: UTC tick by tick, in two pieces, one addition and one high product each.
 //!
-//! A [`Line`] is the core's, over nanoseconds of the raw counter; a track is the same over ticks, and it is what is true: every
-//! reader computes it in whole numbers and in the same way, so readings do not run backwards by a rounding. Factors are rounded
-//! down and a track begins where its predecessor stands, or at its line if that is ahead: by at most 2 ns it strays from its
-//! line, and never accumulates.
+//! A [`Line`] is the core's, over nanoseconds of the raw counter; a track is the same over ticks, and it is what is
+//! true: every reader computes it in whole numbers and in the same way, so readings do not run backwards by a rounding.
+//! Factors are rounded down and a track begins where its predecessor stands, or at its line if that is ahead: by at
+//! most 2 ns it strays from its line, and never accumulates.
 
 use super::scale::{Factor, Scale};
 use crate::model::slew::Line;
@@ -184,7 +184,8 @@ mod tests {
                         let new = old.rescaled(&from, to, around);
                         for later in [0, 1, 2, 3, 10, 999, 64_000_000, 64_000_001, 10_000_000_000] {
                             let tick = to.tick_at(around + Nanos(later));
-                            // The scale is exact here: at this tick the raw counter shows this or, if it is behind, less.
+                            // The scale is exact here: at this tick the raw counter shows this or, if it is behind,
+                            // less.
                             let raw = Tick(to.counter_at(tick).0);
                             let gain = new.utc_at(to, tick) - old.utc_at(&from, raw);
                             assert!((0..=2 * SEAM.0).contains(&gain.0), "{line:?} {to:?} {later}: {gain:?}");

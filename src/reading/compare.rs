@@ -1,7 +1,7 @@
 //! Which of two readings is of the earlier instant, and whether an instant has certainly passed.
 //!
-//! A reading says that UTC was in its interval. Of two instants the one whose interval lies wholly below the other's was
-//! the earlier one; where the intervals overlap nobody can say, whatever the two times look like.
+//! A reading says that UTC was in its interval. Of two instants the one whose interval lies wholly below the other's
+//! was the earlier one; where the intervals overlap nobody can say, whatever the two times look like.
 
 use super::Reading;
 
@@ -20,8 +20,8 @@ pub enum Relation {
 impl Relation {
     /// How `[earliest, latest]` lies to `[other_earliest, other_latest]`, ns; an unknown end is that of the range.
     ///
-    /// Any numbers have an answer, and exchanging the two turns it round: ends that are the wrong way round overlap with
-    /// whatever they would be both before and after.
+    /// Any numbers have an answer, and exchanging the two turns it round: ends that are the wrong way round overlap
+    /// with whatever they would be both before and after.
     pub(crate) fn of(earliest: i64, latest: i64, other_earliest: i64, other_latest: i64) -> Self {
         match (latest < other_earliest, earliest > other_latest) {
             (true, false) => Self::Before,

@@ -1,27 +1,28 @@
 //! From the survivors' estimates to one: whose voice counts how much, and who is left out.
 //!
-//! Survivor `i` believes UTC minus counter to be `x_i`, with standard deviation `σ_i`; that is what its exchanges scatter by. Beside
-//! that it is wrong by a bias `b_i` that none of its exchanges shows: half the asymmetry of its path, and its server's
-//! own error. Of the bias only the limit is known, the half-width `w_i` of its correctness interval; how much of it is
-//! used up shows in how far the sources differ. So the biases are held to be independent, of mean 0 and standard deviation
-//! `τ·w_i` with one share `τ` for all (random-effects model; DerSimonian and Laird, Controlled Clinical Trials 7, 1986), and
-//! for each of a few shares
+//! Survivor `i` believes UTC minus counter to be `x_i`, with standard deviation `σ_i`; that is what its exchanges
+//! scatter by. Beside that it is wrong by a bias `b_i` that none of its exchanges shows: half the asymmetry of its
+//! path, and its server's own error. Of the bias only the limit is known, the half-width `w_i` of its correctness
+//! interval; how much of it is used up shows in how far the sources differ. So the biases are held to be independent,
+//! of mean 0 and standard deviation `τ·w_i` with one share `τ` for all (random-effects model; DerSimonian and Laird,
+//! Controlled Clinical Trials 7, 1986), and for each of a few shares
 //!
 //! ```text
 //! v_i = σ_i² + (τ·w_i)²     mean = Σ(x_i/v_i) / Σ(1/v_i)     variance = 1 / Σ(1/v_i)
 //! ln evidence = -½ (Σ ln v_i + Σ (x_i - mean)²/v_i + ln Σ(1/v_i))
 //! ```
 //!
-//! (flat prior of the offset). As one path may be far more lopsided than the others, each of these hypotheses also comes
-//! with one of the survivors standing apart: its share several times that of the others, or half of its interval. The
-//! estimate is the mean over all hypotheses, weighted by evidence (model averaging), held inside the agreed interval.
+//! (flat prior of the offset). As one path may be far more lopsided than the others, each of these hypotheses also
+//! comes with one of the survivors standing apart: its share several times that of the others, or half of its interval.
+//! The estimate is the mean over all hypotheses, weighted by evidence (model averaging), held inside the agreed
+//! interval.
 //!
-//! Clustering is RFC 5905's (section 11.2.2): the survivor that fits the others least is cast out, if it fits badly enough,
-//! and the rest is looked at anew, as long as [`NMIN`] stay. How badly is the probability that it stands apart, in which
-//! everybody's uncertainty is contained. Who is out stays out until it is about as likely to belong.
+//! Clustering is RFC 5905's (section 11.2.2): the survivor that fits the others least is cast out, if it fits badly
+//! enough, and the rest is looked at anew, as long as [`NMIN`] stay. How badly is the probability that it stands apart,
+//! in which everybody's uncertainty is contained. Who is out stays out until it is about as likely to belong.
 //!
-//! A bias that all survivors share cannot be seen, nor any bias of a single one: the deviation does not contain it, only
-//! the error bound does.
+//! A bias that all survivors share cannot be seen, nor any bias of a single one: the deviation does not contain it,
+//! only the error bound does.
 
 use crate::exchange::Interval;
 use crate::units::{Nanos, Ppb};
@@ -43,8 +44,9 @@ const LIKELY_APART: f64 = 0.5;
 const CAST_OUT: f64 = 0.95;
 const STAY_OUT: f64 = 0.5;
 
-/// The clock hops to another leader when that one's interval is narrower by this factor. (RFC 5905, section 11.2.3, keeps
-/// the former one as long as it survives and none is of a lower stratum; chrony until a score is ten times as good.)
+/// The clock hops to another leader when that one's interval is narrower by this factor. (RFC 5905, section 11.2.3,
+/// keeps the former one as long as it survives and none is of a lower stratum; chrony until a score is ten times as
+/// good.)
 const HOP: f64 = 2.0;
 
 /// What one survivor says of the instant of the vote.
@@ -106,8 +108,8 @@ pub(crate) fn combine(voices: &[Voice], agreed: Interval) -> Option<Consensus> {
     })
 }
 
-/// The voice that the clock is said to follow, of the members' `(name, half-width)`: the one that pins the time down best;
-/// but the `present` one keeps its place until another is better by [`HOP`].
+/// The voice that the clock is said to follow, of the members' `(name, half-width)`: the one that pins the time down
+/// best; but the `present` one keeps its place until another is better by [`HOP`].
 pub(crate) fn lead(members: &[(usize, Nanos)], present: Option<usize>) -> Option<usize> {
     let nearest = members.iter().min_by_key(|(_, width)| *width)?;
     let keeps = |&&(name, width): &&(usize, Nanos)| Some(name) == present && width.as_f64() <= HOP * nearest.1.as_f64();

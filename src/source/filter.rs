@@ -58,8 +58,8 @@ impl Filter {
         self.newest = Some(sample);
     }
 
-    /// What the source says about `now` and the time up to `horizon` after it; `Err` if its own exchanges contradict each
-    /// other, `Ok(None)` if there are none.
+    /// What the source says about `now` and the time up to `horizon` after it; `Err` if its own exchanges contradict
+    /// each other, `Ok(None)` if there are none.
     pub(crate) fn testimony(
         &self,
         now: Counter,

@@ -1,11 +1,11 @@
 //! When to ask: burst at the start, poll interval, reach register, back-off.
 //!
-//! A source is first asked a few times in quick succession (burst), then every 2^exponent seconds; the
-//! exponent grows while its answers fit the clock and what it told stays of use until the next one, and falls
-//! when they do not, or it does not: a server in the same building is asked more often than one overseas. Unanswered requests shift
-//! zeros into the reach register (RFC 5905, section 9.1); when it is empty the source counts as not
-//! answering and is asked less and less often. Before the first answer ever, retries start quickly, so
-//! that a clock started without a network recovers soon after the network appears.
+//! A source is first asked a few times in quick succession (burst), then every 2^exponent seconds; the exponent grows
+//! while its answers fit the clock and what it told stays of use until the next one, and falls when they do not, or it
+//! does not: a server in the same building is asked more often than one overseas. Unanswered requests shift zeros into
+//! the reach register (RFC 5905, section 9.1); when it is empty the source counts as not answering and is asked less
+//! and less often. Before the first answer ever, retries start quickly, so that a clock started without a network
+//! recovers soon after the network appears.
 
 use crate::config::Settings;
 use crate::units::{Counter, Nanos};
@@ -116,8 +116,8 @@ impl Poll {
         self.due = now + spacing + Nanos(spread as i64);
     }
 
-    /// An answer counted; `fits`: it agreed with the clock as well as the noise allows; `useful`: whether what the source
-    /// has told is still of use if the next answer comes after this long.
+    /// An answer counted; `fits`: it agreed with the clock as well as the noise allows; `useful`: whether what the
+    /// source has told is still of use if the next answer comes after this long.
     pub(crate) fn handle_answer(&mut self, fits: bool, useful: impl Fn(Nanos) -> bool) {
         if self.reach == 0 && self.missed >= 8 {
             // Back after a silence: learn quickly again.

@@ -1,12 +1,12 @@
 //! What one run of the core hands to the next: a warm start.
 //!
-//! The interval that was published, grown by the drift limit over all the time since, holds UTC as long as the counter ran
-//! on: it is as good a claim as it was when a reader would have made it in holdover. It begins a new epoch. The frequency,
-//! which outlives even the counter, is only an expectation, and no bound rests on it.
+//! The interval that was published, grown by the drift limit over all the time since, holds UTC as long as the counter
+//! ran on: it is as good a claim as it was when a reader would have made it in holdover. It begins a new epoch. The
+//! frequency, which outlives even the counter, is only an expectation, and no bound rests on it.
 //!
-//! Once the sources of this run agree on something, the remembered interval is one more witness, and what is published lies in
-//! both. But it rests on assumption (a), that no more than f sources lie, *of the earlier run*, of whose sources this one
-//! may know nothing. So it is believed with three reservations:
+//! Once the sources of this run agree on something, the remembered interval is one more witness, and what is published
+//! lies in both. But it rests on assumption (a), that no more than f sources lie, *of the earlier run*, of whose
+//! sources this one may know nothing. So it is believed with three reservations:
 //!
 //! - Where the two do not meet, one run's assumption is broken, or the counter did not run on. Only the present one can
 //!   still be put right: the remembered interval is dropped at once, even if a single source speaks against it, and a

@@ -1,5 +1,5 @@
-//! From the sources' testimonies to what is to be published: who tells the truth, what follows from it, and what is said
-//! of those who do not.
+//! From the sources' testimonies to what is to be published: who tells the truth, what follows from it, and what is
+//! said of those who do not.
 
 use super::{Primary, Synchronizer, Verdict};
 use crate::model::bound::Witness;
@@ -61,9 +61,9 @@ impl Synchronizer {
         }
     }
 
-    /// For each source, the one that it is another name of: the first of them that has something to say. They have the same
-    /// address, or, above stratum 1, the same reference at the same time. A stranger may *claim* another's reference; intervals that
-    /// do not meet prove that it is not the same server.
+    /// For each source, the one that it is another name of: the first of them that has something to say. They have the
+    /// same address, or, above stratum 1, the same reference at the same time. A stranger may *claim* another's
+    /// reference; intervals that do not meet prove that it is not the same server.
     fn duplicates(&self, testimonies: &[Option<Testimony>]) -> Vec<Option<usize>> {
         let same = |one: usize, other: usize| {
             let (a, b) = (&self.sources[one], &self.sources[other]);

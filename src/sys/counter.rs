@@ -13,8 +13,8 @@ pub(crate) const KIND: u32 = 1;
 
 /// The time spent suspended since boot: the counter stands still meanwhile.
 pub(crate) fn suspended() -> Nanos {
-    // Each of the three as near to the others as can be: the clock that counts suspended time is read between two readings
-    // of the one that does not.
+    // Each of the three as near to the others as can be: the clock that counts suspended time is read between two
+    // readings of the one that does not.
     let once = || {
         let before = read(libc::CLOCK_MONOTONIC);
         let all = read(libc::CLOCK_BOOTTIME);

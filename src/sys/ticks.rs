@@ -1,8 +1,8 @@
 //! The processor's own tick counter, where the kernel itself tells the time by it: half the price of a clock read.
 //!
-//! It is used only while `CLOCK_MONOTONIC_RAW` is a function of it: then the kernel vouches that it runs evenly, through
-//! every idle state, and alike on all processors. What function that is, [`crate::publication`] finds out by looking
-//! at both ([`sight`]).
+//! It is used only while `CLOCK_MONOTONIC_RAW` is a function of it: then the kernel vouches that it runs evenly,
+//! through every idle state, and alike on all processors. What function that is, [`crate::publication`] finds out by
+//! looking at both ([`sight`]).
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
@@ -98,9 +98,8 @@ mod processor {
 
     #[inline]
     pub(super) fn ordered() -> i64 {
-        // `lfence` lets nothing after it begin before everything before it is done (Intel SDM, vol. 2; on AMD the kernel
-        // makes it so). `rdtscp` costs the same, and not every processor has it.
-        // SAFETY: SSE2 is part of x86-64.
+        // `lfence` lets nothing after it begin before everything before it is done (Intel SDM, vol. 2; on AMD the
+        // kernel makes it so). `rdtscp` costs the same, and not every processor has it. SAFETY: SSE2 is part of x86-64.
         unsafe { _mm_lfence() };
         relaxed()
     }

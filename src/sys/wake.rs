@@ -21,7 +21,8 @@ impl Waker {
     /// Puts a new event under the same number: in a forked child, which has that of its parent.
     pub(crate) fn renew(&self) -> io::Result<()> {
         let new = Self::new()?;
-        // SAFETY: both descriptors are open; what `self` stands for from now on is as much its own as what it stood for.
+        // SAFETY: both descriptors are open; what `self` stands for from now on is as much its own as what it stood
+        // for.
         checked(unsafe { libc::dup3(new.0.as_raw_fd(), self.0.as_raw_fd(), libc::O_CLOEXEC) })?;
         Ok(())
     }

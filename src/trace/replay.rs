@@ -57,8 +57,8 @@ impl Replay {
 
     /// Replays `trace` and reads the clock at every counter value of `queries`.
     ///
-    /// Returns CSV, one line a query under a header: `raw_ns,utc_ns,earliest_ns,latest_ns,state,epoch`; before the first
-    /// synchronisation the times are empty.
+    /// Returns CSV, one line a query under a header: `raw_ns,utc_ns,earliest_ns,latest_ns,state,epoch`; before the
+    /// first synchronisation the times are empty.
     ///
     /// # Errors
     ///

@@ -140,8 +140,8 @@ impl Drop for ChronydClient {
     }
 }
 
-/// Starts `chronyd` in the foreground with this configuration, as `prepare` wants it; it writes what it says to `log` in
-/// `directory`.
+/// Starts `chronyd` in the foreground with this configuration, as `prepare` wants it; it writes what it says to `log`
+/// in `directory`.
 fn spawn(directory: &Directory, config: &str, prepare: impl FnOnce(&mut Command)) -> Child {
     let (log, file) = (directory.path().join("log"), directory.path().join("conf"));
     fs::write(&file, config).expect("the temporary directory is writable");

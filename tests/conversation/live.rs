@@ -1,9 +1,9 @@
 //! How true is the clock, and how does `chronyd` fare beside it?
 //!
-//! One `chronyd` serves the system clock, untouched. Our clock and a second `chronyd` follow it side by side, both
-//! at polls of 2^0 to 2^4 s; the truth both are after is the system clock. A reader samples our clock twice every 10 ms
-//! and judges each reading by the system clock just before and just after it (`bracket.rs`); the error of chronyd's clock
-//! at the same instants comes from its log (`tracking_log.rs`).
+//! One `chronyd` serves the system clock, untouched. Our clock and a second `chronyd` follow it side by side, both at
+//! polls of 2^0 to 2^4 s; the truth both are after is the system clock. A reader samples our clock twice every 10 ms
+//! and judges each reading by the system clock just before and just after it (`bracket.rs`); the error of chronyd's
+//! clock at the same instants comes from its log (`tracking_log.rs`).
 //!
 //! * **Asserted**: of all readings, and of those of each minute, 99 in 100 are off by no more than 10 µs beyond half
 //!   their bracket; every interval holds the true time, no reading runs backwards, none is unsynchronised, and the clock

@@ -1,11 +1,11 @@
 //! How far off the reading is, beside how far off the core expects it to be.
 //!
-//! The bound is a promise and is judged by its violations. The estimated error is an expectation and is judged by
-//! its calibration: for a Gaussian error, 68 % of the readings lie within once the estimated error and 95 % within twice.
+//! The bound is a promise and is judged by its violations. The estimated error is an expectation and is judged by its
+//! calibration: for a Gaussian error, 68 % of the readings lie within once the estimated error and 95 % within twice.
 //!
-//! No clock can see a constant asymmetry of the only path it has, so a single source is judged on symmetric paths. Among
-//! several sources a difference of asymmetries shows, so there the estimate must own up to it. With `--nocapture` the test
-//! tells what it measured; figures beside it of another combination of sources say which of the two is better.
+//! No clock can see a constant asymmetry of the only path it has, so a single source is judged on symmetric paths.
+//! Among several sources a difference of asymmetries shows, so there the estimate must own up to it. With `--nocapture`
+//! the test tells what it measured; figures beside it of another combination of sources say which of the two is better.
 
 use super::oscillators;
 use super::random::Random;
@@ -17,8 +17,9 @@ use crate::config::Settings;
 /// The first hours of a world are not counted: then the estimators are still learning.
 const SETTLING: f64 = 0.4;
 
-/// Hours that the worlds of a kind are played together, if all scenarios together get [`DAYS`]; with more days more worlds are
-/// played, up to ten times as many: the biases of a world hardly change, so it is one throw of the dice for each source.
+/// Hours that the worlds of a kind are played together, if all scenarios together get [`DAYS`]; with more days more
+/// worlds are played, up to ten times as many: the biases of a world hardly change, so it is one throw of the dice for
+/// each source.
 const HOURS: f64 = 24.0;
 
 /// A kind of world.
@@ -32,17 +33,17 @@ struct Kind {
     least: (f64, f64),
 }
 
-/// What is asked for where nothing but queues makes readings wrong. A Gaussian error would give 68 and 95: the rest is what the
-/// oscillator wanders, and what readings age, until the next exchange; of that the estimate says nothing.
+/// What is asked for where nothing but queues makes readings wrong. A Gaussian error would give 68 and 95: the rest is
+/// what the oscillator wanders, and what readings age, until the next exchange; of that the estimate says nothing.
 const QUEUES: (f64, f64) = (60.0, 90.0);
 
-/// What is asked for where sources have biases, of which only their differences can be seen. So it is up to chance how well a few
-/// of them give away their common error: of n, as Student's distribution with n - 1 degrees of freedom tells, by 50 % and
-/// 70 % for two and by 61 % and 86 % for four. Less a margin for a dozen worlds.
+/// What is asked for where sources have biases, of which only their differences can be seen. So it is up to chance how
+/// well a few of them give away their common error: of n, as Student's distribution with n - 1 degrees of freedom
+/// tells, by 50 % and 70 % for two and by 61 % and 86 % for four. Less a margin for a dozen worlds.
 const BIASES: (f64, f64) = (45.0, 70.0);
 
-/// A server with a perfect clock whose path queues alike both ways; `lopsided`: the share of the round trip by which one
-/// way may be longer than half of it.
+/// A server with a perfect clock whose path queues alike both ways; `lopsided`: the share of the round trip by which
+/// one way may be longer than half of it.
 fn server(random: &mut Random, base: (f64, f64), jitter: (f64, f64), lopsided: f64) -> Server {
     let one_way = random.between(base.0, base.1);
     let more = one_way * random.between(-lopsided, lopsided);

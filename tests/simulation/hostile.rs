@@ -1,5 +1,5 @@
-//! Servers that lie and networks that attack. Delaying, losing and replaying is no lie: there the interval must hold with
-//! a single server. Lies are outvoted, as long as no more servers lie than is assumed.
+//! Servers that lie and networks that attack. Delaying, losing and replaying is no lie: there the interval must hold
+//! with a single server. Lies are outvoted, as long as no more servers lie than is assumed.
 
 use super::Trial;
 use super::oracle::Promise;
@@ -246,8 +246,8 @@ pub(super) fn a_majority_that_lies_is_never_followed_in_silence(trial: &Trial) -
     world
 }
 
-/// A server that lied while an earlier program ran, by any amount: the next hears the truth, and has forgotten the lie after
-/// the knee of the drift limit. Within it the promise is the earlier run's, and broken; even so, what cannot be
+/// A server that lied while an earlier program ran, by any amount: the next hears the truth, and has forgotten the lie
+/// after the knee of the drift limit. Within it the promise is the earlier run's, and broken; even so, what cannot be
 /// true is dropped at once.
 pub(super) fn a_lie_of_an_earlier_run_is_forgotten(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
@@ -298,8 +298,8 @@ pub(super) fn servers_that_all_disagree_are_no_time(trial: &Trial) -> World {
     world.run(1.0);
     expect_synchronized(&mut world);
     world.run(3.0);
-    // From the last good exchange on the clock is in holdover, and its interval holds. But where most of them jump at once, nobody
-    // can tell that from a counter that stood still: then nothing is claimed until they agree.
+    // From the last good exchange on the clock is in holdover, and its interval holds. But where most of them jump at
+    // once, nobody can tell that from a counter that stood still: then nothing is claimed until they agree.
     let unclaimed = if count == 2 { State::Holdover } else { State::Disrupted };
     world.expect("there is no agreement", [unclaimed, State::Unsynchronized].contains(&world.state()));
     world.expect("there was no step", world.epoch() == 1);

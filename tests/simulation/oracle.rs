@@ -7,8 +7,8 @@ use crate::units::{Counter, NANOS_PER_SECOND, UnixTime};
 /// Violations told in full; the rest is counted.
 const TOLD: usize = 5;
 
-/// A correction of 500 ppm, an oscillator at 200 ppm and as much again for a wrong estimate of it: no second of ours may
-/// be more wrong than that.
+/// A correction of 500 ppm, an oscillator at 200 ppm and as much again for a wrong estimate of it: no second of ours
+/// may be more wrong than that.
 const RATE_MAX: f64 = 1e-3;
 
 /// What is promised about the interval at present.

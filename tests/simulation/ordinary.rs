@@ -271,7 +271,8 @@ pub(super) fn polls_as_long_as_they_get(trial: &Trial) -> World {
     play(trial, &polling(exponent, exponent), servers, 24.0)
 }
 
-/// A program that is started again and again: its clock is there at once, and its memory never contradicts what it hears.
+/// A program that is started again and again: its clock is there at once, and its memory never contradicts what it
+/// hears.
 pub(super) fn restarts_that_go_on_from_what_was_remembered(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let count = random.pick(&[1, 2, 4]);
@@ -293,7 +294,8 @@ pub(super) fn restarts_that_go_on_from_what_was_remembered(trial: &Trial) -> Wor
     world
 }
 
-/// One of five is so lopsided that it is just about cast out, and its queues let it waver there: it does not come and go.
+/// One of five is so lopsided that it is just about cast out, and its queues let it waver there: it does not come and
+/// go.
 pub(super) fn a_server_at_the_border_does_not_come_and_go(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let mut server = |more: f64| {

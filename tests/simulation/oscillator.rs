@@ -9,8 +9,8 @@ use super::random::Random;
 use crate::config::Settings;
 use crate::units::{Counter, NANOS_PER_SECOND, Nanos, UnixTime};
 
-/// Distance of knots, in seconds. The knee of the drift limit is a multiple of it, so that the largest change within the
-/// knee is one between two knots.
+/// Distance of knots, in seconds. The knee of the drift limit is a multiple of it, so that the largest change within
+/// the knee is one between two knots.
 const GRID: f64 = 25.0;
 
 /// Stretches kept: answers may be asked about a while ago.

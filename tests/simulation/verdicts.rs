@@ -1,5 +1,5 @@
-//! What the core says of its sources and of itself, minute by minute: who lies is named while it lies, with the reason, and
-//! rehabilitated when it tells the truth again; and whether too many lie is told as long as they do.
+//! What the core says of its sources and of itself, minute by minute: who lies is named while it lies, with the reason,
+//! and rehabilitated when it tells the truth again; and whether too many lie is told as long as they do.
 
 use super::Trial;
 use super::oracle::Promise;
@@ -100,8 +100,8 @@ pub(super) fn one_liar_more_than_assumed_is_told_for_as_long_as_it_lies(trial: &
     world
 }
 
-/// Two of three lie together: whom to believe cannot be known, but that the sources are at odds is told all the time, and
-/// when the truth is back all is as before.
+/// Two of three lie together: whom to believe cannot be known, but that the sources are at odds is told all the time,
+/// and when the truth is back all is as before.
 pub(super) fn a_majority_that_lies_and_returns_leaves_nothing_behind(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let mut servers = far(&mut random, 3);
@@ -125,8 +125,8 @@ pub(super) fn a_majority_that_lies_and_returns_leaves_nothing_behind(trial: &Tri
     world
 }
 
-/// One of three goes its own way, then another: as long as all three tell different times none is believed, none is called
-/// false, and the clock holds over.
+/// One of three goes its own way, then another: as long as all three tell different times none is believed, none is
+/// called false, and the clock holds over.
 pub(super) fn sources_at_odds_are_candidates_until_they_agree(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let mut servers = far(&mut random, 3);

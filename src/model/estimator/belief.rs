@@ -41,8 +41,9 @@ impl Belief {
 
     /// Takes in an exchange with this `likelihood` of the offset; returns the density with which it was foreseen.
     ///
-    /// The likelihood is looked at all over the belief, on both sides of its two `edges`, where it jumps, and closely within
-    /// `tops`, pairs of a middle and a reach, so that none of its narrow tops falls between two points of a wide belief.
+    /// The likelihood is looked at all over the belief, on both sides of its two `edges`, where it jumps, and closely
+    /// within `tops`, pairs of a middle and a reach, so that none of its narrow tops falls between two points of a wide
+    /// belief.
     pub(super) fn update(&mut self, tops: [(f64, f64); 2], edges: [f64; 2], likelihood: impl Fn(f64) -> f64) -> f64 {
         let deviation = self.oo.sqrt();
         let reach = REACH * deviation;

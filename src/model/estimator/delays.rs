@@ -21,7 +21,8 @@ const ENOUGH: f64 = 12.0;
 
 /// Round trips in a row that prove another route, if all are longer, or all are shorter.
 ///
-/// A queue that comes and goes is no other route: what is longer may take its time, for until then it is held to be stray.
+/// A queue that comes and goes is no other route: what is longer may take its time, for until then it is held to be
+/// stray.
 const LONGER: usize = 24;
 const SHORTER: usize = 5;
 
@@ -52,7 +53,8 @@ pub(super) struct Delays {
 #[derive(Clone, Copy, Debug, Default)]
 struct Route {
     shortest: f64,
-    /// By how much the way back is longer than the way there: half of it, and what routes have done since the first one.
+    /// By how much the way back is longer than the way there: half of it, and what routes have done since the first
+    /// one.
     lead: f64,
     /// Round trips on it.
     seen: u32,
@@ -102,8 +104,8 @@ impl Delays {
         }
     }
 
-    /// A round trip much shorter than the present route allows, and such as a shorter one was: that one is back, or was never
-    /// left but for a queue.
+    /// A round trip much shorter than the present route allows, and such as a shorter one was: that one is back, or was
+    /// never left but for a queue.
     fn reconsider_route(&mut self, delay: f64) {
         let allows = |route: &&Route| {
             route.shortest < self.route.shortest
@@ -136,8 +138,9 @@ impl Delays {
         delay < self.route.shortest - FAR * self.round_trips.quartiles
     }
 
-    /// The newest `count` exchanges went another way. By how much the medians of the two ways have changed tells which one it
-    /// was. A route that was known before is known again, else every way there and back would leave an error behind.
+    /// The newest `count` exchanges went another way. By how much the medians of the two ways have changed tells which
+    /// one it was. A route that was known before is known again, else every way there and back would leave an error
+    /// behind.
     fn change_route(&mut self, count: usize) {
         let shortest = self.round_trips.newest(count).fold(f64::INFINITY, f64::min);
         let longer = shortest - self.route.shortest;
@@ -294,8 +297,8 @@ mod tests {
 
     const BASE: f64 = 10_000_000.0;
 
-    /// Exchanges whose ways are `extra` longer than the base, there and back, with some queueing. The estimate is held to be
-    /// right throughout.
+    /// Exchanges whose ways are `extra` longer than the base, there and back, with some queueing. The estimate is held
+    /// to be right throughout.
     fn play(delays: &mut Delays, extra: (f64, f64), count: usize) {
         for index in 0..count {
             let queue = |step: usize| (index * step % 17) as f64 * 10_000.0;

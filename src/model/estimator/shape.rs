@@ -1,9 +1,9 @@
 //! What one exchange says about the offset: a likelihood, for each kind of queueing that is thought of.
 //!
-//! With `m` the midpoint and `q` what both ways together have queued, an offset of `m + x` means that the way there
-//! has queued `q/2 - x` and the way back `q/2 + x`. The likelihood of `x` is the product of the two densities, scaled so that
-//! its integral is 1: how long the round trip was tells nothing about the offset. It jumps at `x = ±q/2`, where one way would not
-//! have queued at all.
+//! With `m` the midpoint and `q` what both ways together have queued, an offset of `m + x` means that the way there has
+//! queued `q/2 - x` and the way back `q/2 + x`. The likelihood of `x` is the product of the two densities, scaled so
+//! that its integral is 1: how long the round trip was tells nothing about the offset. It jumps at `x = ±q/2`, where
+//! one way would not have queued at all.
 
 use super::belief;
 use super::delays::{Delays, Spread};

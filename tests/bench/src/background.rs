@@ -70,8 +70,8 @@ fn wakeups(thread: &str) -> i64 {
     number_after(&text, "voluntary_ctxt_switches:")
 }
 
-/// Of the whole process. What is private and dirty is anonymous, but for pages of programs that were built a moment ago and not
-/// yet written back to disk.
+/// Of the whole process. What is private and dirty is anonymous, but for pages of programs that were built a moment ago
+/// and not yet written back to disk.
 fn private_dirty_kib() -> i64 {
     let text = fs::read_to_string("/proc/self/smaps_rollup").expect("smaps_rollup");
     number_after(&text, "Anonymous:")

@@ -1,7 +1,7 @@
 //! The slowest readings beside a writer: the library's own latch against a plain sequence lock over the same words.
 //!
-//! The writer can be held in mid-update, as preemption would hold it: a sequence lock's readers wait for it, those of the
-//! latch do not. A reading here is what one of the library's is: fourteen words, a counter, four high products.
+//! The writer can be held in mid-update, as preemption would hold it: a sequence lock's readers wait for it, those of
+//! the latch do not. A reading here is what one of the library's is: fourteen words, a counter, four high products.
 
 use std::array;
 use std::hint::{black_box, spin_loop};
