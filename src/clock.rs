@@ -455,6 +455,17 @@ mod tests {
     }
 
     #[test]
+    fn where_too_few_sources_agree_the_wait_says_how_many_are_asked_for() {
+        let server = local_server();
+        let clock = follow(&server, |config| {
+            config.set_min_agreeing(2).unwrap();
+        });
+        let error = clock.wait(None, Some(Duration::from_secs(2))).unwrap_err();
+        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        assert!(error.to_string().contains("1 of 1 sources agree, 2 are asked for"), "{error}");
+    }
+
+    #[test]
     fn a_recorded_run_is_replayed_as_it_was() {
         let (server, path) = (local_server(), scratch("trace.csv"));
         // Before the start: an answer may come while this thread has not gone on yet.
