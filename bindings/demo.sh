@@ -6,6 +6,8 @@ set -eu
 
 cd "$(dirname "$0")/.."
 out=${CARGO_TARGET_DIR:-target}/release
+# For the programs below, which look for the library from wherever they are.
+case $out in /*) ;; *) out=$PWD/$out ;; esac
 work=$(mktemp -d)
 server=
 trap 'test -z "$server" || kill "$server"; rm -rf "$work"' EXIT
@@ -36,9 +38,9 @@ else
     echo "Following $servers."
 fi
 
-cc -std=c11 -O2 -Iinclude bindings/c/now.c -o "$work/now-c" -L"$out" -lntpclock -Wl,-rpath,"$PWD/$out"
+cc -std=c11 -O2 -Iinclude bindings/c/now.c -o "$work/now-c" -L"$out" -lntpclock -Wl,-rpath,"$out"
 c++ -std=c++17 -O2 -Iinclude -Ibindings/cpp bindings/cpp/now.cpp -o "$work/now-cpp" -L"$out" -lntpclock \
-    -Wl,-rpath,"$PWD/$out"
+    -Wl,-rpath,"$out"
 
 # Three clocks in three processes, at the same time; each is shown whole, and none is hidden if it fails.
 failed=
