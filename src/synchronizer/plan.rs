@@ -103,6 +103,8 @@ impl Synchronizer {
                 Some(miss) => (Selection::Falseticker, Some(Objection::Misses(miss))),
             },
             (Some(_), Err(_)) => (Selection::Candidate, None),
+            // It answers, and nothing follows from what it says; or it has said that nothing does.
+            (None, _) if self.sources[index].reach() != 0 => (Selection::Unusable, None),
             (None, _) if matches!(self.sources[index].fault(), Some(Fault::Refused(_))) => (Selection::Unusable, None),
             (None, _) => (Selection::Unreachable, None),
         };
