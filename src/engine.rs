@@ -573,8 +573,14 @@ mod tests {
 
             let after = turn_until(&mut run, State::Synchronized);
             assert_eq!(after.epoch, before.epoch + 1);
+
+            // Stopped before anybody was heard anew, it claims nothing.
+            run.heed(
+                Anchor { boottime: suspended.boottime + Nanos::from_seconds(9), ..Anchor::read() },
+                ticks::sight(),
+            );
             run.finish();
-            assert_eq!(shown(&run).state, State::Holdover);
+            assert_eq!(shown(&run).state, State::Disrupted);
             done.send(()).unwrap();
         });
         let told = ended.recv_timeout(Duration::from_secs(60));
