@@ -872,6 +872,11 @@ void ntp_clock_free(ntp_clock *clock);
  * A NULL `clock` is the process-wide one. Any number of threads may read one clock at the same time.
  * Takes no lock and makes no system call.
  *
+ * When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot see the
+ * suspend before that thread has run, usually for a millisecond or two: until then it is wrong, as a rule late by the time
+ * suspended, and its interval does not hold UTC. Where the thread cannot be woken (`ntp_clock_check_resume_watch`), that lasts
+ * until it has something to do, a poll interval at most. `ntp_clock_now_checked` has no such window.
+ *
  * Returns `NTP_ERR_NOT_SYNCHRONIZED` when the interval means nothing; `reading` is filled all the same:
  * with the system clock's time before the first synchronisation, with the last model's afterwards.
  * Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `reading` is NULL.
@@ -881,7 +886,28 @@ void ntp_clock_free(ntp_clock *clock);
  * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
  * - `reading` is NULL, or points to an `ntp_reading` that no other thread uses meanwhile.
  */
-ntp_result ntp_clock_now(const ntp_clock *clock, ntp_reading *reading);
+ntp_result ntp_clock_now(const ntp_clock *clock,
+                         ntp_reading *reading);
+
+/**
+ * Reads `clock` as `ntp_clock_now` does, and gives DISRUPTED if the machine was suspended and the clock's thread has not run
+ * since.
+ *
+ * It costs two readings of the system's clocks more. It finds every suspend that is longer than the time this very call was held
+ * up for, also after `ntp_stop` and in a forked child. What a hypervisor does to a machine behind its kernel's back, it
+ * cannot find. A NULL `clock` is the process-wide one. Any number of threads may read one clock at the same time. Takes no lock
+ * and makes no system call.
+ *
+ * Returns `NTP_ERR_NOT_SYNCHRONIZED` when the interval means nothing; `reading` is filled all the same. Returns
+ * `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `reading` is NULL.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ * - `reading` is NULL, or points to an `ntp_reading` that no other thread uses meanwhile.
+ */
+ntp_result ntp_clock_now_checked(const ntp_clock *clock,
+                                 ntp_reading *reading);
 
 /**
  * UTC minus the system clock at the call, and how far that can be off, both in nanoseconds: add
@@ -913,6 +939,19 @@ ntp_result ntp_clock_offset(const ntp_clock *clock, int64_t *offset_ns, int64_t 
  * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
  */
 ntp_result ntp_clock_check_state_file(const ntp_clock *clock);
+
+/**
+ * Whether the thread of `clock` is woken when the machine resumes from a suspend, or the system clock is set.
+ *
+ * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Returns `NTP_ERR_SYSTEM` when
+ * the operating system refused what wakes it, for want of descriptors or by a filter of system calls; `ntp_last_error` then
+ * says why. The clock works without: the thread finds out when it runs next, and `ntp_clock_now_checked` at once.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ */
+ntp_result ntp_clock_check_resume_watch(const ntp_clock *clock);
 
 /**
  * Waits until `clock` is synchronised and its error bound is at most `max_bound_ns`: up to `timeout_ms`

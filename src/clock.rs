@@ -16,6 +16,7 @@ use crate::exchange::root_dispersion;
 use crate::model::ClockModel;
 use crate::reading::Reading;
 use crate::status::{Leap, Report, SourceInfo, State};
+use crate::sys::clocks;
 use crate::sys::counter::{self, Bracket};
 use crate::sys::fork;
 use crate::sys::thread::Worker;
@@ -76,8 +77,19 @@ impl Clock {
     }
 
     /// Reads the clock: no lock, no allocation, no system call beyond the vDSO; never fails.
+    ///
+    /// When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot see the
+    /// suspend before that thread has run, usually for a millisecond or two: until then it is wrong, as a rule late by the
+    /// time suspended, and its interval does not hold UTC. Where the thread cannot be woken ([`Self::resume_watch_fault`]), that lasts until it
+    /// has something to do, a poll interval at most. [`Self::now_checked`] has no such window.
     pub fn now(&self) -> Reading {
         read(&self.shared)
+    }
+
+    /// As [`Self::now`], but DISRUPTED if the machine was suspended and the clock's thread has not run since, at the price of two
+    /// readings of the system's clocks. It finds every suspend that is longer than the time this very call was held up for.
+    pub fn now_checked(&self) -> Reading {
+        read_checked(&self.shared)
     }
 
     /// The time alone, ns since 1970: [`Reading::unix_ns`] of [`Self::now`], for less.
@@ -129,6 +141,12 @@ impl Clock {
         self.shared.with_status(|status| status.files.recording.clone())
     }
 
+    /// Why the clock's thread is not woken when the machine resumes from a suspend or the system clock is set; it then notices
+    /// when it runs next. `None` if all is well.
+    pub fn resume_watch_fault(&self) -> Option<String> {
+        resume_watch_error(&self.shared).map(|error| error.to_string())
+    }
+
     /// Stops the thread (within 100 ms, and what a disk takes to save the state file). Reading goes on, in holdover.
     pub fn stop(&self) {
         // Taken out first: the lock is not held while the thread ends.
@@ -159,6 +177,12 @@ impl Drop for Clock {
 #[inline(always)]
 pub(crate) fn read(shared: &Shared) -> Reading {
     Reading::of(&shared.publication, fork::generation(), ticks::read, counter::system_time)
+}
+
+/// As [`read`], but not fooled by a suspend that the thread has not seen.
+pub(crate) fn read_checked(shared: &Shared) -> Reading {
+    let suspended = clocks::suspended_at_least;
+    Reading::checked(&shared.publication, fork::generation(), ticks::read, counter::system_time, suspended)
 }
 
 /// As [`read`], if that is to be had by ticks and at a glance. Cannot panic, so needs no guard.
@@ -261,6 +285,11 @@ pub(crate) fn report(shared: &Shared) -> Report {
         report.root_dispersion_ns = root_dispersion(bound, Nanos(report.root_delay_ns)).0;
     }
     report
+}
+
+pub(crate) fn resume_watch_error(shared: &Shared) -> Option<Error> {
+    let code = shared.with_status(|status| status.unwatched)?;
+    Some(Error::io("watching for a resume of the machine", std::io::Error::from_raw_os_error(code)))
 }
 
 pub(crate) fn state_file_fault(shared: &Shared) -> Option<String> {
@@ -571,6 +600,22 @@ mod tests {
         let fault = clock.state_file_fault().unwrap();
         assert!(fault.starts_with("writing state file /nonexistent/state: "), "{fault}");
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_checked_reading_of_a_machine_that_is_awake_is_as_good_as_any() {
+        let (_server, clock) = pair();
+        assert_eq!(clock.now_checked().state, State::Unsynchronized);
+        clock.wait(None, Some(Duration::from_secs(10))).unwrap();
+        assert_eq!(clock.resume_watch_fault(), None);
+        for _ in 0..10_000 {
+            let (before, checked, after) = (clock.now(), clock.now_checked(), clock.now());
+            assert_eq!((checked.state, checked.epoch), (State::Synchronized, before.epoch));
+            assert!(before.unix_ns <= checked.unix_ns && checked.unix_ns <= after.unix_ns);
+        }
+        clock.stop();
+        thread::sleep(Duration::from_millis(5));
+        assert_eq!(clock.now_checked().state, State::Holdover);
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub(crate) mod exchanger;
 pub(crate) mod files;
 pub(crate) mod resolve;
 pub(crate) mod roster;
+pub(crate) mod watchdog;
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -22,19 +23,21 @@ use crate::error::Error;
 use crate::events::desk::Desk;
 use crate::events::watch::Watch;
 use crate::model::ClockModel;
-use crate::publication::gauge::Finding;
 use crate::publication::{Publication, Writer};
 use crate::source::Outcome;
 use crate::status::{Report, SourceInfo, State};
 use crate::synchronizer::{SourceId, Synchronizer};
 use crate::sys::clocks::Anchor;
+use crate::sys::resume::ResumeWatch;
 use crate::sys::thread::{Order, Worker};
+use crate::sys::ticks::Sight;
 use crate::sys::{self, counter, fork, futex, socket, ticks, wake};
 use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
 use exchanger::{Arrival, Exchanger};
 use files::{FileFaults, Files};
 use resolve::{Addresses, Question};
 use roster::{Lookup, Roster};
+use watchdog::Watchdog;
 
 /// What the engine's thread and the readers of a clock share.
 #[derive(Debug)]
@@ -62,6 +65,8 @@ pub(crate) struct Status {
     pub(crate) min_agreeing: usize,
     pub(crate) account: Option<Arc<Account>>,
     pub(crate) files: FileFaults,
+    /// Why the thread is not woken when the system clock is set or the machine resumes: the system's number for it.
+    pub(crate) unwatched: Option<i32>,
 }
 
 /// The core's account of itself at one instant.
@@ -102,6 +107,7 @@ impl Shared {
                 min_agreeing: 1,
                 account: None,
                 files: FileFaults::NONE,
+                unwatched: None,
             }),
             history: Mutex::new(History::new()),
             events: Desk::new(),
@@ -163,15 +169,37 @@ impl std::ops::Deref for SharedRef {
 
 /// Starts the engine's thread; it publishes to `shared`, which no other engine may do meanwhile.
 pub(crate) fn start(config: Config, shared: SharedRef) -> Result<Worker, Error> {
+    let parts = prepare(&config, &shared)?;
+    let theirs = shared.clone();
+    Worker::start("ntpclock", move |order| Run::new(parts, theirs, order).run()).map_err(|error| {
+        shared.change(|status| status.running = false);
+        Error::io("starting the clock's thread", error)
+    })
+}
+
+/// What a run begins with.
+struct Parts {
+    core: Synchronizer,
+    roster: Roster,
+    files: Files,
+    told: Told,
+}
+
+/// Does what can fail, and what is to be seen as soon as the clock is started.
+fn prepare(config: &Config, shared: &Shared) -> Result<Parts, Error> {
     let last_epoch = shared.with_status(|status| status.last_epoch);
-    let (files, memory) = Files::open(&config)?;
+    // Before the state file is judged: no suspend falls between the two.
+    let clocks = Anchor::read();
+    let watchdog = Watchdog::new(clocks);
+    let (files, memory) = Files::open(config)?;
     let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
-    let writer = Writer::new(&shared.publication, ticks::kernel_sight());
-    let mut told = Told { writer, watch: Watch::new(last_epoch) };
-    shared.with_history(|history| history.note(Anchor::read()));
+    let mut writer = Writer::new(&shared.publication, ticks::kernel_sight());
+    writer.note_suspended(watchdog.suspended());
+    let mut told = Told { writer, watch: Watch::new(last_epoch), watchdog };
+    shared.with_history(|history| history.note(clocks));
     if let Some(memory) = memory {
         core.restore(&memory, counter::now());
-        show(&core, &mut told, &shared);
+        show(&core, &mut told, shared);
     }
     let roster = Roster::new(&config.servers, &mut core, counter::now());
     // Told before the thread can: who asks right after the start finds every source.
@@ -183,12 +211,9 @@ pub(crate) fn start(config: Config, shared: SharedRef) -> Result<Worker, Error> 
         status.last_epoch = status.last_epoch.max(account.report.epoch);
         status.account = Some(Arc::new(account));
         status.files = files.faults.clone();
+        status.unwatched = None;
     });
-    let theirs = shared.clone();
-    Worker::start("ntpclock", move |order| Run::new(core, roster, files, told, theirs, order).run()).map_err(|error| {
-        shared.change(|status| status.running = false);
-        Error::io("starting the clock's thread", error)
-    })
+    Ok(Parts { core, roster, files, told })
 }
 
 /// Publishes what `core` remembers, and waits for the moment in which it takes effect: the first reading has a bound.
@@ -205,6 +230,7 @@ fn show(core: &Synchronizer, told: &mut Told, shared: &Shared) {
 struct Told {
     writer: Writer,
     watch: Watch,
+    watchdog: Watchdog,
 }
 
 impl Told {
@@ -248,6 +274,8 @@ struct Run {
     exchanger: Exchanger,
     files: Files,
     told: Told,
+    /// Wakes us when the machine resumes; `None` where there is none to be had.
+    resume_watch: Option<ResumeWatch>,
     shared: SharedRef,
     order: Order,
     answers: Sender<(usize, Addresses)>,
@@ -260,14 +288,21 @@ struct Run {
 }
 
 impl Run {
-    fn new(core: Synchronizer, roster: Roster, files: Files, told: Told, shared: SharedRef, order: Order) -> Self {
+    fn new(parts: Parts, shared: SharedRef, order: Order) -> Self {
+        let Parts { core, roster, files, told } = parts;
         let (answers, answered) = crossbeam_channel::unbounded();
+        // After the descriptor that ends the thread: that one is needed, this one only good to have.
+        let resume_watch = ResumeWatch::new();
+        if let Err(error) = &resume_watch {
+            shared.change(|status| status.unwatched = error.raw_os_error());
+        }
         Self {
             core,
             roster,
             exchanger: Exchanger::new(),
             files,
             told,
+            resume_watch: resume_watch.ok(),
             shared,
             order,
             answers,
@@ -282,26 +317,47 @@ impl Run {
         // What an earlier run left on the page is over: until an answer comes, the system clock is all there is.
         self.publish();
         while !self.order.is_over() {
-            while let Ok((tag, addresses)) = self.answered.try_recv() {
-                self.handle_addresses(SourceId(tag), addresses);
-            }
-            self.tick();
-            if self.told.writer.cross_check(ticks::sight()) == Finding::Broken {
-                self.publish_disruption();
-            }
-            self.told.listeners(&self.shared);
-            let now = counter::now();
-            if self.core.wants_plan(now) && now >= self.told.writer.ready_at().max(self.gave_up + RETRY) {
-                self.publish();
-            }
-            if self.files.tend(&self.core) {
-                self.tell_of_files();
-            }
-            self.sleep();
-            // Between two such looks a stamp of any clock can be told to 0.1 % of the way to the nearer one.
-            self.shared.with_history(|history| history.note(Anchor::read()));
+            self.turn();
         }
         self.finish();
+    }
+
+    /// From one sleep to the next.
+    fn turn(&mut self) {
+        while let Ok((tag, addresses)) = self.answered.try_recv() {
+            self.handle_addresses(SourceId(tag), addresses);
+        }
+        self.tick();
+        self.told.listeners(&self.shared);
+        let now = counter::now();
+        if self.core.wants_plan(now) && now >= self.told.writer.ready_at().max(self.gave_up + RETRY) {
+            self.publish();
+        }
+        if self.files.tend(&self.core) {
+            self.tell_of_files();
+        }
+        let ready = self.sleep();
+        // Before anything that came is taken in: an answer may have waited while the machine was suspended.
+        self.heed(Anchor::read(), ticks::sight());
+        for source in ready {
+            self.receive(source);
+        }
+    }
+
+    /// Judges what the machine's clocks show, at every wake-up, and says so if what was known of the time means nothing
+    /// any more.
+    fn heed(&mut self, clocks: Anchor, sight: Option<Sight>) {
+        let ticks = self.told.writer.cross_check(sight);
+        // Between two such looks a stamp of any clock can be told to 0.1 % of the way to the nearer one.
+        self.shared.with_history(|history| history.note(clocks));
+        let disruption = self.told.watchdog.look(clocks, ticks);
+        self.told.writer.note_suspended(self.told.watchdog.suspended());
+        if disruption.is_some() {
+            self.exchanger.close_all();
+            self.core.handle_disruption(counter::now());
+            self.settle();
+            self.publish();
+        }
     }
 
     /// Does everything that is due.
@@ -349,9 +405,11 @@ impl Run {
         }
     }
 
-    /// Sleeps until something arrives or is due, and takes in what arrived.
-    fn sleep(&mut self) {
+    /// Sleeps until something arrives or is due; says for which sources there is something to take in.
+    fn sleep(&mut self) -> Vec<SourceId> {
         let mut descriptors = vec![self.order.waker.as_raw_fd()];
+        descriptors.extend(self.resume_watch.as_ref().map(AsRawFd::as_raw_fd));
+        let own = descriptors.len();
         descriptors.extend(self.exchanger.descriptors());
         let now = counter::now();
         let mut due = self.core.next_due(now).min(self.files.due()).min(self.told.watch.due(now));
@@ -365,12 +423,15 @@ impl Run {
                 if ready[0] {
                     self.order.waker.clear();
                 }
-                for source in self.exchanger.ready_sources(&ready[1..]) {
-                    self.receive(source);
-                }
+                // Whatever it has seen, we are about to look at all clocks.
+                self.resume_watch.iter().for_each(ResumeWatch::clear);
+                self.exchanger.ready_sources(&ready[own..])
             }
             // Out of memory in the kernel: do not turn in circles at full speed meanwhile.
-            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            Err(_) => {
+                std::thread::sleep(Duration::from_millis(10));
+                Vec::new()
+            }
         }
     }
 
@@ -410,17 +471,6 @@ impl Run {
         self.account();
     }
 
-    /// The ticks that readers read are no longer what the kernel counts by: back to its own counter, and what was read
-    /// since the last look is not to be trusted.
-    fn publish_disruption(&mut self) {
-        self.settle();
-        let mut model = *self.core.model();
-        if model.has_line() {
-            model.state = State::Disrupted;
-        }
-        self.told.publish(&self.shared, |_| (model, ()));
-    }
-
     fn account(&self) {
         let account = Account::of(&self.core, &self.roster);
         self.shared.change(|status| {
@@ -438,7 +488,8 @@ impl Run {
         self.settle();
         let mut model = *self.core.model();
         if model.has_line() {
-            model.state = State::Holdover;
+            // Who is disrupted stays so: nobody is left to judge the clock anew.
+            model.state = if model.state.is_usable() { State::Holdover } else { model.state };
             self.told.publish(&self.shared, |_| (model, ()));
             // Whoever stopped us shall find the clock stopped; and a wait after a new start, no old success.
             self.settle();
@@ -460,5 +511,80 @@ impl Drop for Run {
     /// However the thread ends, by order or by a bug of ours: nobody shall wait for it.
     fn drop(&mut self) {
         self.shared.change(|status| status.running = false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reading::Reading;
+    use crate::server::{Server, ServerConfig};
+
+    /// Turns until the clock shows `state`, and returns that reading.
+    fn turn_until(run: &mut Run, state: State) -> Reading {
+        for _ in 0..10_000 {
+            let reading = shown(run);
+            if reading.state == state {
+                return reading;
+            }
+            run.turn();
+        }
+        panic!("never {state}: {:?}", shown(run));
+    }
+
+    fn shown(run: &Run) -> Reading {
+        Reading::of(&run.shared.publication, fork::generation(), ticks::read, counter::system_time)
+    }
+
+    #[test]
+    fn a_look_that_shows_a_suspend_is_heeded_before_any_answer_and_one_that_shows_a_step_is_not() {
+        let mut config = ServerConfig::new();
+        config.add_listen("127.0.0.1:0").unwrap().set_local(1, Duration::ZERO).unwrap();
+        let server = Server::start(None, &config).unwrap();
+        let mut config = Config::with_servers(&server.addresses()[0].to_string()).unwrap();
+        config.set_poll_exponents(0, 0).unwrap();
+        let shared = SharedRef::Counted(Arc::new(Shared::new()));
+        let parts = prepare(&config, &shared).unwrap();
+        let (done, ended) = crossbeam_channel::bounded(1);
+        let worker = Worker::start("test", move |order| {
+            let mut run = Run::new(parts, shared, order);
+            let before = turn_until(&mut run, State::Synchronized);
+
+            let stepped = Anchor::read();
+            run.heed(Anchor { realtime: stepped.realtime + Nanos::from_seconds(3_600), ..stepped }, ticks::sight());
+            run.settle();
+            assert_eq!((shown(&run).state, shown(&run).epoch), (State::Synchronized, before.epoch));
+
+            // A request is on its way, and its answer may be waiting already.
+            while run.exchanger.descriptors().next().is_none() {
+                run.turn();
+                run.tick();
+            }
+            let exchanges = run.core.report(counter::now()).exchanges;
+            let suspended = Anchor::read();
+            let suspended = Anchor { boottime: suspended.boottime + Nanos::from_millis(50), ..suspended };
+            run.heed(suspended, ticks::sight());
+            run.settle();
+            let disrupted = shown(&run);
+            assert_eq!((disrupted.state, disrupted.epoch), (State::Disrupted, before.epoch));
+            assert_eq!(run.exchanger.descriptors().next(), None);
+            assert_eq!(run.core.report(counter::now()).exchanges, exchanges);
+            assert_eq!(run.shared.publication.read(ticks::read).0.suspended, suspended.suspended());
+
+            let after = turn_until(&mut run, State::Synchronized);
+            assert_eq!(after.epoch, before.epoch + 1);
+
+            // Stopped before anybody was heard anew, it claims nothing.
+            run.heed(
+                Anchor { boottime: suspended.boottime + Nanos::from_seconds(9), ..Anchor::read() },
+                ticks::sight(),
+            );
+            run.finish();
+            assert_eq!(shown(&run).state, State::Disrupted);
+            done.send(()).unwrap();
+        });
+        let told = ended.recv_timeout(Duration::from_secs(60));
+        drop(worker);
+        assert_eq!(told, Ok(()), "the test's thread has ended, as it says above");
     }
 }

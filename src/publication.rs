@@ -44,6 +44,7 @@ pub(crate) struct Writer {
     relation: Relation,
     current: Shown,
     switch: Counter,
+    suspended: Nanos,
 }
 
 impl Publication {
@@ -95,7 +96,13 @@ impl Writer {
             relation: page.relation,
             current: Shown::nothing(),
             switch: Counter(i64::MIN),
+            suspended: page.suspended,
         }
+    }
+
+    /// The machine was suspended for no more than this since boot, as of what is published from now on.
+    pub(crate) fn note_suspended(&mut self, suspended: Nanos) {
+        self.suspended = suspended;
     }
 
     /// Compares ticks and raw counter: to be called at every wake-up, and before publishing.
@@ -161,7 +168,7 @@ impl Writer {
         let floor = goes_on.then(|| former.track.utc_at(scale, start));
         let track = if model.has_line() { Track::new(&model.line, scale, start, floor) } else { Track::default() };
         let current = Shown { model: widened(model, &doubt), track };
-        Page { relation, former, current, switch, generation }
+        Page { relation, former, current, switch, generation, suspended: self.suspended }
     }
 }
 

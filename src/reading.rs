@@ -9,7 +9,7 @@ use crate::publication::glance::Glimpse;
 use crate::publication::page::Page;
 use crate::status::{Flags, Leap, State};
 use crate::sys::ticks::{Kind, Tick};
-use crate::units::UnixTime;
+use crate::units::{Nanos, UnixTime};
 
 /// One reading of a clock: the time, and the interval that holds UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,24 @@ impl Reading {
                 let (page, tick) = publication.read(&read);
                 Self::new(&page, tick, generation, system_time)
             })
+    }
+
+    /// As [`Self::of`], but DISRUPTED if the machine was suspended since the page's writer looked last. `suspended` tells the
+    /// time suspended since boot, at least; it is asked after the reading, for a suspend in between does no harm.
+    pub(crate) fn checked(
+        publication: &Publication,
+        generation: u32,
+        read: impl Fn(Kind) -> Tick,
+        system_time: impl FnOnce() -> UnixTime,
+        suspended: impl FnOnce() -> Nanos,
+    ) -> Self {
+        // The whole page: the reading and what its writer knew of suspends are of one turn.
+        let (page, tick) = publication.read(&read);
+        let reading = Self::new(&page, tick, generation, system_time);
+        if reading.state.is_usable() && suspended() > page.suspended {
+            return Self { earliest_ns: i64::MIN, latest_ns: i64::MAX, state: State::Disrupted, ..reading };
+        }
+        reading
     }
 
     /// What `page` says at `tick`. `generation` is the reader's; `system_time` serves until there is a model.
@@ -171,7 +189,7 @@ mod tests {
     use crate::model::{ClockModel, UtcSpan};
     use crate::publication::Writer;
     use crate::sys::ticks::Sight;
-    use crate::units::{Counter, NANOS_PER_SECOND, Nanos, Ppb, Rate};
+    use crate::units::{Counter, NANOS_PER_SECOND, Ppb, Rate};
     use std::cell::Cell;
 
     const GENERATION: u32 = 3;
@@ -209,6 +227,7 @@ mod tests {
             for _ in 0..2 {
                 self.pass(Nanos::from_seconds(2));
                 writer.cross_check(ticks.then(|| self.sight()));
+                writer.note_suspended(Nanos::from_seconds(77));
                 writer.publish(&publication, GENERATION, counter, |switch| (plan(switch), ())).unwrap();
             }
             self.raw.set(writer.ready_at().0);
@@ -279,6 +298,36 @@ mod tests {
             }
         }
         assert!(glances > 50, "only {glances} times was a glance enough");
+    }
+
+    #[test]
+    fn a_checked_reading_finds_a_suspend_that_the_writer_has_not_seen_and_nothing_else() {
+        for ticks in [true, false] {
+            let machine = Machine { raw: Cell::new(NANOS_PER_SECOND) };
+            let publication =
+                machine.publish(ticks, |switch| model(switch, [0.0, 0.0], Nanos::ZERO, State::Synchronized));
+            let read = |kind| machine.read(kind);
+            let known = publication.read(read).0.suspended;
+            let checked = |generation, suspended: Nanos| {
+                Reading::checked(&publication, generation, read, || UnixTime(0), || suspended)
+            };
+            let plain = whole(&publication, &machine);
+            for before in [known, known - Nanos(50), Nanos(i64::MIN)] {
+                assert_eq!(checked(GENERATION, before), plain);
+            }
+            for suspended in [Nanos(1), Nanos::from_millis(50), Nanos::from_seconds(3_600)] {
+                for generation in [GENERATION, GENERATION + 1] {
+                    let found = checked(generation, known + suspended);
+                    assert_eq!((found.state, found.error_bound()), (State::Disrupted, None), "{suspended:?}");
+                    assert_eq!((found.unix_ns, found.epoch), (plain.unix_ns, plain.epoch));
+                }
+            }
+        }
+        // Without a line there is nothing to be lost.
+        let never = Publication::new();
+        let read = |_| Tick(7);
+        let reading = Reading::checked(&never, GENERATION, read, || UnixTime(5), || Nanos::from_seconds(9));
+        assert_eq!((reading.state, reading.unix_ns), (State::Unsynchronized, 5));
     }
 
     #[test]

@@ -392,7 +392,8 @@ mod tests {
             let track = Track::new(&model.line, &relation.scale, Tick(model.line.base.0), None);
             Shown { model, track }
         };
-        let page = Page { relation, former: shown(former), current: shown(current), switch, generation: 0 };
+        let (former, current) = (shown(former), shown(current));
+        let page = Page { relation, former, current, switch, generation: 0, suspended: Nanos::ZERO };
         let tick = |counter| page.tick_at(counter);
         super::moment(&page, tick(switch - millisecond), tick(switch + millisecond), 0, &report())
     }

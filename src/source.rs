@@ -180,6 +180,13 @@ impl Source {
         }
     }
 
+    /// The counter stood still or was replaced before `now`: that holds for what is under way, too.
+    pub(crate) fn handle_gap(&mut self, now: Counter) {
+        self.pending = None;
+        self.handle_disruption(now);
+        self.poll.hasten(now);
+    }
+
     /// Whether selection may still expect something of the very first request.
     pub(crate) fn is_untried(&self) -> bool {
         self.exchanges == 0

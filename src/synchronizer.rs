@@ -238,6 +238,21 @@ impl Synchronizer {
         for source in &mut self.sources {
             source.handle_disruption(now);
         }
+        self.disrupt(now, answering);
+    }
+
+    /// The counter stood still or was replaced before `now`: nothing older is to be trusted, and no answer to a request that
+    /// is under way. The clock is DISRUPTED until more than half of those that answered have been heard anew.
+    pub(crate) fn handle_disruption(&mut self, now: Counter) {
+        let answering = self.sources.iter().filter(|source| source.reach() != 0).count();
+        for source in &mut self.sources {
+            source.handle_gap(now);
+        }
+        self.disrupt(now, answering);
+        self.dirty = true;
+    }
+
+    fn disrupt(&mut self, now: Counter, answering: usize) {
         self.remembered = None;
         self.disruption = Some(Disruption { since: now, needed: answering / 2 + 1 });
     }
@@ -513,6 +528,66 @@ mod tests {
         assert_eq!(world.core.model().epoch, truth + 1);
         let (error, _) = world.error();
         assert!((error - Nanos::from_seconds(3600)).abs() < Nanos(100_000), "{error:?}");
+    }
+
+    #[test]
+    fn a_suspend_disrupts_at_once_voids_what_is_under_way_and_ends_when_most_sources_were_heard_anew() {
+        for sources in [1, 3, 5] {
+            let mut world = world(&vec![Some(0); sources]);
+            world.run_until(1_000);
+            let (epoch, steps) = (world.core.model().epoch, world.core.report(world.now).steps);
+            world.now = world.core.next_due(world.now);
+            let request = world.core.poll_transmit(world.now, 77, 0).unwrap();
+            world.core.handle_sent(request.source, world.now, None);
+            world.core.handle_disruption(world.now);
+            assert!(world.core.wants_plan(world.now));
+            let plan = world.core.plan(world.now);
+            world.core.commit(plan, world.now);
+            assert_eq!(world.state(), State::Disrupted);
+            // An hour that the counter does not know of.
+            world.servers = vec![Some(3600 * NANOS_PER_SECOND); sources];
+            let exchanges = world.core.report(world.now).exchanges;
+            world.exchange(&request);
+            assert_eq!(world.core.report(world.now).exchanges, exchanges);
+            assert!(world.core.next_due(world.now) <= world.now, "the sources are asked at once");
+            let begun = world.now;
+            while world.state() == State::Disrupted {
+                world.run_until((world.now - Counter(0)).0 / NANOS_PER_SECOND + 1);
+                assert!(world.now - begun < Nanos::from_seconds(10), "{sources}");
+            }
+            assert_eq!(world.state(), State::Synchronized);
+            let report = world.core.report(world.now);
+            assert_eq!((report.epoch, report.steps), (epoch + 1, steps + 1));
+            let (error, _) = world.error();
+            assert!((error - Nanos::from_seconds(3600)).abs() < Nanos(200_000), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_disruption_before_the_first_synchronisation_is_none_of_the_readers_business() {
+        let mut world = world(&[None, None]);
+        world.run_until(10);
+        world.core.handle_disruption(world.now);
+        let plan = world.core.plan(world.now);
+        assert_eq!((plan.model.state, plan.model.epoch), (State::Unsynchronized, 0));
+        world.core.commit(plan, world.now);
+        world.servers = vec![Some(0), Some(0)];
+        world.run_until(300);
+        assert_eq!((world.state(), world.error().1), (State::Synchronized, true));
+    }
+
+    #[test]
+    fn a_line_from_before_a_disruption_is_not_continued_even_if_nobody_could_be_told_of_it() {
+        let mut world = world(&[Some(0)]);
+        world.run_until(1_000);
+        let epoch = world.core.model().epoch;
+        world.core.handle_disruption(world.now);
+        // The engine came too late again and again; the next plan already has a new exchange.
+        let request = world.core.poll_transmit(world.now, 77, 0).unwrap();
+        world.servers = vec![Some(50_000_000)];
+        world.exchange(&request);
+        let plan = world.core.plan(world.now);
+        assert_eq!((plan.model.state, plan.model.epoch), (State::Synchronized, epoch + 1));
     }
 
     #[test]

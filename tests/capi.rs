@@ -52,6 +52,16 @@ fn a_forked_child_reads_on_and_the_parent_notices_nothing() {
 }
 
 #[test]
+fn a_process_that_was_stopped_reads_on_rightly() {
+    in_c("tests/c/stopped.c");
+}
+
+#[test]
+fn a_clock_whose_host_forbids_timers_works_without_and_says_so() {
+    in_c("tests/c/filtered.c");
+}
+
+#[test]
 fn instants_are_compared_waited_for_and_converted() {
     in_c("tests/c/moments.c");
 }

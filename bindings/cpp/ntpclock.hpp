@@ -349,6 +349,23 @@ public:
         return reading{raw};
     }
 
+    /** As now(), but disrupted if the machine was suspended and the clock's thread has not run since. See ntp_clock_now_checked. */
+    reading now_checked() const {
+        ntp_reading raw;
+        static_cast<void>(ntp_clock_now_checked(handle(), &raw));
+        return reading{raw};
+    }
+
+    /** Why the clock's thread is not woken when the machine resumes; nothing if all is well. See ntp_clock_check_resume_watch. */
+    std::optional<std::string> resume_watch_fault() const {
+        const ntp_result result = ntp_clock_check_resume_watch(handle());
+        if (result == NTP_ERR_SYSTEM) {
+            return last_error();
+        }
+        detail::check(result);
+        return std::nullopt;
+    }
+
     /** UTC minus the system clock at the call. */
     ntp::offset offset() const {
         std::int64_t value = 0;

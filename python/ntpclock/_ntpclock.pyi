@@ -54,6 +54,7 @@ __all__ = [
     "on_event",
     "query",
     "read",
+    "read_checked",
     "read_within",
     "report",
     "sleep_until",
@@ -568,7 +569,18 @@ def now() -> datetime.datetime:
     """UTC as an aware datetime. A datetime has microseconds: the nanoseconds are cut off."""
 
 def read() -> Reading:
-    """The time together with the interval that holds UTC. Never fails; look at `Reading.state`."""
+    """The time together with the interval that holds UTC. Never fails; look at `Reading.state`.
+
+    When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot see
+    the suspend before that thread has run, usually for a millisecond or two; `read_checked()` can.
+    """
+
+def read_checked() -> Reading:
+    """As `read()`, but DISRUPTED if the machine was suspended and the clock's thread has not run since.
+
+    It costs two readings of the system's clocks more, and finds every suspend that is longer than the time this very call
+    was held up for.
+    """
 
 def read_within(max_bound_ns: int) -> Reading:
     """As `read()`, for a caller that needs an error bound of at most `max_bound_ns`.
@@ -712,6 +724,13 @@ class Clock:
     def state_file_fault(self) -> str | None:
         """Why the state file was refused at the start, or could not be written last; None if all is well."""
 
+    @property
+    def resume_watch_fault(self) -> str | None:
+        """Why the clock's thread is not woken when the machine resumes from a suspend; None if all is well.
+
+        It then finds out when it runs next, and `read_checked()` at once.
+        """
+
     def wait(self, timeout: float | None = None, max_bound_ns: int | None = None) -> None:
         """Waits until the clock is SYNCHRONIZED, and its error bound at most `max_bound_ns` if given.
 
@@ -746,7 +765,18 @@ class Clock:
         """UTC as an aware datetime. A datetime has microseconds: the nanoseconds are cut off."""
 
     def read(self) -> Reading:
-        """The time together with the interval that holds UTC. Never fails; look at `Reading.state`."""
+        """The time together with the interval that holds UTC. Never fails; look at `Reading.state`.
+
+        When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot see
+        the suspend before that thread has run, usually for a millisecond or two; `read_checked()` can.
+        """
+
+    def read_checked(self) -> Reading:
+        """As `read()`, but DISRUPTED if the machine was suspended and the clock's thread has not run since.
+
+        It costs two readings of the system's clocks more, and finds every suspend that is longer than the time this very call
+        was held up for.
+        """
 
     def read_within(self, max_bound_ns: int) -> Reading:
         """As `read()`, for a caller that needs an error bound of at most `max_bound_ns`.

@@ -85,6 +85,12 @@ impl Clock {
         py.detach(|| self.clock.state_file_fault())
     }
 
+    /// Why the clock's thread is not woken when the machine resumes; None if all is well.
+    #[getter]
+    fn resume_watch_fault(&self, py: Python<'_>) -> Option<String> {
+        py.detach(|| self.clock.resume_watch_fault())
+    }
+
     /// Waits until the clock is synchronised.
     #[pyo3(signature = (timeout = None, max_bound_ns = None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>, max_bound_ns: Option<i64>) -> PyResult<()> {
@@ -121,6 +127,11 @@ impl Clock {
     /// The time together with the interval that holds UTC.
     fn read(&self) -> Reading {
         Reading(self.clock.now())
+    }
+
+    /// The same, but DISRUPTED if the machine was suspended and the clock's thread has not run since.
+    fn read_checked(&self) -> Reading {
+        Reading(self.clock.now_checked())
     }
 
     /// The time with its interval, for a caller that needs a bound of at most `max_bound_ns`.

@@ -13,6 +13,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(wait, module)?)?;
     module.add_function(wrap_pyfunction!(now, module)?)?;
     module.add_function(wrap_pyfunction!(read, module)?)?;
+    module.add_function(wrap_pyfunction!(read_checked, module)?)?;
     module.add_function(wrap_pyfunction!(read_within, module)?)?;
     module.add_function(wrap_pyfunction!(after, module)?)?;
     module.add_function(wrap_pyfunction!(before, module)?)?;
@@ -65,6 +66,12 @@ fn now(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 #[pyfunction]
 fn read() -> Reading {
     Reading(ntpclock::now())
+}
+
+/// The same, but DISRUPTED if the machine was suspended and the clock's thread has not run since.
+#[pyfunction]
+fn read_checked() -> Reading {
+    Reading(ntpclock::now_checked())
 }
 
 /// The time with its interval, for a caller that needs a bound of at most `max_bound_ns`.

@@ -54,6 +54,14 @@ def test_only_what_is_certain_is_after_or_before(face: Any, deaf: Any) -> None:
     assert not deaf.before(2**62)
 
 
+def test_a_checked_reading_of_a_machine_that_is_awake_is_as_good_as_any(face: Any, deaf: Any) -> None:
+    early, checked, late = face.read(), face.read_checked(), face.read()
+    assert checked.state is State.SYNCHRONIZED
+    assert early.unix_ns <= checked.unix_ns <= late.unix_ns
+    assert deaf.read_checked().state is State.UNSYNCHRONIZED
+    assert deaf.resume_watch_fault is None
+
+
 def test_a_callers_cap_on_the_bound_is_kept(face: Any, deaf: Any) -> None:
     assert face.read_within(1_000 * MS).error_ns <= 1_000 * MS
     with pytest.raises(ntpclock.BoundExceededError, match="1 ns are allowed"):

@@ -6,7 +6,7 @@ use super::config::ntp_config;
 use super::result::ntp_result;
 use super::values::{check_size, hand_over, ntp_reading, ntp_report, ntp_source_info};
 use super::{boundary, guarded, not_null};
-use crate::clock::{Clock, Offset, process};
+use crate::clock::{Clock, Offset, process, resume_watch_error};
 use crate::engine::SharedRef;
 use crate::error::Error;
 use crate::reading::Reading;
@@ -56,6 +56,13 @@ impl<'a> Meant<'a> {
         match self {
             Self::ProcessWide => process::glimpse(),
             Self::Own(clock) => clock.glimpse(),
+        }
+    }
+
+    fn now_checked(&self) -> Reading {
+        match self {
+            Self::ProcessWide => process::now_checked(),
+            Self::Own(clock) => clock.now_checked(),
         }
     }
 
@@ -154,6 +161,11 @@ pub unsafe extern "C" fn ntp_clock_free(clock: *mut ntp_clock) {
 /// A NULL `clock` is the process-wide one. Any number of threads may read one clock at the same time.
 /// Takes no lock and makes no system call.
 ///
+/// When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot see the
+/// suspend before that thread has run, usually for a millisecond or two: until then it is wrong, as a rule late by the time
+/// suspended, and its interval does not hold UTC. Where the thread cannot be woken (`ntp_clock_check_resume_watch`), that lasts
+/// until it has something to do, a poll interval at most. `ntp_clock_now_checked` has no such window.
+///
 /// Returns `NTP_ERR_NOT_SYNCHRONIZED` when the interval means nothing; `reading` is filled all the same:
 /// with the system clock's time before the first synchronisation, with the last model's afterwards.
 /// Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `reading` is NULL.
@@ -190,6 +202,34 @@ unsafe fn now_otherwise(clock: *const ntp_clock, reading: *mut ntp_reading) -> n
         not_null("reading", reading)?;
         // SAFETY: NULL or live for this call, by contract.
         let now = unsafe { Meant::by(clock) }.now();
+        // SAFETY: not NULL, so by contract aligned, writable and ours alone for this call. `write` reads nothing, so
+        // the caller need not have initialised it.
+        unsafe { reading.write(now.into()) };
+        usable(now.state)
+    })
+}
+
+/// Reads `clock` as `ntp_clock_now` does, and gives DISRUPTED if the machine was suspended and the clock's thread has not run
+/// since.
+///
+/// It costs two readings of the system's clocks more. It finds every suspend that is longer than the time this very call was held
+/// up for, also after `ntp_stop` and in a forked child. What a hypervisor does to a machine behind its kernel's back, it
+/// cannot find. A NULL `clock` is the process-wide one. Any number of threads may read one clock at the same time. Takes no lock
+/// and makes no system call.
+///
+/// Returns `NTP_ERR_NOT_SYNCHRONIZED` when the interval means nothing; `reading` is filled all the same. Returns
+/// `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `reading` is NULL.
+///
+/// # Safety
+///
+/// - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+/// - `reading` is NULL, or points to an `ntp_reading` that no other thread uses meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_clock_now_checked(clock: *const ntp_clock, reading: *mut ntp_reading) -> ntp_result {
+    boundary(|| {
+        not_null("reading", reading)?;
+        // SAFETY: NULL or live for this call, by contract.
+        let now = unsafe { Meant::by(clock) }.now_checked();
         // SAFETY: not NULL, so by contract aligned, writable and ours alone for this call. `write` reads nothing, so
         // the caller need not have initialised it.
         unsafe { reading.write(now.into()) };
@@ -246,6 +286,24 @@ pub unsafe extern "C" fn ntp_clock_check_state_file(clock: *const ntp_clock) -> 
         // SAFETY: NULL or live for this call, by contract.
         let clock = unsafe { Meant::by(clock) };
         clock.state_file_fault().map_or(Ok(()), |why| Err(Error::StateFile { why }))
+    })
+}
+
+/// Whether the thread of `clock` is woken when the machine resumes from a suspend, or the system clock is set.
+///
+/// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Returns `NTP_ERR_SYSTEM` when
+/// the operating system refused what wakes it, for want of descriptors or by a filter of system calls; `ntp_last_error` then
+/// says why. The clock works without: the thread finds out when it runs next, and `ntp_clock_now_checked` at once.
+///
+/// # Safety
+///
+/// - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_clock_check_resume_watch(clock: *const ntp_clock) -> ntp_result {
+    boundary(|| {
+        // SAFETY: NULL or live for this call, by contract.
+        let shared = unsafe { Meant::by(clock) }.shared();
+        resume_watch_error(&shared).map_or(Ok(()), Err)
     })
 }
 

@@ -82,6 +82,11 @@ pub fn now() -> Reading {
     super::read(&SHARED)
 }
 
+/// As [`super::Clock::now_checked`].
+pub fn now_checked() -> Reading {
+    super::read_checked(&SHARED)
+}
+
 /// As [`super::Clock::unix_ns`].
 #[inline]
 pub fn unix_ns() -> i64 {
@@ -131,6 +136,11 @@ pub fn report() -> Report {
 /// As [`super::Clock::sources`].
 pub fn sources() -> Vec<SourceInfo> {
     super::sources(&SHARED)
+}
+
+/// As [`super::Clock::resume_watch_fault`].
+pub fn resume_watch_fault() -> Option<String> {
+    super::resume_watch_error(&SHARED).map(|error| error.to_string())
 }
 
 /// As [`super::Clock::now_within`].

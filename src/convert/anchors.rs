@@ -45,7 +45,7 @@ impl Anchors {
     pub(crate) fn add(&mut self, anchor: Anchor) -> bool {
         let mut broken = false;
         match self.list.last() {
-            Some(last) if suspended_between(last, &anchor) => {
+            Some(last) if anchor.was_suspended_since(last) => {
                 self.forget(SUSPENDED);
                 broken = true;
             }
@@ -100,7 +100,7 @@ impl Anchors {
 
     /// Whether what is known of the counter now was true when it stood at `counter`.
     pub(crate) fn check(&self, counter: Counter, now: &Anchor) -> Result<(), &'static str> {
-        if counter < now.before && self.list.last().is_some_and(|last| suspended_between(last, now)) {
+        if counter < now.before && self.list.last().is_some_and(|last| now.was_suspended_since(last)) {
             return Err(SUSPENDED);
         }
         match (self.lost, self.list.first()) {
@@ -196,10 +196,6 @@ pub(crate) fn project(scale: Timescale, counter: Counter, now: &Anchor) -> (i64,
 /// kernel corrects the frequency of its clocks by up to 500 ppm, and `adjtime` slews by another 500 ppm.
 fn slack(span: Nanos) -> Nanos {
     Nanos(span.abs().0 / 999 + 1)
-}
-
-fn suspended_between(early: &Anchor, late: &Anchor) -> bool {
-    (late.suspended() - early.suspended()).abs() > early.width() + late.width()
 }
 
 fn stepped_between(early: &Anchor, late: &Anchor) -> bool {

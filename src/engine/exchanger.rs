@@ -68,6 +68,11 @@ impl Exchanger {
         self.open.retain(|open| open.source != source);
     }
 
+    /// Ends all exchanges that are under way.
+    pub(crate) fn close_all(&mut self) {
+        self.open.clear();
+    }
+
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         self.open.iter().map(|open| open.socket.as_raw_fd())
     }

@@ -22,7 +22,7 @@ const MODEL_WORDS: usize = 22;
 const RELATION_WORDS: usize = 8;
 
 /// Words of a page.
-pub(crate) const WORDS: usize = glance::FRONT + 2 * MODEL_WORDS + RELATION_WORDS + 2;
+pub(crate) const WORDS: usize = glance::FRONT + 2 * MODEL_WORDS + RELATION_WORDS + 3;
 
 /// What is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub(crate) struct Page {
     pub(crate) switch: Counter,
     /// The fork generation of the writer.
     pub(crate) generation: u32,
+    /// The time suspended since boot as the writer knew it, at most: what was suspended since, the page does not know of.
+    pub(crate) suspended: Nanos,
 }
 
 /// A model, and its line by ticks.
@@ -102,7 +104,7 @@ impl Page {
         put(&shown_words(&self.former));
         put(&shown_words(&self.current));
         put(&relation_words(&self.relation));
-        put(&[self.switch.0.cast_unsigned(), self.generation.into()]);
+        put(&[self.switch.0.cast_unsigned(), self.generation.into(), self.suspended.0.cast_unsigned()]);
         words
     }
 
@@ -113,7 +115,9 @@ impl Page {
         let current = shown(&mut at);
         let relation = relation(&mut at);
         let mut next = || at.next().unwrap_or(0);
-        Self { relation, former, current, switch: Counter(next().cast_signed()), generation: next() as u32 }
+        let switch = Counter(next().cast_signed());
+        let generation = next() as u32;
+        Self { relation, former, current, switch, generation, suspended: Nanos(next().cast_signed()) }
     }
 }
 
@@ -240,7 +244,8 @@ mod tests {
         assert_eq!((ticks.scale.factor, ticks.first.after), (Factor { multiplier: 2, shift: 3 }, Tick(8)));
         for relation in [Relation::RAW, ticks] {
             let (former, current) = (numbered(100), numbered(200));
-            let page = Page { relation, former, current, switch: Counter(-5), generation: 7 };
+            let suspended = Nanos(99);
+            let page = Page { relation, former, current, switch: Counter(-5), generation: 7, suspended };
             assert_eq!(Page::from_words(&page.to_words()), page);
         }
     }

@@ -173,6 +173,15 @@ impl Poll {
         self.due = self.due.max(now + self.interval());
     }
 
+    /// What was learnt from the server is void, and is to be learnt anew soon. Not from one that has said that we ask too much.
+    pub(crate) fn hasten(&mut self, now: Counter) {
+        // A burst that is under way is quick enough: however often this happens, requests come no closer.
+        if self.ever_answered && !self.kissed && self.burst == 0 {
+            (self.burst, self.exponent, self.steady) = (BURST, self.floor, 0);
+            self.due = self.due.min(now);
+        }
+    }
+
     /// The address changed: everything learnt about the old server is void.
     pub(crate) fn restart(&mut self, now: Counter) {
         *self = Self {
@@ -302,6 +311,24 @@ mod tests {
         assert!(poll.due() <= seconds(0) + Nanos::from_seconds(1024));
         answered(&mut poll, 50, false);
         assert_eq!(poll.exponent(), 10);
+    }
+
+    #[test]
+    fn what_is_void_is_asked_for_at_once_but_in_no_closer_a_sequence_than_a_burst() {
+        let mut poll = Poll::new(&Settings::default(), seconds(0));
+        answered(&mut poll, 40, true);
+        let now = poll.due() - Nanos::from_seconds(1);
+        poll.hasten(now);
+        assert_eq!(poll.due(), now);
+        poll.handle_sent(now, 0);
+        let next = poll.due();
+        assert_eq!(next, now + BURST_INTERVAL);
+        poll.hasten(now + Nanos::from_millis(1));
+        assert_eq!(poll.due(), next);
+        poll.handle_rate_kiss(next);
+        let patient = poll.due();
+        poll.hasten(next);
+        assert_eq!(poll.due(), patient);
     }
 
     #[test]

@@ -142,7 +142,8 @@ impl Synchronizer {
         let frequency = known.frequency.clamp(consensus.frequency);
 
         // What was shown before a disruption, or by a memory that proves wrong, is no line to continue.
-        let continues = self.model.has_line() && self.model.state != State::Disrupted && !refutes_memory;
+        let disrupted = self.model.state == State::Disrupted || self.disruption.is_some();
+        let continues = self.model.has_line() && !disrupted && !refutes_memory;
         let former = continues.then_some(&self.model.line);
         // The consensus is a guess, the interval is what holds: it is never left, whatever the guess.
         let target = UnixTime(switch.0) + known.offset.clamp(consensus.offset);

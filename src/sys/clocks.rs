@@ -35,15 +35,36 @@ impl Anchor {
         self.after - self.before
     }
 
-    /// The time suspended since boot, within [`Self::width`].
+    /// The time suspended since boot: at most this, and less by [`Self::width`] at most.
     pub(crate) fn suspended(&self) -> Nanos {
         self.boottime - self.monotonic
+    }
+
+    /// Whether the machine was suspended between `earlier` and this: by more than the two could be wrong about it.
+    pub(crate) fn was_suspended_since(&self, earlier: &Self) -> bool {
+        (self.suspended() - earlier.suspended()).abs() > self.width() + earlier.width()
+    }
+
+    /// Whether the counter went another way than `CLOCK_MONOTONIC` between `earlier` and this: not what the kernel's slewing
+    /// can have made of it, but a reset, or another counter.
+    pub(crate) fn has_strayed_since(&self, earlier: &Self) -> bool {
+        let passed = self.monotonic - earlier.monotonic;
+        // By `adjtimex` a tick can be made 10 % longer or shorter, and the frequency another 0.1 %.
+        let slack = Nanos(passed.abs().0 / 8);
+        self.after - earlier.before < passed - slack || self.before - earlier.after > passed + slack
     }
 
     /// What steps have made of the system clock, within [`Self::width`].
     pub(crate) fn stepped(&self) -> Nanos {
         self.realtime - self.monotonic
     }
+}
+
+/// The time suspended since boot: at least this.
+pub(crate) fn suspended_at_least() -> Nanos {
+    // The clock that counts it comes first: what passes between the two readings makes the answer less, never more.
+    let all = read(libc::CLOCK_BOOTTIME);
+    all - read(libc::CLOCK_MONOTONIC)
 }
 
 fn read(clock: libc::clockid_t) -> Nanos {
@@ -65,5 +86,14 @@ mod tests {
         assert!(first.after <= second.before && first.monotonic <= second.monotonic);
         assert!((first.suspended() - second.suspended()).abs() <= width, "{first:?} {second:?}");
         assert!((first.stepped() - second.stepped()).abs() <= width, "{first:?} {second:?}");
+        assert!(!second.was_suspended_since(&first) && !second.has_strayed_since(&first));
+    }
+
+    #[test]
+    fn the_time_suspended_is_between_what_both_ways_of_asking_say() {
+        for _ in 0..1_000 {
+            let (most, least) = (Anchor::read().suspended(), suspended_at_least());
+            assert!(least <= most, "{least:?} {most:?}");
+        }
     }
 }

@@ -114,6 +114,7 @@ void tells_the_truth(const Clock& clock) {
 template <class Clock>
 void tells_instants(Clock& clock) {
     const ntp::reading before = clock.now_within(1s);
+    CHECK(clock.now_checked().state() == ntp::state::synchronized && !clock.resume_watch_fault());
     fails(ntp::errc::bound_exceeded, "1 ns are allowed", [&] { static_cast<void>(clock.now_within(1ns)); });
     CHECK(!clock.after(before.latest() + 1h) && clock.before(before.latest() + 1h));
     clock.wait_until_past(before.latest());

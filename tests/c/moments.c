@@ -56,6 +56,9 @@ static void without_time(const ntp_clock *clock)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_clock_now_within(clock, -1, &reading));
     EXPECT_TEXT("`max_bound_ns`");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_clock_now_within(clock, 1, NULL));
+    EXPECT(NTP_ERR_NOT_SYNCHRONIZED, ntp_clock_now_checked(clock, &reading));
+    CHECK(reading.state == NTP_STATE_UNSYNCHRONIZED);
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_clock_now_checked(clock, NULL));
     EXPECT(NTP_ERR_NOT_SYNCHRONIZED, ntp_clock_convert(clock, NTP_TIMESCALE_RAW, reading.raw_ns, &reading));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_clock_convert(clock, NTP_TIMESCALE_RAW, 0, NULL));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_clock_convert(clock, 4, 0, &reading));
@@ -69,6 +72,8 @@ static void commit(const ntp_clock *clock)
 {
     ntp_reading before, after;
     EXPECT(NTP_OK, ntp_clock_now_within(clock, 1000 * MILLIS, &before));
+    EXPECT(NTP_OK, ntp_clock_now_checked(clock, &before));
+    EXPECT(NTP_OK, ntp_clock_check_resume_watch(clock));
     EXPECT(NTP_ERR_BOUND_EXCEEDED, ntp_clock_now_within(clock, 1, &after));
     CHECK(after.unix_ns >= before.unix_ns);
     EXPECT(NTP_ERR_TIMEOUT, ntp_clock_wait_until_past(clock, before.latest_ns + 60000 * MILLIS, 10));
