@@ -76,6 +76,21 @@ impl Publication {
         holds.then_some(glimpse)
     }
 
+    /// The same, and the time suspended as the page's writer knew it: both of one turn.
+    pub(crate) fn checked_glimpse(
+        &self,
+        kind: Kind,
+        read: impl Fn(Kind) -> Tick,
+        generation: u32,
+    ) -> Option<(Glimpse, Nanos)> {
+        let ((holds, glimpse), suspended) = self.0.read_if(page::tag(kind), |words| {
+            let tick = read(kind);
+            let settled = glance::settled_at(|index| words.at(index), kind, tick, generation);
+            (settled, Nanos(words.at(page::SUSPENDED).cast_signed()))
+        })?;
+        holds.then_some((glimpse, suspended))
+    }
+
     /// The same while a correction is slewed in.
     pub(crate) fn slewing_glimpse(&self, kind: Kind, read: impl Fn(Kind) -> Tick, generation: u32) -> Option<Glimpse> {
         let (holds, glimpse) = self.0.read_if(page::tag(kind), |words| {

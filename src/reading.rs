@@ -86,10 +86,16 @@ impl Reading {
         system_time: impl FnOnce() -> UnixTime,
         suspended: impl FnOnce() -> Nanos,
     ) -> Self {
-        // The whole page: the reading and what its writer knew of suspends are of one turn.
-        let (page, tick) = publication.read(&read);
-        let reading = Self::new(&page, tick, generation, system_time);
-        if reading.state.is_usable() && suspended() > page.suspended {
+        let glimpse = publication.checked_glimpse(Kind::Ticks, &read, generation);
+        // The reading and what its writer knew of suspends are of one turn, either way.
+        let (reading, known) = match glimpse {
+            Some((glimpse, known)) => (Self::glimpsed(glimpse), known),
+            None => {
+                let (page, tick) = publication.read(&read);
+                (Self::new(&page, tick, generation, system_time), page.suspended)
+            }
+        };
+        if reading.state.is_usable() && suspended() > known {
             return Self { earliest_ns: i64::MIN, latest_ns: i64::MAX, state: State::Disrupted, ..reading };
         }
         reading
@@ -307,13 +313,19 @@ mod tests {
             let publication =
                 machine.publish(ticks, |switch| model(switch, [0.0, 0.0], Nanos::ZERO, State::Synchronized));
             let read = |kind| machine.read(kind);
+            assert_eq!(publication.checked_glimpse(Kind::Ticks, read, GENERATION).is_some(), ticks);
             let known = publication.read(read).0.suspended;
             let checked = |generation, suspended: Nanos| {
                 Reading::checked(&publication, generation, read, || UnixTime(0), || suspended)
             };
             let plain = whole(&publication, &machine);
             for before in [known, known - Nanos(50), Nanos(i64::MIN)] {
-                assert_eq!(checked(GENERATION, before), plain);
+                let told = checked(GENERATION, before);
+                let ends = (plain.earliest_ns, plain.latest_ns);
+                assert!(
+                    (0..=12).contains(&(ends.0 - told.earliest_ns)) && (0..=12).contains(&(told.latest_ns - ends.1))
+                );
+                assert_eq!(Reading { earliest_ns: ends.0, latest_ns: ends.1, ..told }, plain);
             }
             for suspended in [Nanos(1), Nanos::from_millis(50), Nanos::from_seconds(3_600)] {
                 for generation in [GENERATION, GENERATION + 1] {

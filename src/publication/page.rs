@@ -24,6 +24,9 @@ const RELATION_WORDS: usize = 8;
 /// Words of a page.
 pub(crate) const WORDS: usize = glance::FRONT + 2 * MODEL_WORDS + RELATION_WORDS + 3;
 
+/// Where [`Page::suspended`] stands: last.
+pub(crate) const SUSPENDED: usize = WORDS - 1;
+
 /// What is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
@@ -247,6 +250,7 @@ mod tests {
             let suspended = Nanos(99);
             let page = Page { relation, former, current, switch: Counter(-5), generation: 7, suspended };
             assert_eq!(Page::from_words(&page.to_words()), page);
+            assert_eq!(page.to_words()[SUSPENDED], 99);
         }
     }
 
