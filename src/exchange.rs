@@ -121,6 +121,21 @@ pub(crate) struct ServerState {
 }
 
 impl ServerState {
+    /// A primary server that is off by a microsecond at most.
+    #[cfg(test)]
+    pub(crate) fn primary() -> Self {
+        Self {
+            leap: Leap::None,
+            version: 4,
+            stratum: 1,
+            precision: -25,
+            root_delay: Nanos::ZERO,
+            root_dispersion: Nanos(1_000),
+            reference_id: 0,
+            reference_time: None,
+        }
+    }
+
     /// How far the server's timestamps may be from UTC, rounded up.
     pub(crate) fn distance(&self) -> Nanos {
         self.root_delay.half_up() + self.root_dispersion + Nanos::from_log2_seconds(self.precision)

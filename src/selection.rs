@@ -46,22 +46,14 @@ pub(crate) fn agree(witnesses: &[Witness], configured: usize, faults: usize) -> 
     if answering <= faults {
         return Err(Disagreement::TooFew);
     }
-    let quorum = answering - faults;
-    let horizon = witnesses.iter().map(|witness| witness.horizon).min().unwrap_or(Nanos::ZERO);
     let agreeing = deepest(witnesses);
-    if let Some(offset) = offsets(witnesses, quorum) {
-        let told = Witness { offset, frequency: frequencies(witnesses, quorum), horizon };
-        return Ok(Agreement { told, agreeing, faults_exceeded: false });
-    }
-    let majority = configured / 2 + 1;
-    match offsets(witnesses, majority) {
-        // Fewer than a majority may now tell the truth about the frequency as well.
-        Some(offset) => {
-            let told = Witness { offset, frequency: frequencies(witnesses, majority), horizon };
-            Ok(Agreement { told, agreeing, faults_exceeded: true })
-        }
-        None => Err(Disagreement::NoMajority),
-    }
+    let horizon = witnesses.iter().map(|witness| witness.horizon).min().unwrap_or(Nanos::ZERO);
+    let told_by = |quorum, faults_exceeded| {
+        let told = Witness { offset: offsets(witnesses, quorum)?, frequency: frequencies(witnesses, quorum), horizon };
+        Some(Agreement { told, agreeing, faults_exceeded })
+    };
+    // Where more lie than may, fewer than a majority may tell the truth about the frequency as well.
+    told_by(answering - faults, false).or_else(|| told_by(configured / 2 + 1, true)).ok_or(Disagreement::NoMajority)
 }
 
 /// How many witnesses the best-covered point has.

@@ -354,7 +354,7 @@ impl Source {
         self.fault = None;
         let testimony = self.filter.testimony(stamps.t4, self.poll.horizon(), settings);
         let told = testimony.as_ref().ok().and_then(Option::as_ref);
-        self.width = told.map(|told| told.offset.half_width());
+        self.width = told.map(|told| told.witness.offset.half_width());
         self.poll.handle_answer(fits, |span| told.is_some_and(|told| stays_useful(told, span, settings)));
         self.fresh_until = Some(stamps.t4 + Nanos(self.poll.interval().0.saturating_mul(3)));
         if testimony.is_err() {
@@ -450,6 +450,6 @@ impl Source {
 /// would tell no more than a distant one, and a liar's lie would hide in what the oscillator may have drifted
 /// meanwhile.
 fn stays_useful(told: &Testimony, span: Nanos, settings: &Settings) -> bool {
-    let later = told.witness().after(span, &settings.drift);
-    later.half_width().0 <= told.offset.half_width().0.saturating_mul(2)
+    let later = told.witness.after(span, &settings.drift);
+    later.half_width().0 <= told.witness.offset.half_width().0.saturating_mul(2)
 }

@@ -226,35 +226,38 @@ impl Synchronizer {
     /// One source that contradicts itself has stepped, or lies. When most of those that answer do so within one window,
     /// it is our oscillator that broke its limits, or stood still.
     fn look_for_disruption(&mut self, now: Counter) {
-        let answering = self.sources.iter().filter(|source| source.reach() != 0).count();
-        let window = self.sources.iter().filter(|source| source.reach() != 0).map(Source::interval).max();
+        let window = self.answering().map(Source::interval).max();
         let since = now - Nanos(window.unwrap_or(Nanos::ZERO).0.saturating_mul(2));
         let contradictions = self.sources.iter().filter_map(Source::contradicted).filter(|&at| at >= since);
         // As many as may lie are believed capable of it, however few of the others answer.
         let count = contradictions.count();
-        if count * 2 <= answering || count <= self.verdict.faults {
+        if count * 2 <= self.answering().count() || count <= self.verdict.faults {
             return;
         }
         for source in &mut self.sources {
             source.handle_disruption(now);
         }
-        self.disrupt(now, answering);
+        self.disrupt(now);
     }
 
     /// The counter stood still or was replaced before `now`: nothing older is to be trusted, and no answer to a request that
     /// is under way. The clock is DISRUPTED until more than half of those that answered have been heard anew.
     pub(crate) fn handle_disruption(&mut self, now: Counter) {
-        let answering = self.sources.iter().filter(|source| source.reach() != 0).count();
         for source in &mut self.sources {
             source.handle_gap(now);
         }
-        self.disrupt(now, answering);
+        self.disrupt(now);
         self.dirty = true;
     }
 
-    fn disrupt(&mut self, now: Counter, answering: usize) {
+    fn disrupt(&mut self, now: Counter) {
         self.remembered = None;
-        self.disruption = Some(Disruption { since: now, needed: answering / 2 + 1 });
+        self.disruption = Some(Disruption { since: now, needed: self.answering().count() / 2 + 1 });
+    }
+
+    /// Those that have answered one of their last eight requests.
+    fn answering(&self) -> impl Iterator<Item = &Source> {
+        self.sources.iter().filter(|source| source.reach() != 0)
     }
 
     /// Whether the oscillator was at fault and too few sources were heard since.
@@ -720,7 +723,7 @@ mod tests {
                     t3: middle,
                     t4: Counter(0) + Nanos::from_millis(t4),
                 };
-                core.handle_recorded(SourceId(index), &Exchange { stamps, server: honest() });
+                core.handle_recorded(SourceId(index), &Exchange { stamps, server: ServerState::primary() });
                 let switch = stamps.t4;
                 let plan = core.plan(switch);
                 core.commit(plan, switch);
@@ -728,19 +731,6 @@ mod tests {
                 let holds = earliest <= at(t4) && at(t4) <= latest;
                 assert!(holds || core.model().state_at(switch) != State::Synchronized || turn == 40, "{turn}.{index}");
             }
-        }
-    }
-
-    fn honest() -> ServerState {
-        ServerState {
-            leap: crate::status::Leap::None,
-            version: 4,
-            stratum: 1,
-            precision: -25,
-            root_delay: Nanos::ZERO,
-            root_dispersion: Nanos(1_000),
-            reference_id: 0,
-            reference_time: None,
         }
     }
 
@@ -813,10 +803,10 @@ mod tests {
     #[test]
     fn a_recorded_server_that_calls_itself_unsynchronised_is_refused() {
         for server in [
-            ServerState { leap: crate::status::Leap::Unknown, ..honest() },
-            ServerState { stratum: 16, ..honest() },
-            ServerState { stratum: 0, ..honest() },
-            ServerState { root_dispersion: Nanos::from_seconds(16), ..honest() },
+            ServerState { leap: crate::status::Leap::Unknown, ..ServerState::primary() },
+            ServerState { stratum: 16, ..ServerState::primary() },
+            ServerState { stratum: 0, ..ServerState::primary() },
+            ServerState { root_dispersion: Nanos::from_seconds(16), ..ServerState::primary() },
         ] {
             let mut core = Synchronizer::new(Settings::default(), PIVOT, 0);
             let id = core.add_source(Counter(0));

@@ -126,15 +126,9 @@ impl Estimator {
         if self.bank.is_empty() {
             return self.prior;
         }
-        let (_, mean) = self.mean();
-        let (mut weights, mut variance) = (0.0, 0.0);
-        for hypothesis in &self.bank {
-            let weight = hypothesis.evidence.exp();
-            weights += weight;
-            variance +=
-                weight * (hypothesis.belief.frequency_variance() + (hypothesis.belief.frequency - mean).powi(2));
-        }
-        Prior { mean: Ppb(mean), deviation: Ppb((variance / weights).max(0.0).sqrt()) }
+        let mean = self.average(|belief| belief.frequency);
+        let variance = self.average(|belief| belief.frequency_variance() + (belief.frequency - mean).powi(2));
+        Prior { mean: Ppb(mean), deviation: Ppb(variance.max(0.0).sqrt()) }
     }
 
     /// Takes in one exchange; time must not run backwards.
@@ -177,7 +171,7 @@ impl Estimator {
         for hypothesis in &mut self.bank {
             hypothesis.evidence -= best;
         }
-        let (offset, _) = self.mean();
+        let offset = self.average(|belief| belief.offset);
         self.delays.add_ways(delay / 2.0 + middle - offset, delay / 2.0 - middle + offset);
     }
 
@@ -190,16 +184,15 @@ impl Estimator {
         self.bank = KINDS.iter().flat_map(|_| filters).collect();
     }
 
-    /// The weighted mean of offset and frequency.
-    fn mean(&self) -> (f64, f64) {
-        let (mut weights, mut offset, mut frequency) = (0.0, 0.0, 0.0);
+    /// The mean of something over the bank, each filter weighted by its evidence.
+    fn average(&self, of: impl Fn(&Belief) -> f64) -> f64 {
+        let (mut weights, mut sum) = (0.0, 0.0);
         for hypothesis in &self.bank {
             let weight = hypothesis.evidence.exp();
             weights += weight;
-            offset += weight * hypothesis.belief.offset;
-            frequency += weight * hypothesis.belief.frequency;
+            sum += weight * of(&hypothesis.belief);
         }
-        (offset / weights, frequency / weights)
+        sum / weights
     }
 
     /// The line that the bank holds likeliest; `None` before the first exchange.
@@ -207,14 +200,12 @@ impl Estimator {
         if self.bank.is_empty() {
             return None;
         }
-        let (offset, frequency) = self.mean();
-        let weights: f64 = self.bank.iter().map(|hypothesis| hypothesis.evidence.exp()).sum();
-        let spread = |h: &Hypothesis| h.evidence.exp() * (h.belief.variance() + (h.belief.offset - offset).powi(2));
-        let variance = self.bank.iter().map(spread).sum::<f64>() / weights;
+        let offset = self.average(|belief| belief.offset);
+        let variance = self.average(|belief| belief.variance() + (belief.offset - offset).powi(2));
         Some(Estimate {
             at: self.at,
             offset: self.origin + Nanos(offset.round() as i64),
-            frequency: Ppb(frequency),
+            frequency: Ppb(self.average(|belief| belief.frequency)),
             deviation: Nanos::from_f64_outward(variance.sqrt()),
         })
     }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::config::Settings;
-use crate::exchange::{Exchange, Interval};
-use crate::model::bound::{self, FrequencyRange, Sighting, Witness};
+use crate::exchange::Exchange;
+use crate::model::bound::{self, Sighting, Witness};
 use crate::model::estimator::{Estimate, Estimator, Prior, Sample};
 use crate::units::{Counter, Nanos};
 
@@ -26,20 +26,10 @@ pub(crate) struct Filter {
 /// What a source says about an instant.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Testimony {
-    /// Where UTC minus counter lies, if the source tells the truth.
-    pub(crate) offset: Interval,
-    /// The frequencies that are possible from then on if so, and for how long.
-    pub(crate) frequency: FrequencyRange,
-    pub(crate) horizon: Nanos,
+    /// What must be so if the source tells the truth: the part that selection judges.
+    pub(crate) witness: Witness,
     /// The likeliest line.
     pub(crate) estimate: Estimate,
-}
-
-impl Testimony {
-    /// The part that selection judges.
-    pub(crate) fn witness(&self) -> Witness {
-        Witness { offset: self.offset, frequency: self.frequency, horizon: self.horizon }
-    }
 }
 
 impl Filter {
@@ -69,8 +59,7 @@ impl Filter {
         let Some(estimate) = self.estimator.estimate() else { return Ok(None) };
         let sightings = self.sightings.as_slices().0;
         let witness = bound::outlook(sightings, now, horizon, &settings.drift, settings.frequency_limit);
-        let Witness { offset, frequency, horizon } = witness.ok_or(Contradiction)?;
-        Ok(Some(Testimony { offset, frequency, horizon, estimate }))
+        Ok(Some(Testimony { witness: witness.ok_or(Contradiction)?, estimate }))
     }
 
     /// The newest exchange.

@@ -65,7 +65,7 @@ impl Synchronizer {
             },
             delay_ns: newest.map_or(0, |newest| newest.delay.0),
             estimated_error_ns: testimony.as_ref().map_or(0, |testimony| testimony.estimate.deviation.0),
-            bound_ns: testimony.as_ref().map_or(i64::MAX, |testimony| testimony.offset.half_width().0),
+            bound_ns: testimony.as_ref().map_or(i64::MAX, |testimony| testimony.witness.offset.half_width().0),
             root_delay_ns: server.map_or(0, |server| server.root_delay.0),
             root_dispersion_ns: server.map_or(0, |server| server.root_dispersion.0),
             reference_id: server.map_or(0, |server| server.reference_id),

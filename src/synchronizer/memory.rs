@@ -200,17 +200,7 @@ mod tests {
         let millisecond = Nanos::from_millis(1);
         let middle = utc(t4 - millisecond);
         let stamps = Stamps { t1: t4 - millisecond - millisecond, t2: middle, t3: middle, t4 };
-        let server = ServerState {
-            leap: Leap::None,
-            version: 4,
-            stratum: 1,
-            precision: -25,
-            root_delay: Nanos::ZERO,
-            root_dispersion: Nanos(1_000),
-            reference_id: 0,
-            reference_time: None,
-        };
-        core.handle_recorded(SourceId(0), &Exchange { stamps, server });
+        core.handle_recorded(SourceId(0), &Exchange { stamps, server: ServerState::primary() });
         let plan = core.plan(t4);
         core.commit(plan, t4);
     }

@@ -78,7 +78,7 @@ impl Synchronizer {
                 && a.reference_time == b.reference_time;
             claim
                 && match (&testimonies[one], &testimonies[other]) {
-                    (Some(a), Some(b)) => a.offset.overlaps(b.offset),
+                    (Some(a), Some(b)) => a.witness.offset.overlaps(b.witness.offset),
                     _ => false,
                 }
         };
@@ -98,17 +98,21 @@ impl Synchronizer {
     ) -> Vec<Judgement> {
         let judge = |index: usize| match (&testimonies[index], agreement) {
             _ if duplicates[index].is_some() => (Selection::Duplicate, None),
-            (Some(testimony), Ok(agreement)) => match agreement.missed_by(&testimony.witness()) {
+            (Some(testimony), Ok(agreement)) => match agreement.missed_by(&testimony.witness) {
                 None => (Selection::Truechimer, None),
                 Some(miss) => (Selection::Falseticker, Some(Objection::Misses(miss))),
             },
             (Some(_), Err(_)) => (Selection::Candidate, None),
             // It answers, and nothing follows from what it says; or it has said that nothing does.
-            (None, _) if self.sources[index].reach() != 0 => (Selection::Unusable, None),
-            (None, _) if matches!(self.sources[index].fault(), Some(Fault::Refused(_))) => (Selection::Unusable, None),
+            (None, _) if self.is_heard(index) => (Selection::Unusable, None),
             (None, _) => (Selection::Unreachable, None),
         };
         (0..self.sources.len()).map(judge).collect()
+    }
+
+    fn is_heard(&self, index: usize) -> bool {
+        let source = &self.sources[index];
+        source.reach() != 0 || matches!(source.fault(), Some(Fault::Refused(_)))
     }
 
     /// The model that follows the survivors: what they say together, held inside what was agreed on.
@@ -177,7 +181,7 @@ impl Synchronizer {
         Voice {
             offset: estimate.offset_at(switch),
             deviation: Nanos::from_f64_outward(estimate.deviation.as_f64().hypot(since)),
-            half_width: testimony.offset.half_width(),
+            half_width: testimony.witness.offset.half_width(),
             frequency: estimate.frequency,
             frequency_deviation,
             was_apart: self.sources[index].is_apart(),
@@ -229,7 +233,7 @@ fn unite(index: usize, testimonies: &[Option<Testimony>], duplicates: &[Option<u
     if duplicates[index].is_some() {
         return None;
     }
-    let own = testimonies[index].as_ref()?.witness();
+    let own = testimonies[index].as_ref()?.witness;
     let others = duplicates.iter().zip(testimonies).filter(|(original, _)| **original == Some(index));
-    Some(others.filter_map(|(_, testimony)| testimony.as_ref()).fold(own, |all, one| all.hull(&one.witness())))
+    Some(others.filter_map(|(_, testimony)| testimony.as_ref()).fold(own, |all, one| all.hull(&one.witness)))
 }

@@ -63,36 +63,36 @@ fn are_named(world: &World, places: &[usize]) -> bool {
 /// One of four, as is assumed to be possible.
 pub(super) fn a_liar_is_named_for_as_long_as_it_lies(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
-    let mut servers = any(&mut random, 3);
-    let place = (random.unit() * 4.0) as usize;
-    let off = random.pick(&[-1.0, 1.0]) * random.between(0.2, 20.0) * SECOND;
-    servers.insert(place, lying(Server::far(&mut random), off));
-    let mut world = world(trial, &polling(4, 6), servers);
-    world.run(NOTICED);
-    expect_until(&mut world, BEGIN, "all are believed", all_is_well);
-    world.run(NOTICED);
-    expect_until(&mut world, END, "the liar is named, and no more than may lie do", |world| {
-        is_synchronized(world, false) && are_named(world, &[place]) && world.report().agreeing == 3
-    });
-    world.run(NOTICED);
-    expect_until(&mut world, END + 1.0, "all are believed again", all_is_well);
-    world.expect("there was no step", world.report().steps == 0);
-    world
+    let honest = any(&mut random, 3);
+    one_liar_among(honest, trial, &mut random, "the liar is named, and no more than may lie do", false)
 }
 
 /// One of three, of whom none is assumed to lie: the majority is right, but that is more than was promised.
 pub(super) fn one_liar_more_than_assumed_is_told_for_as_long_as_it_lies(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
-    let mut servers = far(&mut random, 2);
-    let place = (random.unit() * 3.0) as usize;
+    let honest = far(&mut random, 2);
+    one_liar_among(honest, trial, &mut random, "the liar is named, and that one was not assumed", true)
+}
+
+/// One server lies for a while among `honest` ones, which is more than was assumed if `exceeded`.
+fn one_liar_among(
+    honest: Vec<Server>,
+    trial: &Trial,
+    random: &mut Random,
+    verdict: &'static str,
+    exceeded: bool,
+) -> World {
+    let agreeing = honest.len();
+    let mut servers = honest;
+    let place = (random.unit() * (agreeing + 1) as f64) as usize;
     let off = random.pick(&[-1.0, 1.0]) * random.between(0.2, 20.0) * SECOND;
-    servers.insert(place, lying(Server::far(&mut random), off));
+    servers.insert(place, lying(Server::far(random), off));
     let mut world = world(trial, &polling(4, 6), servers);
     world.run(NOTICED);
     expect_until(&mut world, BEGIN, "all are believed", all_is_well);
     world.run(NOTICED);
-    expect_until(&mut world, END, "the liar is named, and that one was not assumed", |world| {
-        is_synchronized(world, true) && are_named(world, &[place]) && world.report().agreeing == 2
+    expect_until(&mut world, END, verdict, |world| {
+        is_synchronized(world, exceeded) && are_named(world, &[place]) && world.report().agreeing as usize == agreeing
     });
     world.run(NOTICED);
     expect_until(&mut world, END + 1.0, "all are believed again", all_is_well);
