@@ -100,6 +100,6 @@ pub use events::Events;
 pub use query::query;
 pub use reading::Reading;
 pub use reading::compare::Relation;
-pub use server::{Server, ServerConfig};
+pub use server::{Server, ServerConfig, ServerStatistics};
 pub use status::{Flags, Leap, QueryResult, Report, Selection, SourceInfo, State};
 pub use trace::replay::Replay;

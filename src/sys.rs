@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "the one room that calls the C library; each call is wrapped in a safe function")]
 
+pub(crate) mod batch;
 pub(crate) mod clocks;
 pub(crate) mod counter;
 pub(crate) mod fork;
@@ -11,6 +12,7 @@ pub(crate) mod resume;
 pub(crate) mod socket;
 pub(crate) mod thread;
 pub(crate) mod ticks;
+pub(crate) mod translate;
 pub(crate) mod wake;
 
 use std::io;

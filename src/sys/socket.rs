@@ -3,17 +3,17 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 
 use super::checked;
 use crate::units::{NANOS_PER_SECOND, Nanos, UnixTime};
 
-/// Room for the control messages we ask for (a timespec and an address), and then some.
-const CONTROL_LEN: usize = 128;
+/// Room for the control messages we ask for (stamps and an address), and then some.
+pub(super) const CONTROL_LEN: usize = 128;
 
 /// Aligned as control messages must be.
 #[repr(align(8))]
-struct Control([u8; CONTROL_LEN]);
+pub(super) struct Control(pub(super) [u8; CONTROL_LEN]);
 
 /// Longer datagrams are cut: nothing behind the first bytes is read.
 pub(crate) const DATAGRAM_MAX: usize = 1280;
@@ -25,10 +25,21 @@ pub(crate) struct Received {
     /// The sender; `None` on a connected socket whose kernel names nobody.
     pub(crate) from: Option<SocketAddr>,
     /// The address of ours that it was sent to, on a socket of [`listening`] that is bound to all of them.
-    pub(crate) to: Option<IpAddr>,
+    pub(crate) to: Option<Local>,
     /// The system clock when the kernel took the datagram from the network.
     pub(crate) stamp: Option<UnixTime>,
 }
+
+/// An address of ours, and the interface that has it where that must be said: each link has its own link-local ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Local {
+    address: IpAddr,
+    interface: u32,
+}
+
+/// What a server's receive buffer should hold, in bytes as the kernel counts them: a thread that does not run for 10 ms
+/// loses nothing of a burst. What is not used costs nothing.
+const RECEIVE_BUFFER: libc::c_int = 8 << 20;
 
 /// A fresh socket, on a port the kernel picks at random, that exchanges datagrams with `peer` alone.
 pub(crate) fn connected(peer: SocketAddr) -> io::Result<UdpSocket> {
@@ -46,24 +57,80 @@ pub(crate) fn connected(peer: SocketAddr) -> io::Result<UdpSocket> {
 /// Timestamps are a kindness of the kernel: where a sandbox forbids the option, we go on without.
 pub(crate) fn stamped(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
-    socket.set_nonblocking(true)?;
-    let _ = set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
+    prepare_stamps(&socket)?;
     Ok(socket)
 }
 
-/// As [`stamped`]; where `address` stands for every address of this host, each datagram tells to which it was sent.
+fn prepare_stamps(socket: &UdpSocket) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
+    Ok(())
+}
+
+/// `count` sockets for a server at `address`, among which the kernel shares its datagrams out by sender. They do not
+/// block, have deep buffers, and the kernel stamps what they receive.
 ///
-/// Left to itself the kernel sends from the address that the route suggests, and a client that asked another one takes
-/// the answer for a stranger's. Where a sandbox forbids the option, that is how it stays.
-pub(crate) fn listening(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = stamped(address)?;
+/// Where `address` stands for every address of this host, each datagram tells to which it was sent. Left to itself the
+/// kernel sends from the address that the route suggests, and a client that asked another one takes the answer for a
+/// stranger's. Where a sandbox forbids the option, that is how it stays.
+pub(crate) fn listening(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
+    // The first alone finds out whether the port is free: two that both share may be of different programs.
+    let first = stamped(address)?;
+    let bound = first.local_addr()?;
+    let mut sockets = vec![first];
+    if count > 1 {
+        set_option(&sockets[0], libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    }
+    for _ in 1..count {
+        sockets.push(sharing(bound)?);
+    }
+    for socket in &sockets {
+        prepare_listener(socket, address);
+    }
+    Ok(sockets)
+}
+
+/// Has `socket`, bound to `address`, do what a server's does: a deep buffer, and the address that was asked.
+pub(crate) fn prepare_listener(socket: &UdpSocket, address: SocketAddr) {
+    // Beyond the system's limit only root may go.
+    let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        .or_else(|_| set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BUFFER));
     if address.ip().is_unspecified() {
         let _ = match address {
-            SocketAddr::V4(_) => set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
-            SocketAddr::V6(_) => set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
+            SocketAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
+            SocketAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
         };
     }
+}
+
+/// As [`stamped`], at an address that sockets of this kind share.
+fn sharing(address: SocketAddr) -> io::Result<UdpSocket> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: the call takes no pointers.
+    let fd = checked(unsafe { libc::socket(family, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: `fd` was just opened and belongs to nobody else.
+    let socket = unsafe { UdpSocket::from_raw_fd(fd) };
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    let (name, length) = storage(address);
+    // SAFETY: the name is ours, and so long.
+    checked(unsafe { libc::bind(fd, (&raw const name).cast(), length) })?;
+    prepare_stamps(&socket)?;
     Ok(socket)
+}
+
+/// What the kernel grants of a receive buffer, in bytes as it counts them.
+pub(crate) fn receive_buffer(socket: &UdpSocket) -> io::Result<usize> {
+    let mut granted: libc::c_int = 0;
+    get_option(socket, libc::SO_RCVBUF, &mut granted)?;
+    Ok(usize::try_from(granted).unwrap_or(0))
+}
+
+/// Datagrams that the kernel dropped because the socket's buffer was full.
+pub(crate) fn dropped(socket: &UdpSocket) -> io::Result<u32> {
+    // `SK_MEMINFO_DROPS` of `linux/sock_diag.h`, the last of nine.
+    let mut counts = [0_u32; 9];
+    get_option(socket, libc::SO_MEMINFO, &mut counts)?;
+    Ok(counts[8])
 }
 
 /// Kernels switch timestamping on with a delay when the first socket asks for it, and off with the last; while
@@ -78,6 +145,14 @@ fn set_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value
     let length = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the descriptor is open as long as `socket` is borrowed, and `value` holds `length` bytes.
     checked(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) })?;
+    Ok(())
+}
+
+fn get_option<T>(socket: &UdpSocket, option: libc::c_int, value: &mut T) -> io::Result<()> {
+    let mut length = size_of::<T>() as libc::socklen_t;
+    let place = std::ptr::from_mut(value).cast();
+    // SAFETY: the descriptor is open as long as `socket` is borrowed; `value` is ours, plain data of `length` bytes.
+    checked(unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, place, &raw mut length) })?;
     Ok(())
 }
 
@@ -109,7 +184,7 @@ pub(crate) fn receive(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io
 }
 
 /// Takes what is wanted from the control messages of `message`, just filled by the kernel.
-fn read_control(message: &libc::msghdr, received: &mut Received) {
+pub(super) fn read_control(message: &libc::msghdr, received: &mut Received) {
     // SAFETY: `message` was filled by `recvmsg`, and its control buffer is still alive in the caller.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
     while !header.is_null() {
@@ -128,14 +203,16 @@ fn read_control(message: &libc::msghdr, received: &mut Received) {
                 // SAFETY: the payload of this kind is an `in_pktinfo`, which may be unaligned.
                 let info = unsafe { payload.cast::<libc::in_pktinfo>().read_unaligned() };
                 // Not `ipi_addr`: that is what the datagram says, which may be an address of many hosts.
-                received.to = Some(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)).into());
+                let address = Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr));
+                received.to = Some(Local { address: address.into(), interface: 0 });
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 // SAFETY: the payload of this kind is an `in6_pktinfo`, which may be unaligned.
                 let info = unsafe { payload.cast::<libc::in6_pktinfo>().read_unaligned() };
                 let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
                 // From an address of many hosts nothing can be sent.
-                received.to = (!address.is_multicast()).then_some(address.into());
+                let interface = if address.is_unicast_link_local() { info.ipi6_ifindex as u32 } else { 0 };
+                received.to = (!address.is_multicast()).then_some(Local { address: address.into(), interface });
             }
             _ => {}
         }
@@ -144,56 +221,51 @@ fn read_control(message: &libc::msghdr, received: &mut Received) {
     }
 }
 
-/// Sends `datagram` to `to`, from the address `from` of ours if there is a choice.
-pub(crate) fn send(socket: &UdpSocket, datagram: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
-    let Some(from) = from else { return socket.send_to(datagram, to).map(drop) };
-    let (mut name, name_length) = storage(to);
-    let mut part = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
-    let mut control = Control([0; CONTROL_LEN]);
-    // SAFETY: all-zero bytes are a valid `msghdr`: null pointers and zero lengths.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_name = (&raw mut name).cast();
-    message.msg_namelen = name_length;
-    message.msg_iov = &raw mut part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.0.as_mut_ptr().cast();
-    // The interface is left to the route: a link-local client's address carries its own.
-    match from {
+/// Has `message` leave from `local`. Its control buffer is a [`Control`].
+pub(super) fn write_source(message: &mut libc::msghdr, local: &Local) {
+    match local.address {
         IpAddr::V4(from) => {
             let source = libc::in_addr { s_addr: u32::from(from).to_be() };
             let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: source, ipi_addr: libc::in_addr { s_addr: 0 } };
-            write_control(&mut message, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
+            write_control(message, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
         }
         IpAddr::V6(from) => {
             let source = libc::in6_addr { s6_addr: from.octets() };
-            let info = libc::in6_pktinfo { ipi6_addr: source, ipi6_ifindex: 0 };
-            write_control(&mut message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
+            let info = libc::in6_pktinfo { ipi6_addr: source, ipi6_ifindex: local.interface as _ };
+            write_control(message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
         }
     }
-    // SAFETY: every pointer in `message` is to a local or to `datagram`, with its true length, all live here, and
-    // `sendmsg` only reads.
-    let result = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Makes `info` the one control message of `message`, whose control buffer is a zeroed [`Control`].
+/// Asks the kernel to tell when `message` left. Its control buffer is a [`Control`].
+pub(super) fn write_stamp_wish(message: &mut libc::msghdr) {
+    let wish: u32 = libc::SOF_TIMESTAMPING_TX_SOFTWARE;
+    write_control(message, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, wish);
+}
+
+/// Appends `info` to the control messages of `message`, whose control buffer is a [`Control`]. There is room for two.
 fn write_control<T: Copy>(message: &mut libc::msghdr, level: libc::c_int, kind: libc::c_int, info: T) {
-    const { assert!(size_of::<T>() + size_of::<libc::cmsghdr>() + 2 * align_of::<libc::cmsghdr>() <= CONTROL_LEN) };
+    const { assert!(size_of::<T>() + size_of::<libc::cmsghdr>() + 2 * align_of::<libc::cmsghdr>() <= CONTROL_LEN / 2) };
     let length = size_of::<T>() as libc::c_uint;
+    let before = message.msg_controllen as usize;
+    if before > CONTROL_LEN / 2 {
+        return;
+    }
     // SAFETY: the macro computes with numbers only.
-    message.msg_controllen = unsafe { libc::CMSG_SPACE(length) } as _;
-    // SAFETY: `message` has a control buffer that holds at least one header.
-    let header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    let space = unsafe { libc::CMSG_SPACE(length) } as usize;
+    message.msg_controllen = (before + space) as _;
+    // SAFETY: the buffer has room behind what was written before (checked above), which ends at a header's alignment.
+    let header = unsafe { message.msg_control.cast::<u8>().add(before) }.cast::<libc::cmsghdr>();
     // SAFETY: the macro computes with numbers only.
     let whole = unsafe { libc::CMSG_LEN(length) };
     // SAFETY: all-zero bytes are a valid `cmsghdr`; some C libraries pad it with members of their own.
     let mut head: libc::cmsghdr = unsafe { std::mem::zeroed() };
     (head.cmsg_len, head.cmsg_level, head.cmsg_type) = (whole as _, level, kind);
-    // SAFETY: the buffer is aligned for headers, and long enough (asserted above).
+    // SAFETY: the buffer is aligned for headers, and long enough (as above).
     unsafe { header.write(head) };
     // SAFETY: the header's payload follows it inside the buffer.
     let payload = unsafe { libc::CMSG_DATA(header) };
-    // SAFETY: there is room for `T` (asserted above), unaligned if need be.
+    // SAFETY: there is room for `T` (as above), unaligned if need be.
     unsafe { payload.cast::<T>().write_unaligned(info) };
 }
 
@@ -230,7 +302,7 @@ fn storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
     (storage, length as libc::socklen_t)
 }
 
-fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+pub(super) fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match libc::c_int::from(name.ss_family) {
         libc::AF_INET => {
             // SAFETY: the family says what it is, and the storage is large enough and aligned for it.
@@ -280,35 +352,6 @@ mod tests {
     #[test]
     fn ipv6_works_alike() {
         assert!(exchange("[::1]:0").stamp.is_some());
-    }
-
-    /// Asks a socket bound to `listen` at `asked`; whether the answer, echoed, comes from where it was asked.
-    fn is_answered(listen: &str, asked: &str) -> bool {
-        let server = listening(listen.parse().unwrap()).unwrap();
-        let asked = SocketAddr::new(asked.parse().unwrap(), server.local_addr().unwrap().port());
-        // A connected socket hears nobody else.
-        let client = connected(asked).unwrap();
-        client.send(b"hello").unwrap();
-        wake::wait(&[server.as_raw_fd()], Some(std::time::Duration::from_secs(5))).unwrap();
-        let mut buffer = [0; DATAGRAM_MAX];
-        let received = receive(&server, &mut buffer).unwrap();
-        send(&server, &buffer[..received.length], received.from.unwrap(), received.to).unwrap();
-        wake::wait(&[client.as_raw_fd()], Some(std::time::Duration::from_millis(500))).unwrap();
-        receive(&client, &mut buffer).is_ok_and(|answer| answer.length == received.length)
-    }
-
-    #[test]
-    fn a_socket_of_all_addresses_answers_from_the_one_that_was_asked() {
-        for (listen, asked) in [
-            ("0.0.0.0:0", "127.0.0.1"),
-            ("0.0.0.0:0", "127.0.0.2"),
-            ("[::]:0", "::1"),
-            // By default such a socket takes IPv4 too, and names it in IPv6's way.
-            ("[::]:0", "127.0.0.2"),
-            ("127.0.0.2:0", "127.0.0.2"),
-        ] {
-            assert!(is_answered(listen, asked), "{listen} asked at {asked}");
-        }
     }
 
     #[test]
