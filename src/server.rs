@@ -24,7 +24,6 @@ use crate::clock::{Clock, process};
 use crate::error::Error;
 use crate::sys::socket;
 use crate::sys::thread::Worker;
-use access::Access;
 pub use config::ServerConfig;
 use limit::Limiter;
 use moment::Source;

@@ -28,6 +28,21 @@ pub(super) struct Serve {
     /// How far from UTC this machine's clock may be: your claim, which clients rely on
     #[arg(long, value_name = "MILLISECONDS", value_parser = milliseconds, requires = "local")]
     root_dispersion: Option<Duration>,
+    /// Answer clients of this prefix, and no others but those of other such prefixes (may be repeated)
+    #[arg(long, value_name = "PREFIX")]
+    allow: Vec<String>,
+    /// Ignore clients of this prefix (may be repeated)
+    #[arg(long, value_name = "PREFIX")]
+    deny: Vec<String>,
+    /// Requests a second that one address gets answered over time; 0 answers everything [default: 16]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    rate_limit: Option<i64>,
+    /// Requests at once that one address gets answered [default: 64]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    burst: Option<i64>,
+    /// Threads that answer [default: one for each processor]
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<usize>,
     /// End by itself after this time [default: run until a signal ends the process]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<Duration>,
@@ -38,6 +53,18 @@ impl Serve {
         let mut config = ServerConfig::new();
         for address in &self.listen {
             config.add_listen(address)?;
+        }
+        for prefix in &self.allow {
+            config.allow(prefix)?;
+        }
+        for prefix in &self.deny {
+            config.deny(prefix)?;
+        }
+        if self.rate_limit.is_some() || self.burst.is_some() {
+            config.set_rate_limit(self.rate_limit.unwrap_or(16), self.burst.unwrap_or(64))?;
+        }
+        if let Some(threads) = self.threads {
+            config.set_threads(threads)?;
         }
         // Held until the end: the clock stops when dropped.
         let clock = match self.local.zip(self.root_dispersion) {

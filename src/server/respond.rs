@@ -1,5 +1,6 @@
 //! From a request and the time to a reply, as values.
 
+use super::pairs::Pair;
 use crate::packet::{HEADER_LEN, Mode, Packet};
 use crate::status::Leap;
 use crate::units::{Nanos, NtpShort, NtpTime, UnixTime};
@@ -110,6 +111,29 @@ impl Template {
         let Packet { version, poll, transmit: origin, .. } = *request;
         Packet { version, poll, origin, receive, transmit, ..self.packet }.bytes()
     }
+
+    /// The same in interleaved mode (RFC 9769, section 2): what is told as the transmit timestamp is `earlier`'s, so that
+    /// the root dispersion must hold for that one, too.
+    pub(super) fn interleaved(&self, request: &Packet, receive: NtpTime, earlier: &Pair) -> [u8; HEADER_LEN] {
+        let Packet { version, poll, receive: origin, .. } = *request;
+        let root_dispersion = NtpShort(self.packet.root_dispersion.0.max(earlier.root_dispersion.0));
+        let transmit = earlier.transmit;
+        Packet { version, poll, root_dispersion, origin, receive, transmit, ..self.packet }.bytes()
+    }
+
+    pub(super) fn root_dispersion(&self) -> NtpShort {
+        self.packet.root_dispersion
+    }
+}
+
+/// Whether `request` comes from a client that has heard of us before, and may speak interleaved mode.
+pub(super) fn names_an_origin(request: &Packet) -> bool {
+    request.origin != NtpTime::ZERO
+}
+
+/// Whether `request` asks for interleaved mode, if its origin is a receive timestamp of ours.
+pub(super) fn is_interleaved(request: &Packet) -> bool {
+    names_an_origin(request) && request.receive != request.transmit && request.receive != NtpTime::ZERO
 }
 
 /// Tells the sender of `request` to ask less often (RFC 5905, section 7.4).

@@ -6,22 +6,23 @@
 //! the replies leave in one call. A transmit timestamp is older than its reply's departure by what the calls for the part
 //! take, 1 µs a reply or so, and never younger.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
-use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
+use std::net::{IpAddr, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::Access;
 use super::limit::{Allowance, Limiter};
-use super::moment::{Moment, Source};
+use super::moment::Source;
 use super::pairs::{Key, Pair, Pairs, Unique};
 use super::respond::{self, Silence, Template};
 use super::statistics::{Board, Count, Tally};
-use crate::packet::Packet;
+use crate::packet::{HEADER_LEN, Packet};
 use crate::sys::batch::{BATCH, Batch};
 use crate::sys::counter::{self, Bracket};
-use crate::sys::socket::{self, Received};
+use crate::sys::socket::{self, DATAGRAM_MAX, Received};
 use crate::sys::thread::Order;
 use crate::sys::translate::{Translator, View};
 use crate::sys::wake::Sleeper;
@@ -32,6 +33,9 @@ const TURN: usize = 16;
 
 /// Replies that share a transmit timestamp.
 const PART: usize = 16;
+
+/// Replies of which the kernel is still to tell when they left.
+const LEAVING: usize = 4 * BATCH;
 
 /// Longest sleep: the translator is shown the system clock at least so often.
 const NAP: Duration = Duration::from_secs(1);
@@ -52,9 +56,19 @@ struct Admitted {
     /// Its place in the batch.
     index: usize,
     request: Packet,
+    from: IpAddr,
     received: Received,
     came: Counter,
     is_kissed: bool,
+}
+
+/// A reply of which the kernel is to tell when it left.
+struct Leaving {
+    /// As the reply has it: the only one of that value.
+    receive: NtpTime,
+    key: Key,
+    root_dispersion: NtpShort,
+    epoch: u32,
 }
 
 /// One thread.
@@ -66,6 +80,9 @@ pub(super) struct Attendant {
     admitted: Vec<Admitted>,
     translator: Translator,
     unique: Unique,
+    leaving: VecDeque<Leaving>,
+    /// The sockets that were asked to tell departures.
+    telling: Vec<RawFd>,
     tally: Tally,
     keys: RandomState,
     drawn: u64,
@@ -82,6 +99,8 @@ impl Attendant {
             admitted: Vec::with_capacity(BATCH),
             translator: Translator::new(Bracket::read()),
             unique: Unique::new(seat),
+            leaving: VecDeque::with_capacity(LEAVING),
+            telling: Vec::new(),
             tally: Tally::new(counter::now()),
             keys: RandomState::new(),
             drawn: 0,
@@ -100,6 +119,10 @@ impl Attendant {
             }
             for (socket, _) in sockets.iter().zip(sleeper.ready()).filter(|(_, ready)| *ready) {
                 self.empty(socket);
+                // Also what could not be of use is taken: a socket that has something to tell is always ready.
+                if self.telling.contains(&socket.as_raw_fd()) {
+                    self.note_departures(socket);
+                }
             }
             let view = self.translator.view(Bracket::read());
             self.tally.tell(&self.common.boards[self.seat], view.now().after);
@@ -159,25 +182,98 @@ impl Attendant {
             }
         }
         self.tally.add(Count::Unstamped, usize::from(!arrived.stamped_by_kernel));
-        Ok(Admitted { index, request, received, came: arrived.at, is_kissed })
+        Ok(Admitted { index, request, from: from.ip(), received, came: arrived.at, is_kissed })
     }
 
     fn answer_part(&mut self, socket: &UdpSocket, part: &[Admitted], view: &View) {
         let oldest = part.iter().map(|admitted| admitted.came).min().unwrap_or(view.now().before);
         let moment = self.source.moment(oldest, view.now());
         if self.common.is_silent && !moment.identity.is_synchronized() {
-            self.tally.add(Count::Unsynchronized, part.len());
+            self.tally.add(Silence::Unsynchronized.into(), part.len());
             return;
         }
         let template = Template::new(&moment.identity);
         let transmit = NtpTime::from_unix(moment.leaving);
         for admitted in part {
+            let Admitted { index, request, received, .. } = admitted;
             let receive = NtpTime::from_unix(moment.received(admitted.came));
-            let reply = template.reply(&admitted.request, receive, transmit);
-            self.batch.queue(admitted.index, &reply, &admitted.received, false);
+            if admitted.is_kissed {
+                self.tally.add(Count::Kisses, 1);
+                self.batch.queue(*index, &respond::rate_kiss(request), received, false);
+            } else if respond::names_an_origin(request) && moment.identity.is_synchronized() {
+                let (reply, stamped) = self.interleave(socket, admitted, &template, moment.epoch, (receive, transmit));
+                self.batch.queue(*index, &reply, received, stamped);
+            } else {
+                self.batch.queue(*index, &template.reply(request, receive, transmit), received, false);
+            }
         }
         let sent = self.batch.send(socket);
         self.tally.add(Count::Replies, sent.sent);
         self.tally.add(Count::Unsent, sent.failed);
+    }
+
+    /// The reply to one that may speak interleaved mode, and whether its departure is to be told: in that mode if it names
+    /// a reply that we remember, else as any other. This one is remembered.
+    fn interleave(
+        &mut self,
+        socket: &UdpSocket,
+        admitted: &Admitted,
+        template: &Template,
+        epoch: u32,
+        (receive, transmit): (NtpTime, NtpTime),
+    ) -> ([u8; HEADER_LEN], bool) {
+        let Admitted { request, from, .. } = admitted;
+        let pairs = &self.common.pairs;
+        let unique = self.unique.next(receive);
+        if transmit.0.wrapping_sub(unique.0).cast_signed() < 0 {
+            // So many came at once that one of them would have come after it was answered.
+            return (template.reply(request, receive, transmit), false);
+        }
+        let earlier = if respond::is_interleaved(request) {
+            pairs.find(pairs.key(*from, request.origin, epoch))
+        } else {
+            None
+        };
+        let (key, root_dispersion) = (pairs.key(*from, unique, epoch), template.root_dispersion());
+        pairs.store(key, Pair { transmit, root_dispersion });
+        let Some(earlier) = earlier else { return (template.reply(request, unique, transmit), false) };
+        self.tally.add(Count::Interleaved, 1);
+        if !self.telling.contains(&socket.as_raw_fd()) {
+            // Where that is forbidden, the times of before they were sent are all there is.
+            let _ = socket::tell_departures(socket);
+            self.telling.push(socket.as_raw_fd());
+        }
+        if self.leaving.len() == LEAVING {
+            self.leaving.pop_front();
+        }
+        self.leaving.push_back(Leaving { receive: unique, key, root_dispersion, epoch });
+        (template.interleaved(request, unique, &earlier), true)
+    }
+
+    /// Takes down what the kernel tells of replies that have left `socket`.
+    fn note_departures(&mut self, socket: &UdpSocket) {
+        let mut buffer = [0; DATAGRAM_MAX];
+        for _ in 0..LEAVING {
+            let Ok(told) = socket::departure(socket, &mut buffer) else { return };
+            let view = self.translator.view(Bracket::read());
+            // All headers are in front of ours.
+            let packet = buffer[..told.length.min(DATAGRAM_MAX)].last_chunk::<HEADER_LEN>();
+            let Some(packet) = packet.and_then(|bytes| Packet::parse(bytes)) else { continue };
+            let Some(place) = self.leaving.iter().position(|leaving| leaving.receive == packet.receive) else { continue };
+            let Some(leaving) = self.leaving.remove(place) else { continue };
+            let Some(left) = told.stamp.and_then(|stamp| view.departure(stamp)) else { continue };
+            let moment = self.source.moment(left, view.now());
+            if moment.epoch == leaving.epoch && moment.identity.is_synchronized() {
+                let transmit = NtpTime::from_unix(moment.sent(left));
+                // Never before what was told already: that was not late either.
+                let known = self.common.pairs.find(leaving.key);
+                let earlier = known.is_some_and(|known| transmit.0.wrapping_sub(known.transmit.0).cast_signed() < 0);
+                if !earlier {
+                    let now = Template::new(&moment.identity).root_dispersion();
+                    let root_dispersion = NtpShort(leaving.root_dispersion.0.max(now.0));
+                    self.common.pairs.store(leaving.key, Pair { transmit, root_dispersion });
+                }
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::checked;
 use crate::units::{NANOS_PER_SECOND, Nanos, UnixTime};
 
 /// Room for the control messages we ask for (stamps and an address), and then some.
-pub(super) const CONTROL_LEN: usize = 128;
+pub(super) const CONTROL_LEN: usize = 192;
 
 /// Aligned as control messages must be.
 #[repr(align(8))]
@@ -118,6 +118,16 @@ fn sharing(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
+/// Has the kernel tell ([`departure`]) when those datagrams left for which that was wished.
+pub(crate) fn tell_departures(socket: &UdpSocket) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, libc::SOF_TIMESTAMPING_SOFTWARE.cast_signed())
+}
+
+/// The next datagram of which the kernel tells when it left, with all headers in front (`WouldBlock`: none).
+pub(crate) fn departure(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io::Result<Received> {
+    receive_with(socket, buffer, libc::MSG_ERRQUEUE)
+}
+
 /// What the kernel grants of a receive buffer, in bytes as it counts them.
 pub(crate) fn receive_buffer(socket: &UdpSocket) -> io::Result<usize> {
     let mut granted: libc::c_int = 0;
@@ -159,6 +169,10 @@ fn get_option<T>(socket: &UdpSocket, option: libc::c_int, value: &mut T) -> io::
 /// Takes one datagram, if there is one (`WouldBlock` otherwise). An earlier datagram that the peer's host refused is
 /// reported as the error it came back as.
 pub(crate) fn receive(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io::Result<Received> {
+    receive_with(socket, buffer, 0)
+}
+
+fn receive_with(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX], flags: libc::c_int) -> io::Result<Received> {
     let mut control = Control([0; CONTROL_LEN]);
     let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -170,9 +184,9 @@ pub(crate) fn receive(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
     message.msg_controllen = CONTROL_LEN as _;
+    let flags = flags | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
     // SAFETY: every pointer in `message` is to a local or to `buffer`, with its true length, all live here.
-    let result =
-        unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC) };
+    let result = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -198,6 +212,12 @@ pub(super) fn read_control(message: &libc::msghdr, received: &mut Received) {
                 let time = unsafe { payload.cast::<libc::timespec>().read_unaligned() };
                 let seconds = UnixTime(time.tv_sec.saturating_mul(NANOS_PER_SECOND));
                 received.stamp = Some(seconds + Nanos(time.tv_nsec));
+            }
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => {
+                // The first of three is the kernel's own. SAFETY: as above.
+                let time = unsafe { payload.cast::<libc::timespec>().read_unaligned() };
+                let stamp = UnixTime(time.tv_sec.saturating_mul(NANOS_PER_SECOND)) + Nanos(time.tv_nsec);
+                received.stamp = received.stamp.or((stamp != UnixTime(0)).then_some(stamp));
             }
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                 // SAFETY: the payload of this kind is an `in_pktinfo`, which may be unaligned.
