@@ -11,6 +11,7 @@
 mod access;
 mod config;
 mod limit;
+mod listeners;
 mod moment;
 mod pairs;
 mod respond;
@@ -26,11 +27,12 @@ use crate::sys::socket;
 use crate::sys::thread::Worker;
 pub use config::ServerConfig;
 use limit::Limiter;
+pub(crate) use listeners::Listeners;
 use moment::Source;
 use pairs::Pairs;
 use serving::{Attendant, Common};
-pub use statistics::ServerStatistics;
 use statistics::Board;
+pub use statistics::ServerStatistics;
 
 /// A running server; it stops when dropped.
 #[derive(Debug)]
@@ -51,28 +53,12 @@ impl Server {
     /// [`Error::InvalidArgument`] if `config` names no address, [`Error::Io`] if one cannot be bound or a thread cannot
     /// be made.
     pub fn start(clock: Option<&Clock>, config: &ServerConfig) -> Result<Self, Error> {
-        if config.listen.is_empty() {
-            return Err(Error::argument("config", "names no address to listen on"));
-        }
-        let threads = config.thread_count();
-        let mut addresses = Vec::new();
-        // By thread, then by address.
-        let mut seats: Vec<Vec<UdpSocket>> = (0..threads).map(|_| Vec::new()).collect();
-        for &address in &config.listen {
-            let failed = |error| Error::io(format!("listening on {address}"), error);
-            let sockets = socket::listening(address, threads).map_err(failed)?;
-            addresses.push(sockets[0].local_addr().map_err(failed)?);
-            seats.iter_mut().zip(sockets).for_each(|(seat, socket)| seat.push(socket));
-        }
-        Self::run(clock, config, addresses, seats)
+        Self::run(clock, config, Listeners::bind(config)?)
     }
 
-    fn run(
-        clock: Option<&Clock>,
-        config: &ServerConfig,
-        addresses: Vec<SocketAddr>,
-        seats: Vec<Vec<UdpSocket>>,
-    ) -> Result<Self, Error> {
+    /// The same on sockets that are bound already.
+    pub(crate) fn run(clock: Option<&Clock>, config: &ServerConfig, listeners: Listeners) -> Result<Self, Error> {
+        let Listeners { addresses, seats } = listeners;
         let common = Arc::new(Common {
             access: config.rules.compile(),
             limiter: Limiter::new(config.limit),

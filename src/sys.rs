@@ -13,6 +13,8 @@ pub(crate) mod socket;
 pub(crate) mod thread;
 pub(crate) mod ticks;
 pub(crate) mod translate;
+#[cfg(feature = "cli")]
+pub(crate) mod user;
 pub(crate) mod wake;
 
 use std::io;

@@ -168,7 +168,18 @@ mod tests {
     #[test]
     fn what_is_no_prefix_is_refused_and_named() {
         let mut rules = Rules::default();
-        for wrong in ["", "/8", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/+8", "10.0.0.1/8", "::1/64", "::/129", "x/3"] {
+        for wrong in [
+            "",
+            "/8",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0.0/-1",
+            "10.0.0.0/+8",
+            "10.0.0.1/8",
+            "::1/64",
+            "::/129",
+            "x/3",
+        ] {
             let error = rules.add(wrong, true).unwrap_err().to_string();
             assert!(error.contains(&format!("`{wrong}`")), "{error}");
         }

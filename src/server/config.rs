@@ -37,6 +37,9 @@ pub(super) struct Local {
 }
 
 impl ServerConfig {
+    /// What one address is answered a second over time, and at once, unless set.
+    pub(crate) const RATE_LIMIT: (i64, i64) = (16, 64);
+
     /// Listens nowhere yet; serves the clock it is started with to everybody, a thread for each processor, no address more
     /// than 16 times a second.
     pub fn new() -> Self {

@@ -22,6 +22,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::config::ServerConfig;
 use crate::error::Error;
 use crate::units::{Counter, NANOS_PER_SECOND, Nanos};
 
@@ -34,8 +35,6 @@ const TIME_BITS: u32 = 40;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 const UNIT_SHIFT: u32 = 6;
 
-const PER_SECOND: i64 = 16;
-const BURST: i64 = 64;
 const NUMBER_MAX: i64 = 1_000_000;
 
 /// The longest that a bucket may take to fill again: all times beside it are taken for times long past.
@@ -52,7 +51,8 @@ pub(super) struct Limit {
 
 impl Default for Limit {
     fn default() -> Self {
-        Self::of(PER_SECOND, BURST)
+        let (per_second, burst) = ServerConfig::RATE_LIMIT;
+        Self::of(per_second, burst)
     }
 }
 
@@ -66,7 +66,10 @@ impl Limit {
         within("burst", burst, 1)?;
         let limit = Self::of(per_second, burst);
         if limit.burst > units(FILL_MAX) {
-            return Err(Error::argument("burst", format!("is {burst}, which takes over an hour at {per_second} a second")));
+            return Err(Error::argument(
+                "burst",
+                format!("is {burst}, which takes over an hour at {per_second} a second"),
+            ));
         }
         Ok(limit)
     }

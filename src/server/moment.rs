@@ -10,8 +10,8 @@ use crate::publication::page::Page;
 use crate::reading::Reading;
 use crate::status::{Leap, Report};
 use crate::sys::counter::{self, Bracket};
-use crate::sys::ticks::{self, Tick};
 use crate::sys::fork;
+use crate::sys::ticks::{self, Tick};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
 
 /// A report serves for so long: what it tells beside the page changes with polls, not with requests.

@@ -29,6 +29,11 @@ const SEAT_BITS: u32 = 6;
 /// A step of receive timestamps that leaves the lowest bits alone.
 const STEP: u64 = 1 << SEAT_BITS;
 
+/// Below the time from arrival to departure an entry has the root dispersion, of which more than 16 s would be no
+/// synchronisation, and the second of its arrival, by which the oldest of a line is found.
+const DISPERSION_BITS: u32 = 20;
+const SECOND_BITS: u32 = 12;
+
 /// What receive timestamps go back by without a step of the clock: no more than queues on the way reorder.
 const REORDER_MAX: u64 = (1 << 32) / 1000;
 
@@ -69,30 +74,41 @@ impl Pairs {
         Key { hash: self.keys.hash_one((client.to_canonical(), receive.0, epoch)), receive }
     }
 
-    /// Remembers `pair`, if it is one: what left a second after it came has no place.
+    /// Remembers `pair`, if it is one: what left a second after it came has no place. The oldest of its line gives way.
     pub(super) fn store(&self, key: Key, pair: Pair) {
         let Ok(hold) = u32::try_from(pair.transmit.0.wrapping_sub(key.receive.0)) else { return };
-        let value = u64::from(hold) << 32 | u64::from(pair.root_dispersion.0);
+        if pair.root_dispersion.0 >> DISPERSION_BITS != 0 {
+            return;
+        }
+        let second = key.receive.0 >> 32 & SECONDS;
+        let value = u64::from(hold) << 32 | u64::from(pair.root_dispersion.0) << SECOND_BITS | second;
         let Line(ways) = &self.lines[key.hash as usize % LINES];
-        // In its own place if it has one, else in any: the bits are as good as random.
-        let own = ways.iter().position(|way| way[0].load(Relaxed) ^ way[1].load(Relaxed) == key.hash);
-        let [first, second] = &ways[own.unwrap_or((key.hash >> 60) as usize % WAYS)];
-        first.store(key.hash ^ value, Relaxed);
-        second.store(value, Relaxed);
+        let rank = |[first, other]: &[AtomicU64; 2]| {
+            let (first, other) = (first.load(Relaxed), other.load(Relaxed));
+            let age = second.wrapping_sub(other) & SECONDS;
+            // Its own place, then one that was never used, then the oldest.
+            (first ^ other == key.hash, (first, other) == (0, 0), age)
+        };
+        if let Some([first, other]) = ways.iter().max_by_key(|way| rank(way)) {
+            first.store(key.hash ^ value, Relaxed);
+            other.store(value, Relaxed);
+        }
     }
 
     pub(super) fn find(&self, key: Key) -> Option<Pair> {
         let Line(ways) = &self.lines[key.hash as usize % LINES];
-        ways.iter().find_map(|[first, second]| {
-            let value = second.load(Relaxed);
+        ways.iter().find_map(|[first, other]| {
+            let value = other.load(Relaxed);
             let pair = Pair {
                 transmit: NtpTime(key.receive.0.wrapping_add(value >> 32)),
-                root_dispersion: NtpShort(value as u32),
+                root_dispersion: NtpShort((value as u32) >> SECOND_BITS),
             };
             (first.load(Relaxed) ^ value == key.hash).then_some(pair)
         })
     }
 }
+
+const SECONDS: u64 = (1 << SECOND_BITS) - 1;
 
 /// One thread's receive timestamps that are remembered: each another one, whatever the other threads give.
 #[derive(Debug)]
@@ -156,8 +172,9 @@ mod tests {
     fn what_has_no_place_is_not_kept() {
         let pairs = Pairs::new();
         let key = pairs.key(CLIENT, RECEIVE, 3);
-        for transmit in [RECEIVE.0 - 1, RECEIVE.0 + (1 << 32)] {
-            pairs.store(key, Pair { transmit: NtpTime(transmit), root_dispersion: NtpShort(0) });
+        for (hold, dispersion) in [(u64::MAX, 0), (1 << 32, 0), (5_000, 1 << DISPERSION_BITS)] {
+            let transmit = NtpTime(RECEIVE.0.wrapping_add(hold));
+            pairs.store(key, Pair { transmit, root_dispersion: NtpShort(dispersion) });
             assert_eq!(pairs.find(key), None);
         }
     }
@@ -165,21 +182,29 @@ mod tests {
     #[test]
     fn any_number_of_clients_takes_no_memory_and_never_mixes_them() {
         let pairs = Pairs::new();
-        let client = |number: u32| pairs.key(IpAddr::V4(Ipv4Addr::from(number)), RECEIVE, 1);
+        // A thousand of them a second.
+        let client = |number: u32| {
+            let receive = NtpTime(RECEIVE.0.wrapping_add(u64::from(number / 1_000) << 32));
+            pairs.key(IpAddr::V4(Ipv4Addr::from(number)), receive, 1)
+        };
+        let pair = |number: u32| Pair {
+            transmit: NtpTime(client(number).receive.0 + 5_000 + u64::from(number)),
+            root_dispersion: NtpShort(number),
+        };
         let mut found = 0;
         for number in 0..1_000_000_u32 {
-            pairs.store(client(number), pair(number.into()));
+            pairs.store(client(number), pair(number));
             let earlier = number.saturating_sub(1_000);
             match pairs.find(client(earlier)) {
                 Some(told) => {
-                    assert_eq!(told, pair(earlier.into()));
+                    assert_eq!(told, pair(earlier));
                     found += 1;
                 }
                 None => assert!(number > 1_000),
             }
         }
-        // Of a thousand others in between few had to take its place.
-        assert!(found > 900_000, "{found}");
+        // Of a thousand others in between hardly one had to take its place.
+        assert!(found > 999_000, "{found}");
         assert_eq!(size_of_val(&*pairs.lines), 256 << 10);
     }
 

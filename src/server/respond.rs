@@ -107,7 +107,8 @@ impl Template {
     /// The reply to `request`, which came at `receive` (not earlier) and whose reply leaves at `transmit` (not later).
     /// Who has no time to give gives none, not even one that nobody should believe.
     pub(super) fn reply(&self, request: &Packet, receive: NtpTime, transmit: NtpTime) -> [u8; HEADER_LEN] {
-        let (receive, transmit) = if self.is_synchronized { (receive, transmit) } else { (NtpTime::ZERO, NtpTime::ZERO) };
+        let (receive, transmit) =
+            if self.is_synchronized { (receive, transmit) } else { (NtpTime::ZERO, NtpTime::ZERO) };
         let Packet { version, poll, transmit: origin, .. } = *request;
         Packet { version, poll, origin, receive, transmit, ..self.packet }.bytes()
     }

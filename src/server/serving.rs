@@ -229,11 +229,8 @@ impl Attendant {
             // So many came at once that one of them would have come after it was answered.
             return (template.reply(request, receive, transmit), false);
         }
-        let earlier = if respond::is_interleaved(request) {
-            pairs.find(pairs.key(*from, request.origin, epoch))
-        } else {
-            None
-        };
+        let earlier =
+            if respond::is_interleaved(request) { pairs.find(pairs.key(*from, request.origin, epoch)) } else { None };
         let (key, root_dispersion) = (pairs.key(*from, unique, epoch), template.root_dispersion());
         pairs.store(key, Pair { transmit, root_dispersion });
         let Some(earlier) = earlier else { return (template.reply(request, unique, transmit), false) };
@@ -259,7 +256,9 @@ impl Attendant {
             // All headers are in front of ours.
             let packet = buffer[..told.length.min(DATAGRAM_MAX)].last_chunk::<HEADER_LEN>();
             let Some(packet) = packet.and_then(|bytes| Packet::parse(bytes)) else { continue };
-            let Some(place) = self.leaving.iter().position(|leaving| leaving.receive == packet.receive) else { continue };
+            let Some(place) = self.leaving.iter().position(|leaving| leaving.receive == packet.receive) else {
+                continue;
+            };
             let Some(leaving) = self.leaving.remove(place) else { continue };
             let Some(left) = told.stamp.and_then(|stamp| view.departure(stamp)) else { continue };
             let moment = self.source.moment(left, view.now());

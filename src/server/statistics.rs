@@ -119,7 +119,8 @@ impl Tally {
         }
         let span = now - self.told;
         if span >= RATE_SPAN {
-            let rate = |count: u64, before: u64| (count - before) * 1_000 * NANOS_PER_SECOND as u64 / span.0.unsigned_abs();
+            let rate =
+                |count: u64, before: u64| (count - before) * 1_000 * NANOS_PER_SECOND as u64 / span.0.unsigned_abs();
             let (requests, replies) = (self.counts[Count::Requests as usize], self.counts[Count::Replies as usize]);
             board.request_rate.store(rate(requests, self.requests), Relaxed);
             board.reply_rate.store(rate(replies, self.replies), Relaxed);

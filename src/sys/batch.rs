@@ -220,7 +220,9 @@ mod tests {
         batch.queue(0, b"hallo and more", &received, false);
         assert_eq!(batch.send(&server), Sent { sent: 1, failed: 0 });
         let mut buffer = [0; DATAGRAM_MAX];
-        await_datagram(&client) && socket::receive(&client, &mut buffer).unwrap().length == 5 && &buffer[..5] == b"hallo"
+        await_datagram(&client)
+            && socket::receive(&client, &mut buffer).unwrap().length == 5
+            && &buffer[..5] == b"hallo"
     }
 
     #[test]

@@ -91,7 +91,7 @@ pub(crate) fn listening(address: SocketAddr, count: usize) -> io::Result<Vec<Udp
 }
 
 /// Has `socket`, bound to `address`, do what a server's does: a deep buffer, and the address that was asked.
-pub(crate) fn prepare_listener(socket: &UdpSocket, address: SocketAddr) {
+fn prepare_listener(socket: &UdpSocket, address: SocketAddr) {
     // Beyond the system's limit only root may go.
     let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)
         .or_else(|_| set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BUFFER));
@@ -101,6 +101,24 @@ pub(crate) fn prepare_listener(socket: &UdpSocket, address: SocketAddr) {
             SocketAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
         };
     }
+}
+
+/// A UDP socket that this process was started with, made fit for a server, and its address.
+#[cfg(feature = "cli")]
+pub(crate) fn inherited(fd: libc::c_int) -> io::Result<(UdpSocket, SocketAddr)> {
+    // SAFETY: takes numbers only; a descriptor that is not open is an error.
+    checked(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, and whoever started us passed it to us: nobody else here uses it.
+    let socket = unsafe { UdpSocket::from_raw_fd(fd) };
+    let mut kind: libc::c_int = 0;
+    get_option(&socket, libc::SO_TYPE, &mut kind)?;
+    if kind != libc::SOCK_DGRAM {
+        return Err(io::Error::other("it is no socket for datagrams"));
+    }
+    let address = socket.local_addr()?;
+    prepare_stamps(&socket)?;
+    prepare_listener(&socket, address);
+    Ok((socket, address))
 }
 
 /// As [`stamped`], at an address that sockets of this kind share.

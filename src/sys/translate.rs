@@ -162,7 +162,8 @@ mod tests {
             for age in [2_000, MS, 99 * MS] {
                 let came = NOW - age;
                 for ppm in [0.0, 30.0, -470.0] {
-                    for (step, later_ppm) in [(0, ppm), (0, 500.0), (0, -500.0), (900, ppm), (-900, ppm), (-90_000, ppm), (90_000, ppm)]
+                    for (step, later_ppm) in
+                        [(0, ppm), (0, 500.0), (0, -500.0), (900, ppm), (-900, ppm), (-90_000, ppm), (90_000, ppm)]
                     {
                         // Just before the stamp, just after it, and some time ago.
                         for stepped_at in [came - 1_000, came + 1_000, NOW - 150 * MS] {
