@@ -369,8 +369,8 @@ impl Run {
         while let Some(id) = self.core.take_address_wish(now) {
             self.look_up(id, now);
         }
-        loop {
-            let Ok((transmit, dither)) = sys::random().and_then(|transmit| Ok((transmit, sys::random()?))) else {
+        while self.core.wants_to_send(counter::now()) {
+            let Ok([transmit, dither]) = sys::random() else {
                 // Without randomness there is no safe request: come back a little later.
                 self.pause = Some(RANDOMNESS_RETRY);
                 return;
@@ -424,7 +424,9 @@ impl Run {
                     self.order.waker.clear();
                 }
                 // Whatever it has seen, we are about to look at all clocks.
-                self.resume_watch.iter().for_each(ResumeWatch::clear);
+                if ready[1..own].contains(&true) {
+                    self.resume_watch.iter().for_each(ResumeWatch::clear);
+                }
                 self.exchanger.ready_sources(&ready[own..])
             }
             // Out of memory in the kernel: do not turn in circles at full speed meanwhile.

@@ -189,7 +189,8 @@ impl StateFile {
     fn aside(&self) -> io::Result<PathBuf> {
         let mut name = std::ffi::OsString::from(".");
         name.push(self.path.file_name().unwrap_or_default());
-        name.push(format!(".{:016x}", sys::random()?));
+        let [nobody_elses] = sys::random()?;
+        name.push(format!(".{nobody_elses:016x}"));
         Ok(self.path.with_file_name(name))
     }
 }

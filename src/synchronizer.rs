@@ -168,6 +168,11 @@ impl Synchronizer {
         self.dirty = true;
     }
 
+    /// Whether a request is due.
+    pub(crate) fn wants_to_send(&self, now: Counter) -> bool {
+        self.sources.iter().any(|source| source.wants_to_send(now))
+    }
+
     /// The next request that is due; call until `None`. `transmit` and `dither` are random, new at each call.
     pub(crate) fn poll_transmit(&mut self, now: Counter, transmit: u64, dither: u64) -> Option<Request> {
         // 64 random bits: who has not seen the request cannot answer it. Zero would mean "none".

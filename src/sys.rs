@@ -20,9 +20,9 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// 64 random bits from the system; there is no state of ours that a fork could copy.
-pub(crate) fn random() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(u64::from_ne_bytes(bytes))
+/// Random words from the system, by one call; there is no state of ours that a fork could copy.
+pub(crate) fn random<const N: usize>() -> io::Result<[u64; N]> {
+    let mut words = [[0; 8]; N];
+    getrandom::fill(words.as_flattened_mut()).map_err(io::Error::other)?;
+    Ok(words.map(u64::from_ne_bytes))
 }
