@@ -101,5 +101,5 @@ pub use query::query;
 pub use reading::Reading;
 pub use reading::compare::Relation;
 pub use server::{Server, ServerConfig};
-pub use status::{Flags, Leap, QueryResult, Report, Selection, SourceInfo, State};
+pub use status::{Flags, Leap, QueryResult, Report, Role, Selection, SourceInfo, State};
 pub use trace::replay::Replay;

@@ -127,7 +127,8 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
         let (mut read, mut write) = (OpenOptions::new(), OpenOptions::new());
-        (read.read(true), write.read(true).write(true));
+        read.read(true);
+        write.read(true).write(true);
         for options in [&mut read, &mut write] {
             let mut refusal = |path: &Path| open_trusted(path, options, effective_user()).unwrap_err();
             assert_eq!(refusal(&fifo), Distrust::NotAFile);
