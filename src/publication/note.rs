@@ -135,3 +135,93 @@ fn note(words: &[u64; NOTE_WORDS], page: &Page) -> Note {
     let frequency = Prior { mean: ppb(), deviation: ppb() };
     Note { report, legacy: Legacy { heard, frequency } }
 }
+
+/// What a slot consists of, in words, as the documentation has it.
+#[cfg(test)]
+pub(super) fn places() -> Vec<(usize, usize, &'static str)> {
+    let glance = super::glance::FRONT / 2;
+    let parts = [
+        (glance, "settled glance"),
+        (glance, "slewing glance"),
+        (page::MODEL_WORDS, "former model"),
+        (page::MODEL_WORDS, "current model"),
+        (page::RELATION_WORDS, "relation"),
+        (1, "switch"),
+        (1, "generation"),
+        (1, "suspended"),
+        (10, "report"),
+        (7, "heard interval"),
+        (2, "frequency"),
+        (CHECKSUM - WORDS - NOTE_WORDS, "unused"),
+        (1, "checksum"),
+    ];
+    let placed = parts.iter().scan(0, |at, (words, what)| {
+        *at += words;
+        Some((*at - words, *words, *what))
+    });
+    placed.collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::model::UtcSpan;
+    use crate::status::Role;
+    use crate::units::{Counter, Nanos, Rate, UnixTime};
+
+    pub(in crate::publication) fn told() -> Note {
+        let report = Report {
+            state: State::Unsynchronized,
+            epoch: 0,
+            steps: 1,
+            configured: 2,
+            answering: 3,
+            agreeing: 4,
+            fault_limit: 5,
+            faults_exceeded: true,
+            frequency_ppb: -6.5,
+            bound_ns: i64::MAX,
+            estimated_error_ns: 7,
+            stratum: 8,
+            root_delay_ns: 9,
+            root_dispersion_ns: 0,
+            reference_id: 0xffff_fffa,
+            reference_time_ns: -11,
+            leap: Leap::Unknown,
+            exchanges: 12,
+            rejected: 13,
+            role: Role::Follower,
+            leader_pid: 0,
+        };
+        let heard = UtcSpan {
+            at: Counter(14),
+            earliest: UnixTime(15),
+            latest: UnixTime(16),
+            slowest: Rate(-17),
+            fastest: Rate(18),
+            knee: Nanos(19),
+            drift_long: Rate(20),
+        };
+        Note { report, legacy: Legacy { heard, frequency: Prior { mean: Ppb(-21.5), deviation: Ppb(22.5) } } }
+    }
+
+    #[test]
+    fn a_note_survives_as_words_behind_its_page() {
+        let page = Page::from_words(&[0; WORDS]);
+        let (found, note) = opened(&sealed(&page, &told())).unwrap();
+        assert_eq!((found, note.legacy), (page, told().legacy));
+        assert_eq!(format!("{:?}", note.report), format!("{:?}", told().report));
+    }
+
+    #[test]
+    fn words_that_no_leader_wrote_are_not_believed() {
+        let good = sealed(&Page::from_words(&[0; WORDS]), &told());
+        for index in 0..SLOT {
+            for flip in [1, 1 << 40, u64::MAX] {
+                let mut words = good;
+                words[index] ^= flip;
+                assert!(opened(&words).is_none(), "word {index} ^ {flip:#x}");
+            }
+        }
+    }
+}

@@ -17,9 +17,9 @@ use crate::sys::ticks::{Kind, Sight, Tick};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
 
 /// Words of one model and its track.
-const MODEL_WORDS: usize = 22;
+pub(super) const MODEL_WORDS: usize = 22;
 
-const RELATION_WORDS: usize = 8;
+pub(super) const RELATION_WORDS: usize = 8;
 
 /// Words of a page.
 pub(crate) const WORDS: usize = glance::FRONT + 2 * MODEL_WORDS + RELATION_WORDS + 3;

@@ -233,3 +233,168 @@ fn judge(bytes: &[u8], size: u64, origin: Option<Identity>, ticks: bool) -> Resu
     let by_ticks = number(offset_of!(Layout, flags)) & BY_TICKS != 0;
     if by_ticks && !ticks { Err(Refusal::Ticks) } else { Ok(by_ticks) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publication::note;
+    use crate::publication::page::{Page, WORDS};
+    use std::os::unix::fs::{FileExt, PermissionsExt};
+    use std::path::PathBuf;
+
+    /// A change to a header, in words, what it is, and the refusal it must meet.
+    type Case = (&'static str, fn(&mut Vec<u8>), Refusal);
+
+    const ORIGIN: Identity = [7; 16];
+
+    /// A path in the directory for scratch files that no other test uses; gone with it.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            Self(std::env::temp_dir().join(format!("ntpclock-shared-{}-{name}", std::process::id())))
+        }
+
+        fn refusal(&self) -> Refusal {
+            SharedPage::open(&self.0, Access::Read).unwrap_err()
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    fn seal(bytes: &mut [u8]) {
+        let checksum = crc32fast::hash(&bytes[..CHECKED]);
+        bytes[CHECKED..].copy_from_slice(&checksum.to_le_bytes());
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_trusted_is_refused_by_name() {
+        let cases: [Case; 8] = [
+            ("another file", |bytes| bytes[0] = b'#', Refusal::Foreign),
+            ("a short text", |bytes| *bytes = b"hi".to_vec(), Refusal::Foreign),
+            ("a newer format", |bytes| bytes[8] = 2, Refusal::Version(2)),
+            ("another size", |bytes| bytes[13] = 1, Refusal::Size(4096)),
+            ("a flipped bit", |bytes| bytes[30] ^= 1, Refusal::Checksum),
+            ("another counter", |bytes| bytes[16] = 9, Refusal::Kind(9)),
+            ("another boot", |bytes| bytes[24] = 9, Refusal::Origin),
+            ("other slots", |bytes| bytes[40] = 64, Refusal::Layout),
+        ];
+        for (what, change, refusal) in cases {
+            let mut bytes = header(ORIGIN, false).to_vec();
+            change(&mut bytes);
+            if matches!(refusal, Refusal::Kind(_) | Refusal::Origin | Refusal::Layout) {
+                seal(&mut bytes);
+            }
+            assert_eq!(judge(&bytes, 4096, Some(ORIGIN), true), Err(refusal), "{what}");
+        }
+        let good = header(ORIGIN, false);
+        for size in [0_u64, 64, 4095, 4097, 8192] {
+            let bytes = &good[..good.len().min(size as usize)];
+            assert_eq!(judge(bytes, size, Some(ORIGIN), true), Err(Refusal::Size(size)));
+        }
+        assert_eq!(judge(&good, 4096, None, true), Err(Refusal::NoOrigin));
+        assert_eq!(judge(&good, 4096, Some(ORIGIN), false), Ok(false));
+        let by_ticks = header(ORIGIN, true);
+        assert_eq!(judge(&by_ticks, 4096, Some(ORIGIN), true), Ok(true));
+        assert_eq!(judge(&by_ticks, 4096, Some(ORIGIN), false), Err(Refusal::Ticks));
+    }
+
+    #[test]
+    fn no_flipped_byte_of_a_header_is_survived_and_none_is_trusted() {
+        for index in 0..CHECKED + 4 {
+            for flip in [0x01, 0x80, 0xff, 0x5a] {
+                let mut bytes = header(ORIGIN, true);
+                bytes[index] ^= flip;
+                assert!(judge(&bytes, 4096, Some(ORIGIN), true).is_err(), "byte {index} ^ {flip:#x}");
+                // Even with a checksum that fits, nothing may break.
+                seal(&mut bytes);
+                let _ = judge(&bytes, 4096, Some(ORIGIN), true);
+            }
+        }
+        for length in 0..CHECKED + 4 {
+            assert!(judge(&header(ORIGIN, true)[..length], length as u64, Some(ORIGIN), true).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_page_of_ours_is_refused_and_stays_as_it_is() {
+        let place = Place::new("refused");
+        assert!(matches!(place.refusal(), Refusal::Distrusted(distrust) if distrust.is_absence()));
+        fs::write(&place.0, "my diary").unwrap();
+        assert_eq!(place.refusal(), Refusal::Foreign);
+        // It is in the way of a new page, and is not lost.
+        assert!(SharedPage::create(&place.0, false).is_err());
+        assert_eq!(fs::read(&place.0).unwrap(), b"my diary");
+        fs::remove_file(&place.0).unwrap();
+        SharedPage::create(&place.0, false).unwrap();
+        assert_eq!(fs::metadata(&place.0).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert!(SharedPage::open(&place.0, Access::Read).is_ok());
+        for mode in [0o620, 0o602, 0o666] {
+            fs::set_permissions(&place.0, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(matches!(place.refusal(), Refusal::Distrusted(Distrust::Writable(_))), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_through_one_mapping_is_read_through_another_and_a_new_file_is_another_page() {
+        let place = Place::new("mapped");
+        SharedPage::create(&place.0, false).unwrap();
+        let [reader, writer] = [Access::Read, Access::Write].map(|access| SharedPage::open(&place.0, access).unwrap());
+        assert!(reader.is_same_file(&writer) && reader.publication().whole().unwrap().is_none());
+        let page = Page::from_words(&[0; WORDS]);
+        writer.publication().0.stage(note::sealed(&page, &note::tests::told()));
+        writer.publication().0.turn(page.tag());
+        assert_eq!(reader.publication().whole().unwrap().unwrap().0, page);
+        assert_eq!(reader.displaced(&place.0), None);
+        // A word is written over by somebody else.
+        let at = offset_of!(Layout, publication) + 64 + 8 * SLOT + 8;
+        let file = File::options().write(true).open(&place.0).unwrap();
+        file.write_all_at(&[0xff; 8], at as u64).unwrap();
+        assert!(reader.publication().whole().is_err());
+        SharedPage::create(&place.0, true).unwrap();
+        assert_eq!(reader.displaced(&place.0).unwrap(), "another file was put in its place");
+        assert!(SharedPage::open(&place.0, Access::Read).unwrap().publication().whole().unwrap().is_none());
+        fs::remove_file(&place.0).unwrap();
+        assert_eq!(reader.displaced(&place.0).unwrap(), "it was removed");
+    }
+
+    #[test]
+    fn the_documented_offsets_are_those_of_the_code() {
+        let text = include_str!("../../docs/shared-page.md");
+        let told: Vec<(usize, usize, &str)> = text
+            .lines()
+            .filter_map(|line| {
+                let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
+                let (offset, size) = (cells.next()?.parse().ok()?, cells.next()?.parse().ok()?);
+                Some((offset, size, cells.next()?))
+            })
+            .collect();
+        let slot = SLOT * 8;
+        let publication = offset_of!(Layout, publication);
+        let file = [
+            (offset_of!(Layout, magic), 8, "magic"),
+            (offset_of!(Layout, version), 4, "version"),
+            (offset_of!(Layout, size), 4, "size"),
+            (offset_of!(Layout, counter_kind), 4, "counter"),
+            (offset_of!(Layout, flags), 4, "flags"),
+            (offset_of!(Layout, origin), size_of::<Identity>(), "origin"),
+            (offset_of!(Layout, slot_words), 4, "slot words"),
+            (offset_of!(Layout, reserved), 16, "reserved"),
+            (offset_of!(Layout, checksum), 4, "checksum"),
+            (publication, 8, "turn"),
+            (publication + 8, 56, "unused"),
+            (publication + 64, slot, "slot 0"),
+            (publication + 64 + slot, slot, "slot 1"),
+            (size_of::<Layout>(), SIZE - size_of::<Layout>(), "unused"),
+        ];
+        assert_eq!(told[..file.len()], file);
+        // In words, of a slot.
+        let slot = note::places();
+        assert_eq!(told[file.len()..], slot);
+        assert!(text.contains(&format!("version {VERSION}")));
+    }
+}
