@@ -306,8 +306,9 @@ fn excuse(status: &Status, reading: &Reading) -> String {
 /// What the engine last said of itself, with what the page says now. One that follows says what its leader does.
 pub(crate) fn report(shared: &Shared) -> Report {
     let (account, membership) = shared.with_status(|status| {
-        let leads = status.membership.leads && status.is_running();
-        (status.account.clone(), Membership { leads, ..status.membership.clone() })
+        // Without a thread nobody here knows who leads now.
+        let membership = if status.is_running() { status.membership.clone() } else { Membership::default() };
+        (status.account.clone(), membership)
     });
     let account = account.map_or_else(blank_report, |account| account.report.clone());
     let mut report = match shared.place.shared() {

@@ -6,14 +6,14 @@
 mod library;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use library::{C_FLAGS, Link, build, scratch};
-use ntpclock::{Role, Server, ServerConfig};
+use ntpclock::{Clock, Config, Error, Events, Role, Server, ServerConfig, State, Timescale};
 
 /// What `tests/c/share.c` has room for.
 const EPOCHS: usize = 64;
@@ -68,6 +68,24 @@ impl House {
         self.server.addresses()[0].to_string()
     }
 
+    fn lock(&self) -> PathBuf {
+        self.folder.join("page.lock")
+    }
+
+    /// A clock of this very process on the page.
+    fn clock(&self) -> Result<Clock, Error> {
+        let mut config = Config::with_servers(&self.servers())?;
+        config.set_poll_exponents(0, 0)?.set_shared_page(self.page())?;
+        Clock::start(config)
+    }
+
+    /// The same, synchronised.
+    fn synchronized(&self) -> Clock {
+        let clock = self.clock().unwrap();
+        clock.wait(None, Some(AMPLE)).unwrap();
+        clock
+    }
+
     fn command(&self, mode: &str, place: usize) -> Command {
         let mut command = Command::new(build("gcc", &C_FLAGS, "tests/c/share.c", Link::Shared));
         command.args([mode, &self.servers()]).args([self.page(), self.folder.join("board")]).arg(place.to_string());
@@ -106,7 +124,7 @@ impl House {
 
     /// Who has signed the lock file.
     fn leader(&self) -> Option<u32> {
-        fs::read_to_string(self.folder.join("page.lock")).ok()?.split_whitespace().next()?.parse().ok()
+        fs::read_to_string(self.lock()).ok()?.split_whitespace().next()?.parse().ok()
     }
 
     fn place_of(&self, pid: u32) -> Option<usize> {
@@ -143,7 +161,7 @@ impl House {
     /// Ends all processes and checks what they found: nothing read backwards, no interval that missed the time, nobody lost.
     fn close(mut self) -> Vec<Found> {
         let board = fs::File::options().write(true).open(self.folder.join("board")).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&board, &1_i64.to_ne_bytes(), 0).unwrap();
+        board.write_all_at(&1_i64.to_ne_bytes(), 0).unwrap();
         for (place, mut child) in std::mem::take(&mut self.processes) {
             let status = child.wait().unwrap();
             assert!(status.success(), "the process at {place}: {status}");
@@ -189,6 +207,8 @@ fn eight_processes_read_one_line_though_the_leader_is_killed_fifty_times_in_a_ro
     }
     assert!(slowest < TAKE_OVER, "{slowest:?}");
     assert_eq!(fs::metadata(house.page()).unwrap().ino(), inode, "it is the same file");
+    let leader = i64::from(house.leader().unwrap());
+    house.until("all know the leader", || (0..8).all(|place| house.found(place).leader_pid == leader).then_some(()));
     let all = house.close();
     assert_eq!(all.len(), 8);
     for found in all {
@@ -266,7 +286,8 @@ fn a_leader_that_ends_without_its_process_is_succeeded_and_nobody_leaves_synchro
             other_program.wait().unwrap();
         }
         for found in house.close() {
-            assert_eq!((found.held_over, found.epoch), (0, 1), "{mode}: {found:?}");
+            assert_eq!((found.held_over, found.epoch, found.faults), (0, 1, 0), "{mode}: {found:?}");
+            assert!(!Events(found.events as u32).contains(Events::LOST), "{mode}: {found:?}");
         }
     }
 }
@@ -298,4 +319,217 @@ fn a_process_that_may_not_read_the_processors_counter_is_refused_or_needs_not_to
         assert!(said.starts_with("0 "), "{said}");
     }
     house.close();
+}
+
+#[test]
+fn two_clocks_of_one_process_are_a_leader_and_a_follower_and_the_follower_succeeds() {
+    let house = House::new("pair");
+    let first = house.synchronized();
+    let second = house.clock().unwrap();
+    // What the leader has published is there at once.
+    assert_eq!((second.now().state, second.now().epoch), (State::Synchronized, 1));
+    second.wait(None, Some(AMPLE)).unwrap();
+    let (leader, follower) = (first.report(), second.report());
+    assert_eq!((leader.role, follower.role), (Role::Leader, Role::Follower));
+    assert_eq!((leader.leader_pid, follower.leader_pid), (std::process::id(), std::process::id()));
+    assert_eq!((follower.stratum, follower.reference_id), (2, leader.reference_id));
+    assert_eq!((follower.state, follower.configured, follower.agreeing), (State::Synchronized, 1, 1));
+    assert!(follower.exchanges > 0 && follower.root_dispersion_ns > 0, "{follower:?}");
+    assert_eq!((first.sources().len(), second.sources().len()), (1, 0));
+    // Events and the past are its own thread's to tell.
+    house.until("the follower is told", || second.take_events().contains(Events::SYNCHRONIZED).then_some(()));
+    let reading = second.now();
+    let then = second.convert(Timescale::Raw, reading.raw_ns).unwrap();
+    assert!(then.earliest_ns <= reading.latest_ns && reading.earliest_ns <= then.latest_ns, "{then:?} {reading:?}");
+    second.wait_until_past(reading.latest_ns, Some(AMPLE)).unwrap();
+
+    let exchanges = first.report().exchanges;
+    first.stop();
+    house.until("the follower leads", || (second.report().role == Role::Leader).then_some(()));
+    house.until("it asks", || (second.report().exchanges > exchanges.min(1)).then_some(()));
+    assert_eq!((second.now().state, second.now().epoch), (State::Synchronized, 1));
+    assert!(!second.take_events().contains(Events::LOST));
+    // Who was stopped reads on, what another writes.
+    let (one, two) = (first.now(), second.now());
+    assert_eq!((one.state, one.epoch, first.report().role), (State::Synchronized, 1, Role::Follower));
+    assert!(one.unix_ns <= two.unix_ns && first.report().leader_pid == 0);
+    assert_eq!((first.shared_page_fault(), second.shared_page_fault()), (None, None));
+}
+
+#[test]
+fn a_page_that_nobody_leads_any_more_is_read_at_once_by_whoever_comes_next() {
+    let house = House::new("again");
+    let first = house.synchronized();
+    let before = first.now();
+    drop(first);
+    let again = house.clock().unwrap();
+    let now = again.now();
+    assert_eq!((now.state, now.epoch), (State::Synchronized, 1));
+    assert!(now.unix_ns > before.unix_ns && again.report().role == Role::Leader);
+    house.until("it asks", || (again.report().exchanges > 0).then_some(()));
+    assert_eq!((again.now().epoch, again.report().steps), (1, 0));
+}
+
+#[test]
+fn a_server_on_a_clock_that_follows_says_what_its_leader_would() {
+    let house = House::new("served");
+    let leader = house.synchronized();
+    let follower = house.clock().unwrap();
+    let mut config = ServerConfig::new();
+    config.add_listen("127.0.0.1:0").unwrap();
+    let server = Server::start(Some(&follower), &config).unwrap();
+    let answer = ntpclock::query(&server.addresses()[0].to_string(), AMPLE).unwrap();
+    assert_eq!((answer.stratum, answer.reference_id), (2, leader.report().reference_id));
+    assert!(answer.offset_ns.abs() <= answer.bound_ns && answer.reference_time_ns > 0, "{answer:?}");
+}
+
+#[test]
+fn a_page_of_another_boot_is_replaced_by_whoever_leads() {
+    let house = House::new("boot");
+    drop(house.synchronized());
+    let mut bytes = fs::read(house.page()).unwrap();
+    bytes[24] ^= 1;
+    let checksum = crc32fast::hash(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(house.page(), &bytes).unwrap();
+    let inode = fs::metadata(house.page()).unwrap().ino();
+    let clock = house.clock().unwrap();
+    assert_eq!((clock.now().epoch, clock.report().role), (0, Role::Leader));
+    assert_ne!(fs::metadata(house.page()).unwrap().ino(), inode);
+    clock.wait(None, Some(AMPLE)).unwrap();
+    assert_eq!(house.clock().unwrap().now().epoch, 1);
+}
+
+/// Something that stands where a page, or its lock file, should be.
+type Spoil = (&'static str, fn(&Path));
+
+#[test]
+fn what_is_no_page_or_no_lock_file_of_ours_fails_the_start_with_path_and_reason() {
+    let link = |path: &Path| symlink("/dev/null", path).unwrap();
+    let pipe = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    let foreign_owner = |path: &Path| {
+        fs::File::options().append(true).create(true).open(path).unwrap();
+        chown(path, Some(65_534), None).unwrap();
+    };
+    let writable = |path: &Path| {
+        fs::File::options().append(true).create(true).open(path).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
+    };
+    let both: [Spoil; 5] = [
+        ("it is no regular file", |path| fs::create_dir(path).unwrap()),
+        ("it is no regular file", pipe),
+        ("it is a symbolic link", link),
+        ("it belongs to user 65534", foreign_owner),
+        ("others may write it (mode 666)", writable),
+    ];
+    let pages: [Spoil; 5] = [
+        ("it is no shared page", |path| fs::write(path, "my diary").unwrap()),
+        ("it has 0 bytes", |path| fs::write(path, "").unwrap()),
+        ("it has 4000 bytes", |path| fs::File::options().write(true).open(path).unwrap().set_len(4_000).unwrap()),
+        ("version 2", |path| change(path, 8, 2)),
+        ("its words are not what a leader wrote", |path| (128..2_176).for_each(|at| change(path, at, 0x55))),
+    ];
+    let house = House::new("refused");
+    drop(house.synchronized());
+    let whole = fs::read(house.page()).unwrap();
+    let renew = |path: &Path, bytes: &[u8]| {
+        let _ = fs::remove_file(path).or_else(|_| fs::remove_dir(path));
+        fs::write(path, bytes).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let refused = |path: &Path, reason: &str| {
+        let error = house.clock().expect_err(reason);
+        let told = error.to_string();
+        assert!(matches!(error, Error::SharedPage { .. }), "{told}");
+        assert!(told.contains(reason) && told.contains(path.to_str().unwrap()), "{reason}: {told}");
+    };
+    for (reason, spoil) in both.iter().chain(&pages) {
+        renew(&house.page(), &whole);
+        let here = ["version", "4000", "words"].iter().any(|part| reason.contains(part));
+        if !here {
+            fs::remove_file(house.page()).unwrap();
+        }
+        spoil(&house.page());
+        refused(&house.page(), reason);
+    }
+    renew(&house.page(), &whole);
+    for (reason, spoil) in both {
+        renew(&house.lock(), b"");
+        fs::remove_file(house.lock()).unwrap();
+        spoil(&house.lock());
+        refused(&house.lock(), reason);
+    }
+    renew(&house.lock(), b"what is in it matters to nobody");
+    assert_eq!(house.synchronized().now().epoch, 1);
+
+    let mut config = Config::with_servers("127.0.0.1:9").unwrap();
+    config.set_shared_page("/nonexistent/page").unwrap();
+    let told = Clock::start(config).unwrap_err().to_string();
+    assert!(told.contains("/nonexistent/page.lock: it cannot be read: No such file"), "{told}");
+}
+
+fn change(path: &Path, at: u64, byte: u8) {
+    fs::File::options().write(true).open(path).unwrap().write_all_at(&[byte], at).unwrap();
+}
+
+#[test]
+fn a_page_that_is_taken_away_is_told_by_its_leader_and_its_followers_who_keep_it() {
+    for replaced in [false, true] {
+        let house = House::new("taken");
+        let (leader, follower) = (house.synchronized(), house.clock().unwrap());
+        fs::remove_file(house.page()).unwrap();
+        if replaced {
+            fs::write(house.page(), "my diary").unwrap();
+        }
+        let reason = if replaced { "another file was put in its place" } else { "it was removed" };
+        for clock in [&leader, &follower] {
+            let told = house.until("it is told", || clock.shared_page_fault());
+            assert!(told.contains("taken/page: ") && told.contains(reason), "{told}");
+        }
+        let before = leader.report().exchanges;
+        house.until("the leader goes on", || (leader.report().exchanges > before + 1).then_some(()));
+        assert_eq!((follower.now().state, follower.now().epoch), (State::Synchronized, 1));
+        if !replaced {
+            // Those who come later share another page, and do not meet the old ones.
+            let later = house.synchronized();
+            assert_eq!((later.report().role, leader.report().role), (Role::Leader, Role::Leader));
+            assert_eq!((follower.report().role, later.shared_page_fault()), (Role::Follower, None));
+        }
+    }
+}
+
+#[test]
+fn where_the_lock_file_is_taken_away_there_still_is_but_one_leader() {
+    let house = House::new("unlocked");
+    let leader = house.synchronized();
+    fs::remove_file(house.lock()).unwrap();
+    let others = [house.clock().unwrap(), house.clock().unwrap()];
+    sleep(Duration::from_secs(1));
+    assert_eq!(others.each_ref().map(|clock| clock.report().role), [Role::Follower; 2]);
+    assert_eq!(leader.report().role, Role::Leader);
+    drop(leader);
+    house.until("another leads", || others.iter().any(|clock| clock.report().role == Role::Leader).then_some(()));
+}
+
+#[test]
+fn words_that_somebody_else_writes_are_told_and_not_taken_over() {
+    let mut house = House::new("damaged");
+    house.enter("read", 0);
+    let follower = house.clock().unwrap();
+    let leader = house.leader().unwrap();
+    // Who is stopped writes nothing while somebody else does, into words that no reader of the time looks at.
+    signal(leader, "-STOP");
+    for slot in [128, 1_152] {
+        change(&house.page(), slot + 8 * 100, 0x55);
+        change(&house.page(), slot + 8 * 101, 0xaa);
+    }
+    let mut child = house.take(0);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let told = house.until("it is told", || follower.shared_page_fault());
+    assert!(told.contains("damaged/page: its words are not what a leader wrote"), "{told}");
+    sleep(Duration::from_millis(600));
+    assert_eq!(follower.report().role, Role::Follower);
+    // What is known goes on; it is only that nobody adds to it.
+    assert!(follower.now().state.is_usable());
 }
