@@ -6,6 +6,7 @@ mod follower;
 pub(crate) mod resolve;
 pub(crate) mod roster;
 pub(crate) mod seat;
+mod start;
 pub(crate) mod watchdog;
 
 use std::os::fd::AsRawFd;
@@ -19,30 +20,28 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
-use crate::config::Config;
 use crate::convert::History;
-use crate::error::Error;
 use crate::events::desk::Desk;
 use crate::events::watch::Watch;
 use crate::model::ClockModel;
-use crate::publication::gauge::Finding;
 use crate::publication::note::Note;
 use crate::publication::{Place, Publication, Writer};
 use crate::source::Outcome;
 use crate::status::{Report, SourceInfo, State};
 use crate::synchronizer::{Plan, SourceId, Synchronizer};
-use crate::sys::clocks::{self, Anchor};
+use crate::sys::clocks::Anchor;
 use crate::sys::resume::ResumeWatch;
-use crate::sys::thread::{Order, Worker};
+use crate::sys::thread::Order;
 use crate::sys::ticks::Sight;
 use crate::sys::{self, counter, fork, futex, socket, ticks, wake};
 use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
 use exchanger::{Arrival, Exchanger};
 use files::{FileFaults, Files};
-use follower::{Follower, Succession};
 use resolve::{Addresses, Question};
 use roster::{Lookup, Roster};
-use seat::{Lead, Seat};
+use seat::Lead;
+use start::Parts;
+pub(crate) use start::start;
 use watchdog::Watchdog;
 
 /// What the engine's thread and the readers of a clock share.
@@ -189,135 +188,6 @@ impl std::ops::Deref for SharedRef {
             Self::Static(shared) => shared,
             Self::Counted(shared) => shared,
         }
-    }
-}
-
-/// Starts the engine's thread; it publishes to `shared`, which no other engine may do meanwhile. Of a page that processes
-/// share, `seat` is the lead, or the place where to stand for it.
-pub(crate) fn start(mut config: Config, shared: SharedRef, seat: Option<Result<Lead, Seat>>) -> Result<Worker, Error> {
-    files::locate(&mut config)?;
-    let begun = match seat {
-        None => Begun::Run(Box::new(prepare(&config, &shared, None)?)),
-        Some(Ok(lead)) => {
-            let succession = Succession { lead, watch: Watch::new(0), late: false };
-            Begun::Run(Box::new(prepare(&config, &shared, Some(succession))?))
-        }
-        Some(Err(seat)) => {
-            shared.tell_membership(seat.followed());
-            Begun::Follow(Box::new(Follower::new(seat)))
-        }
-    };
-    shared.change(|status| {
-        status.session += 1;
-        (status.running, status.generation) = (true, fork::generation());
-        status.min_agreeing = config.settings.min_agreeing;
-    });
-    let theirs = shared.clone();
-    let work = move |order| {
-        // However the thread ends, by order or by a bug of ours: nobody shall wait for it.
-        let running = Running(theirs);
-        let parts = match begun {
-            Begun::Run(parts) => Some(*parts),
-            Begun::Follow(follower) => {
-                let succession = follower.run(&running.0, &order);
-                succession.and_then(|succession| prepare(&config, &running.0, Some(succession)).ok())
-            }
-        };
-        if let Some(parts) = parts {
-            Run::new(parts, running.0.clone(), order).run();
-        }
-    };
-    Worker::start("ntpclock", work).map_err(|error| {
-        shared.change(|status| status.running = false);
-        Error::io("starting the clock's thread", error)
-    })
-}
-
-/// How a thread begins.
-enum Begun {
-    Run(Box<Parts>),
-    Follow(Box<Follower>),
-}
-
-/// Says that the thread has ended.
-struct Running(SharedRef);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.change(|status| (status.running, status.membership.leads) = (false, false));
-    }
-}
-
-/// What a run begins with.
-struct Parts {
-    core: Synchronizer,
-    roster: Roster,
-    files: Files,
-    told: Told,
-}
-
-/// Does what can fail, and what is to be seen as soon as the clock is started.
-fn prepare(config: &Config, shared: &Shared, succession: Option<Succession>) -> Result<Parts, Error> {
-    let last_epoch = shared.with_status(|status| status.last_epoch);
-    // Before the state file is judged: no suspend falls between the two.
-    let clocks = Anchor::read();
-    let watchdog = Watchdog::new(clocks);
-    let late = succession.as_ref().is_some_and(|succession| succession.late);
-    let (files, memory) = if late { Files::open_unheard(config) } else { Files::open(config)? };
-    let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
-    shared.with_history(|history| history.note(clocks));
-    let mut told = match succession {
-        None => {
-            let writer = Writer::new(&shared.place, ticks::kernel_sight());
-            Told { writer, watch: Watch::new(last_epoch), watchdog, lead: None }
-        }
-        Some(succession) => succeed(succession, &mut core, watchdog),
-    };
-    told.writer.note_suspended(told.watchdog.suspended());
-    // What is on a page that others read goes before what is in a file.
-    if let Some(memory) = memory.filter(|_| !core.model().has_line()) {
-        core.restore(&memory, counter::now());
-        show(&core, &mut told, shared);
-    }
-    let roster = Roster::new(&config.servers, &mut core, counter::now());
-    // Told before the thread can: who asks right after the start finds every source.
-    let account = Account::of(&core, &roster);
-    let leads = told.lead.is_some();
-    let membership = Membership { leads, leader: if leads { std::process::id() } else { 0 }, fault: None };
-    shared.change(|status| {
-        status.last_epoch = status.last_epoch.max(account.report.epoch);
-        status.account = Some(Arc::new(account));
-        status.files = files.faults.clone();
-        status.membership = membership;
-        status.unwatched = None;
-    });
-    Ok(Parts { core, roster, files, told })
-}
-
-/// Goes on where the former leader of a page ended.
-fn succeed(succession: Succession, core: &mut Synchronizer, watchdog: Watchdog) -> Told {
-    let Succession { mut lead, watch, .. } = succession;
-    let sight = lead.page().sight();
-    let Some((page, note)) = lead.left.take().map(|left| *left) else {
-        let writer = Writer::new(lead.publication(), sight);
-        return Told { writer, watch, watchdog, lead: Some(lead) };
-    };
-    let (writer, finding) = Writer::succeed(&page, sight);
-    let now = counter::now();
-    core.succeed(page.current.model, &note.report, &note.legacy, now);
-    // Nobody has watched the machine since the page was written.
-    if clocks::suspended_at_least() > page.suspended || finding == Finding::Broken {
-        core.handle_disruption(now);
-    }
-    Told { writer, watch, watchdog, lead: Some(lead) }
-}
-
-/// Publishes what `core` remembers, and waits for the moment in which it takes effect: the first reading has a bound.
-fn show(core: &Synchronizer, told: &mut Told, shared: &Shared) {
-    if core.model().has_line() {
-        // Who is late again and again shows nothing; the thread will try anew.
-        told.publish(shared, core);
-        std::thread::sleep((told.writer.ready_at() - counter::now()).to_duration());
     }
 }
 
@@ -644,9 +514,12 @@ impl Run {
 
 #[cfg(test)]
 mod tests {
+    use super::start::prepare;
     use super::*;
+    use crate::config::Config;
     use crate::reading::Reading;
     use crate::server::{Server, ServerConfig};
+    use crate::sys::thread::Worker;
 
     /// Turns until the clock shows `state`, and returns that reading.
     fn turn_until(run: &mut Run, state: State) -> Reading {

@@ -91,7 +91,7 @@ impl Synchronizer {
     /// What is too vague to be of use is left out: the time if its bound has grown above the cap, the frequency if no
     /// oscillator within the limit has it.
     pub(crate) fn restore(&mut self, memory: &Memory, now: Counter) {
-        if !self.expect(&memory.frequency) {
+        if !self.presume(&memory.frequency) {
             return;
         }
         let Some(time) = memory.time else { return };
@@ -105,7 +105,7 @@ impl Synchronizer {
     }
 
     /// Expects of the oscillator what an earlier run knew of it, unless that is beyond the limit.
-    pub(super) fn expect(&mut self, frequency: &Prior) -> bool {
+    pub(super) fn presume(&mut self, frequency: &Prior) -> bool {
         let possible = frequency.mean.0.abs() <= self.settings.frequency_limit.0;
         if possible {
             let typical = Prior::default().deviation.0;

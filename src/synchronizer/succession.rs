@@ -35,7 +35,7 @@ pub(crate) struct Legacy {
 impl Synchronizer {
     /// Goes on with what another published last. To be called before sources are added.
     pub(crate) fn succeed(&mut self, model: ClockModel, report: &Report, legacy: &Legacy, now: Counter) {
-        self.expect(&legacy.frequency);
+        self.presume(&legacy.frequency);
         self.verdict.primary = inherited(report);
         self.verdict.deviation = (report.estimated_error_ns != i64::MAX).then_some(Nanos(report.estimated_error_ns));
         self.last_epoch = self.last_epoch.max(model.epoch);
