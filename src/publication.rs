@@ -414,6 +414,53 @@ mod tests {
     }
 
     #[test]
+    fn another_process_that_goes_on_writing_shows_readers_one_line_in_mid_slew_too() {
+        for correction in [Nanos::from_millis(50), Nanos::from_millis(-50)] {
+            let counter = Cell::new(0);
+            let now = || Counter(counter.get());
+            let publication = Publication::new();
+            let first = model(line(1_000));
+            let mut former = writer(&publication);
+            former.publish(&publication, 0, now, |_| (first, ())).unwrap();
+            counter.set(10_000_000);
+            let mut slewing = first;
+            former
+                .publish(&publication, 0, now, |switch| {
+                    slewing = corrected(&first, switch, correction);
+                    (slewing, ())
+                })
+                .unwrap();
+            drop(former);
+            counter.set(30_000_000);
+            let (before, _) = publication.read(|_| Tick(counter.get()));
+            let (mut next, finding) = Writer::succeed(&before, None);
+            assert_eq!((finding, next.ready_at()), (Finding::Nothing, before.switch));
+            let back = Nanos(-correction.0 / 5);
+            next.publish(&publication, 0, now, |switch| (corrected(&slewing, switch, back), ())).unwrap();
+            let (after, _) = publication.read(|_| Tick(counter.get()));
+            assert_eq!(after.former, before.current);
+            let mut last = shown(&before, 29_000_000);
+            for at in (29_000_000..200_000_000).step_by(10_000) {
+                let seen = shown(if at < counter.get() { &before } else { &after }, at);
+                assert!(seen >= last, "{correction:?} at {at}");
+                last = seen;
+            }
+        }
+    }
+
+    #[test]
+    fn who_cannot_read_the_ticks_that_a_page_is_read_by_finds_it_broken() {
+        let before = Page::from_words(&[0; WORDS]);
+        let scale = scale::Scale { kind: Kind::Ticks, ..scale::Scale::RAW };
+        let by_ticks = Page { relation: Relation { scale, ..Relation::RAW }, ..before };
+        assert_eq!(Writer::succeed(&by_ticks, None).1, Finding::Broken);
+        let agreeing = Sight { before: Tick(70), raw: Counter(75), after: Tick(80) };
+        assert_eq!(Writer::succeed(&by_ticks, Some(agreeing)).1, Finding::Holds);
+        assert_eq!(Writer::succeed(&by_ticks, Some(Sight { raw: Counter(95), ..agreeing })).1, Finding::Broken);
+        assert_eq!(Writer::succeed(&before, Some(agreeing)).1, Finding::Nothing);
+    }
+
+    #[test]
     fn a_writer_that_is_always_late_gives_up_and_shows_nothing() {
         let counter = Rc::new(Cell::new(0));
         let now = || Counter(counter.get());

@@ -146,3 +146,63 @@ fn show(core: &Synchronizer, told: &mut Told, shared: &Shared) {
         std::thread::sleep((told.writer.ready_at() - counter::now()).to_duration());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::slew::Line;
+    use crate::model::{ClockModel, UtcSpan};
+    use crate::publication::Place;
+    use crate::publication::note::Note;
+    use crate::publication::page::ANY_PROCESS;
+    use crate::status::State;
+    use crate::units::{Nanos, UnixTime};
+
+    /// A clock that takes over a page whose last leader knew of so little time suspended, before it has asked anybody.
+    fn taken_over(name: &str, suspended: Nanos) -> Parts {
+        let path = std::env::temp_dir().join(format!("ntpclock-start-{}-{name}", std::process::id()));
+        let lead = Seat::open(&path).unwrap().seat.expect("nobody else leads");
+        let mut writer = Writer::new(lead.publication(), None);
+        writer.note_suspended(suspended);
+        let core = Synchronizer::new(Config::new().settings, build_date(), 0);
+        let published = writer.publish_with(lead.publication(), ANY_PROCESS, counter::now, |switch| {
+            let utc = UnixTime(1_795_000_000_000_000_000);
+            let model = ClockModel {
+                line: Line { base: switch, utc, slew_end: switch, ..Line::default() },
+                span: UtcSpan { at: switch, earliest: utc, latest: utc, ..UtcSpan::default() },
+                state: State::Synchronized,
+                epoch: 3,
+                holdover_at: switch + Nanos::from_seconds(99),
+                bound_cap: Nanos::from_seconds(1),
+                ..ClockModel::UNSYNCHRONIZED
+            };
+            let plan = core.plan(switch);
+            (model, Some(Note { report: core.report(switch), legacy: core.legacy(&plan) }), ())
+        });
+        assert!(published.is_some());
+        drop(lead);
+        let opened = Seat::open(&path).unwrap();
+        let lead = opened.seat.expect("it was let go of");
+        let shared = Shared::new(Place::Shared(opened.page));
+        let config = Config::with_servers("127.0.0.1:9").unwrap();
+        let succession = Succession { lead, watch: Watch::new(0), late: false };
+        let parts = prepare(&config, &shared, Some(succession)).unwrap();
+        let mut lock = path.clone().into_os_string();
+        lock.push(".lock");
+        std::fs::remove_file(&path).and_then(|()| std::fs::remove_file(lock)).unwrap();
+        parts
+    }
+
+    #[test]
+    fn a_leader_that_takes_over_after_a_suspend_is_disrupted_and_one_that_does_not_goes_on() {
+        let now = clocks::suspended_at_least();
+        for (name, suspended, state) in [
+            ("awake", now + Nanos::from_millis(100), State::Synchronized),
+            ("asleep", now - Nanos::from_millis(100), State::Disrupted),
+        ] {
+            let core = taken_over(name, suspended).core;
+            let model = core.plan(counter::now()).model;
+            assert_eq!((model.state, model.epoch), (state, 3), "{name}");
+        }
+    }
+}
