@@ -133,7 +133,7 @@ impl Clock {
         report(&self.shared)
     }
 
-    /// One entry a source.
+    /// One entry a source; none of a clock that follows another on a shared page.
     pub fn sources(&self) -> Vec<SourceInfo> {
         sources(&self.shared)
     }
@@ -155,7 +155,8 @@ impl Clock {
         resume_watch_error(&self.shared).map(|error| error.to_string())
     }
 
-    /// Stops the thread (within 100 ms, and what a disk takes to save the state file). Reading goes on, in holdover.
+    /// Stops the thread (within 100 ms, and what a disk takes to save the state file). Reading goes on, in holdover;
+    /// on a page that processes share, as long and as well as anybody else keeps it.
     pub fn stop(&self) {
         // Taken out first: the lock is not held while the thread ends.
         let engine = self.engine.lock().take();
