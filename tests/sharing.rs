@@ -505,6 +505,41 @@ fn a_page_that_is_taken_away_is_told_by_its_leader_and_its_followers_who_keep_it
     }
 }
 
+/// Makes this thread, and those it starts, another user's: the system's own calls are about one thread.
+#[expect(unsafe_code, reason = "the C library's function is about all threads")]
+fn become_nobody() {
+    // SAFETY: the call takes numbers only.
+    let result = unsafe { libc::syscall(libc::SYS_setresuid, -1, 65_534, -1) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn who_may_read_the_page_of_root_but_not_write_it_follows_and_never_leads() {
+    let mut house = House::new("root");
+    house.folder = std::env::temp_dir().join(format!("ntpclock-root-{}", std::process::id()));
+    fs::create_dir_all(&house.folder).unwrap();
+    let leader = house.synchronized();
+    fs::set_permissions(house.page(), fs::Permissions::from_mode(0o644)).unwrap();
+    std::thread::scope(|scope| {
+        let nobody = scope.spawn(|| {
+            become_nobody();
+            house.clock().unwrap()
+        });
+        let follower = nobody.join().unwrap();
+        let report = follower.report();
+        assert_eq!((report.state, report.role, report.leader_pid), (State::Synchronized, Role::Follower, 0));
+        drop(leader);
+        sleep(Duration::from_secs(1));
+        assert_eq!((follower.report().role, follower.shared_page_fault()), (Role::Follower, None));
+        // The next one of root's leads, and is followed.
+        let next = house.clock().unwrap();
+        assert_eq!(next.report().role, Role::Leader);
+        house.until("it asks", || (next.report().exchanges > 1).then_some(()));
+        assert_eq!((follower.now().state, follower.now().epoch), (State::Synchronized, 1));
+    });
+    fs::remove_dir_all(&house.folder).unwrap();
+}
+
 #[test]
 fn where_the_lock_file_is_taken_away_there_still_is_but_one_leader() {
     let house = House::new("unlocked");
