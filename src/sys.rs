@@ -1,12 +1,17 @@
-//! The operating system behind safe functions: clocks, sockets with kernel timestamps, wake-ups, threads, fork.
+//! The operating system behind safe functions: clocks, sockets with kernel timestamps, wake-ups, threads, fork,
+//! files and memory that processes share.
 
 #![expect(unsafe_code, reason = "the one room that calls the C library; each call is wrapped in a safe function")]
 
 pub(crate) mod clocks;
 pub(crate) mod counter;
+pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod host;
+pub(crate) mod lock;
+pub(crate) mod mapping;
+pub(crate) mod process;
 pub(crate) mod resume;
 pub(crate) mod socket;
 pub(crate) mod thread;
