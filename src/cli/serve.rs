@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::settings::{Local, RateLimit, Service, Settings};
-use super::{Failure, json, seconds, table};
+use super::{Failure, Files, json, seconds, table};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::server::{Listeners, Server, ServerConfig};
@@ -26,7 +26,7 @@ const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Serve {
     /// Read all of it from this file, in TOML, instead of the options
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "listen", "servers", "state_file", "local", "allow", "deny", "rate_limit", "burst", "threads", "user",
+        "listen", "servers", "state_file", "shared_page", "local", "allow", "deny", "rate_limit", "burst", "threads", "user",
         "statistics_file", "silent_unless_synchronized",
     ])]
     config: Option<PathBuf>,
@@ -39,11 +39,10 @@ pub(super) struct Serve {
     /// Comma-separated list: host, host:port, [v6]:port, pool:host (may be repeated) [default: $NTPCLOCK_SERVERS]
     #[arg(short, long, value_name = "LIST")]
     servers: Vec<String>,
-    /// Start warm from this file, and keep the state in it
-    #[arg(long, value_name = "FILE", conflicts_with = "local")]
-    state_file: Option<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     /// Serve this machine's own clock as this stratum, without any upstream
-    #[arg(long, value_name = "STRATUM", conflicts_with = "servers", requires = "root_dispersion")]
+    #[arg(long, value_name = "STRATUM", conflicts_with_all = ["servers", "state_file", "shared_page"], requires = "root_dispersion")]
     local: Option<i32>,
     /// How far from UTC this machine's clock may be: your claim, which clients rely on
     #[arg(long, value_name = "MILLISECONDS", value_parser = milliseconds, requires = "local")]
@@ -86,7 +85,8 @@ impl Serve {
         let local = self.local.zip(self.root_dispersion);
         Ok(Settings {
             servers: self.servers.clone(),
-            state_file: self.state_file.clone(),
+            state_file: self.files.state_file.clone(),
+            shared_page: self.files.shared_page.clone(),
             user: self.user.clone(),
             statistics_file: self.statistics_file.clone(),
             server: Service {

@@ -17,6 +17,7 @@ use crate::server::ServerConfig;
 pub(super) struct Settings {
     pub(super) servers: Vec<String>,
     pub(super) state_file: Option<PathBuf>,
+    pub(super) shared_page: Option<PathBuf>,
     pub(super) user: Option<String>,
     pub(super) statistics_file: Option<PathBuf>,
     pub(super) server: Service,
@@ -100,8 +101,8 @@ impl Settings {
     /// The clock that is served; `None` for this machine's own.
     pub(super) fn clock(&self) -> Result<Option<Config>, Error> {
         if self.server.local.is_some() {
-            return match (self.servers.as_slice(), &self.state_file) {
-                ([], None) => Ok(None),
+            return match (self.servers.as_slice(), &self.state_file, &self.shared_page) {
+                ([], None, None) => Ok(None),
                 _ => Err(Error::argument("local", "is this machine's own clock, which follows no servers")),
             };
         }
@@ -111,6 +112,9 @@ impl Settings {
         };
         if let Some(path) = &self.state_file {
             config.set_state_file(path)?;
+        }
+        if let Some(path) = &self.shared_page {
+            config.set_shared_page(path)?;
         }
         Ok(Some(config))
     }
@@ -141,7 +145,7 @@ mod tests {
         assert_eq!((all.server.rate_limit.per_second, all.server.rate_limit.burst), (per_second, burst));
         assert_eq!(all.server.local.unwrap().stratum, 10);
         assert!(all.clock().unwrap_err().to_string().contains("`local`"));
-        shown = shown.replace("servers = ", "# ").replace("state-file = ", "# ");
+        shown = shown.replace("servers = ", "# ").replace("state-file = ", "# ").replace("shared-page = ", "# ");
         assert!(settings(&shown).unwrap().clock().unwrap().is_none());
         assert_eq!(all.user.as_deref(), Some("ntpclock"));
     }

@@ -10,7 +10,6 @@ use crate::publication::page::Page;
 use crate::reading::Reading;
 use crate::status::{Leap, Report};
 use crate::sys::counter::{self, Bracket};
-use crate::sys::fork;
 use crate::sys::ticks::{self, Tick};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
 
@@ -68,8 +67,9 @@ impl Source {
             Self::Local(local) => local.moment(look),
             Self::Clock(served) => {
                 // All that is told of the time is of one page.
-                let (page, tick) = served.shared.publication.read(ticks::read);
-                moment(&page, oldest, tick, fork::generation(), || served.report(look.after))
+                let Served { shared, report } = served;
+                let (page, tick) = shared.place.read(ticks::read);
+                moment(&page, oldest, tick, shared.place.generation(), || report_of(shared, report, look.after))
             }
         }
     }
@@ -94,14 +94,13 @@ impl Local {
     }
 }
 
-impl Served {
-    fn report(&mut self, now: Counter) -> &Report {
-        let fresh = |made: Counter| now - made < REPORT_AGE_MAX;
-        // One that names no source yet may be outdated by the next publication.
-        let kept = self.report.take().filter(|(made, report)| fresh(*made) && report.stratum < UNSYNCHRONIZED);
-        let (_, report) = self.report.insert(kept.unwrap_or_else(|| (now, clock::report(&self.shared))));
-        report
-    }
+/// What `shared` has to report at `now`: what is `kept` of it, as long as that serves.
+fn report_of<'a>(shared: &SharedRef, kept: &'a mut Option<(Counter, Report)>, now: Counter) -> &'a Report {
+    let fresh = |made: Counter| now - made < REPORT_AGE_MAX;
+    // One that names no source yet may be outdated by the next publication.
+    let serves = kept.take().filter(|(made, report)| fresh(*made) && report.stratum < UNSYNCHRONIZED);
+    let (_, report) = kept.insert(serves.unwrap_or_else(|| (now, clock::report(shared))));
+    report
 }
 
 /// What `page` says at `tick`, for replies to what came at `oldest` and later.
@@ -142,6 +141,7 @@ mod tests {
     use super::*;
     use crate::engine::Shared;
     use crate::model::{ClockModel, UtcSpan};
+    use crate::publication::Place;
     use crate::publication::gauge::Relation;
     use crate::publication::page::Shown;
     use crate::publication::track::Track;
@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn report() -> Report {
-        Report { stratum: 3, root_delay_ns: 10_000, ..clock::report(&Shared::new()) }
+        Report { stratum: 3, root_delay_ns: 10_000, ..clock::report(&Shared::new(Place::own())) }
     }
 
     fn page(former: ClockModel, current: ClockModel) -> Page {
@@ -280,14 +280,14 @@ mod tests {
 
     #[test]
     fn the_engine_is_asked_ten_times_a_second_at_most() {
-        let mut served = Served { shared: SharedRef::Counted(Arc::new(Shared::new())), report: None };
+        let shared = SharedRef::Counted(Arc::new(Shared::new(Place::own())));
         let made = Counter(5_000_000_000);
         // The engine itself would say that it knows no source.
-        served.report = Some((made, report()));
-        assert_eq!(served.report(made + REPORT_AGE_MAX - Nanos(1)).stratum, 3);
-        assert_eq!(served.report(made + REPORT_AGE_MAX).stratum, 16);
+        let mut kept = Some((made, report()));
+        assert_eq!(report_of(&shared, &mut kept, made + REPORT_AGE_MAX - Nanos(1)).stratum, 3);
+        assert_eq!(report_of(&shared, &mut kept, made + REPORT_AGE_MAX).stratum, 16);
         // And that is asked again at once: the first synchronisation is not kept from clients.
-        served.report = Some((made, Report { stratum: 16, exchanges: 1, ..report() }));
-        assert_eq!(served.report(made).exchanges, 0);
+        let mut kept = Some((made, Report { stratum: 16, exchanges: 1, ..report() }));
+        assert_eq!(report_of(&shared, &mut kept, made).exchanges, 0);
     }
 }

@@ -41,30 +41,31 @@ pub(crate) struct Local {
 /// loses nothing of a burst. What is not used costs nothing.
 const RECEIVE_BUFFER: libc::c_int = 8 << 20;
 
-/// A fresh socket, on a port the kernel picks at random, that exchanges datagrams with `peer` alone.
+/// A fresh socket, on a port the kernel picks at random, that exchanges datagrams with `peer` alone: it is bound by being
+/// connected, so that there is no moment in which a stranger's datagram could get in.
 pub(crate) fn connected(peer: SocketAddr) -> io::Result<UdpSocket> {
-    let any = match peer {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    };
-    let socket = stamped(any)?;
+    let family = if peer.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: the call takes no pointers.
+    let fd = checked(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: `fd` was just opened and belongs to nobody else.
+    let socket = unsafe { UdpSocket::from_raw_fd(fd) };
+    ask_for_stamps(&socket);
     socket.connect(peer)?;
     Ok(socket)
 }
 
 /// A socket bound to `address` that does not block and asks the kernel for receive timestamps.
-///
-/// Timestamps are a kindness of the kernel: where a sandbox forbids the option, we go on without.
 pub(crate) fn stamped(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
-    prepare_stamps(&socket)?;
+    socket.set_nonblocking(true)?;
+    ask_for_stamps(&socket);
     Ok(socket)
 }
 
-fn prepare_stamps(socket: &UdpSocket) -> io::Result<()> {
-    socket.set_nonblocking(true)?;
+/// Timestamps are a kindness of the kernel: where a sandbox forbids the option, we go on without.
+fn ask_for_stamps(socket: &UdpSocket) {
     let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
-    Ok(())
 }
 
 /// `count` sockets for a server at `address`, among which the kernel shares its datagrams out by sender. They do not
@@ -116,7 +117,8 @@ pub(crate) fn inherited(fd: libc::c_int) -> io::Result<(UdpSocket, SocketAddr)> 
         return Err(io::Error::other("it is no socket for datagrams"));
     }
     let address = socket.local_addr()?;
-    prepare_stamps(&socket)?;
+    socket.set_nonblocking(true)?;
+    ask_for_stamps(&socket);
     prepare_listener(&socket, address);
     Ok((socket, address))
 }
@@ -132,7 +134,8 @@ fn sharing(address: SocketAddr) -> io::Result<UdpSocket> {
     let (name, length) = storage(address);
     // SAFETY: the name is ours, and so long.
     checked(unsafe { libc::bind(fd, (&raw const name).cast(), length) })?;
-    prepare_stamps(&socket)?;
+    socket.set_nonblocking(true)?;
+    ask_for_stamps(&socket);
     Ok(socket)
 }
 
