@@ -110,15 +110,21 @@ struct Upstream {
     /// Comma-separated list: host, host:port, [v6]:port, pool:host (may be repeated) [default: $NTPCLOCK_SERVERS]
     #[arg(short, long, value_name = "LIST")]
     servers: Vec<String>,
+    /// Ask servers when their last reply really left (interleaved mode, RFC 9769)
+    #[arg(long)]
+    interleaved: bool,
 }
 
 impl Upstream {
     /// The servers of the options, else of the environment.
     fn config(&self) -> Result<Config, Error> {
-        if !self.servers.is_empty() {
-            return Config::with_servers(&self.servers.join(","));
-        }
-        Config::from_environment()
+        let mut config = if self.servers.is_empty() {
+            Config::from_environment()?
+        } else {
+            Config::with_servers(&self.servers.join(","))?
+        };
+        config.set_interleaved(self.interleaved);
+        Ok(config)
     }
 
     /// The same with the files that are named.

@@ -16,7 +16,7 @@ use crate::config::Settings;
 use crate::exchange::{Exchange, ServerState};
 use crate::model::estimator::Prior;
 use crate::model::{ClockModel, UtcSpan};
-use crate::packet::{HEADER_LEN, Packet};
+use crate::packet::HEADER_LEN;
 use crate::source::{Fault, Outcome, Source};
 use crate::units::{Counter, Nanos, NtpTime, Ppb, UnixTime};
 use memory::Remembered;
@@ -177,11 +177,10 @@ impl Synchronizer {
     pub(crate) fn poll_transmit(&mut self, now: Counter, transmit: u64, dither: u64) -> Option<Request> {
         // 64 random bits: who has not seen the request cannot answer it. Zero would mean "none".
         let transmit = NtpTime(transmit.max(1));
-        let (index, address) =
-            self.sources.iter_mut().enumerate().find_map(|(index, source)| {
-                source.poll_transmit(now, transmit, dither).map(|address| (index, address))
-            })?;
-        Some(Request { source: SourceId(index), address, datagram: Packet::request(transmit).bytes() })
+        self.sources.iter_mut().enumerate().find_map(|(index, source)| {
+            let (address, request) = source.poll_transmit(now, transmit, dither)?;
+            Some(Request { source: SourceId(index), address, datagram: request.bytes() })
+        })
     }
 
     /// The request left not before `t1`, from the address `local`.
@@ -340,7 +339,7 @@ impl Synchronizer {
 mod tests {
     use super::*;
     use crate::exchange::Stamps;
-    use crate::packet;
+    use crate::packet::{self, Packet};
     use crate::status::{Selection, State};
     use crate::units::{NANOS_PER_SECOND, unix_seconds};
     use std::net::Ipv4Addr;

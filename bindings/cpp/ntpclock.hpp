@@ -577,6 +577,10 @@ public:
     config& fault_limit(std::int32_t sources) {
         return done(ntp_config_set_fault_limit(detail::held(handle_), sources));
     }
+    /** Asks servers when their last reply really left (RFC 9769). */
+    config& interleaved(bool is_interleaved = true) {
+        return done(ntp_config_set_interleaved(detail::held(handle_), is_interleaved ? 1 : 0));
+    }
     config& min_agreeing(std::int32_t sources) {
         return done(ntp_config_set_min_agreeing(detail::held(handle_), sources));
     }

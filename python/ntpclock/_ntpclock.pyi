@@ -710,6 +710,7 @@ class Clock:
     `step_threshold_ns` (100 ms) step instead of slewing; with an error bound above `bound_cap_ns` (1 s) the clock
     counts as unsynchronised. `frequency_limit_ppm` (200) is the largest frequency error of the raw counter.
     `drift_limit` (2, 1000, 15) is how much its frequency changes at most: ppm within so many seconds, and ppm over any time.
+    With `interleaved` servers are asked when their last reply really left (RFC 9769).
 
     `state_file` names a file from which the clock starts warm, and in which it saves its state at the stop and every
     10 minutes: in the same boot it reads with a bound from the first moment, in HOLDOVER, and after any boot it expects
@@ -738,6 +739,7 @@ class Clock:
         drift_limit: tuple[float, float, float] | None = None,
         state_file: str | os.PathLike[str] | None = None,
         shared_page: str | os.PathLike[str] | None = None,
+        interleaved: bool = False,
     ) -> Clock: ...
 
     @property

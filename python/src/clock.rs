@@ -25,7 +25,7 @@ impl Clock {
     #[pyo3(signature = (
         servers = None, *, poll = None, fault_limit = None, min_agreeing = None,
         step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None, drift_limit = None,
-        state_file = None, shared_page = None,
+        state_file = None, shared_page = None, interleaved = false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python, one a setting")]
     fn new(
@@ -40,6 +40,7 @@ impl Clock {
         drift_limit: Option<(f64, f64, f64)>,
         state_file: Option<PathBuf>,
         shared_page: Option<PathBuf>,
+        interleaved: bool,
     ) -> PyResult<Self> {
         let list = arguments::server_list(servers)?;
         let mut config =
@@ -50,6 +51,7 @@ impl Clock {
         if let Some(sources) = fault_limit {
             config.set_fault_limit(arguments::count("fault_limit", sources)?);
         }
+        config.set_interleaved(interleaved);
         if let Some(sources) = min_agreeing {
             config.set_min_agreeing(arguments::count("min_agreeing", sources)?).map_err(raise)?;
         }

@@ -248,6 +248,15 @@ def test_a_server_that_was_stopped_is_silent() -> None:
         ntpclock.query(address, timeout=0.2)
 
 
+def test_a_clock_can_ask_in_interleaved_mode() -> None:
+    with (
+        ntpclock.Server("127.0.0.1:0", local=(1, 0), threads=1) as server,
+        Clock(server.addresses[0], poll=(0, 0), interleaved=True) as clock,
+    ):
+        clock.wait(timeout=10)
+        assert eventually(lambda: server.statistics().interleaved > 0)
+
+
 def test_a_server_counts_what_it_does_and_refuses_whom_it_should() -> None:
     with ntpclock.Server("127.0.0.1:0", local=(1, 0), deny="127.0.0.0/8", allow=["127.0.0.1"], threads=1) as server:
         (address,) = server.addresses

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::settings::{Local, RateLimit, Service, Settings};
-use super::{Failure, Files, json, seconds, table};
+use super::{Failure, Files, Upstream, json, seconds, table};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::server::{Listeners, Server, ServerConfig};
@@ -26,7 +26,7 @@ const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Serve {
     /// Read all of it from this file, in TOML, instead of the options
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "listen", "servers", "state_file", "shared_page", "local", "allow", "deny", "rate_limit", "burst", "threads", "user",
+        "listen", "servers", "interleaved", "state_file", "shared_page", "local", "allow", "deny", "rate_limit", "burst", "threads", "user",
         "statistics_file", "silent_unless_synchronized",
     ])]
     config: Option<PathBuf>,
@@ -36,9 +36,8 @@ pub(super) struct Serve {
     /// Address and port to listen on; port 0 picks a free one (may be repeated)
     #[arg(long, required_unless_present = "config", value_name = "ADDRESS:PORT")]
     listen: Vec<String>,
-    /// Comma-separated list: host, host:port, [v6]:port, pool:host (may be repeated) [default: $NTPCLOCK_SERVERS]
-    #[arg(short, long, value_name = "LIST")]
-    servers: Vec<String>,
+    #[command(flatten)]
+    upstream: Upstream,
     #[command(flatten)]
     files: Files,
     /// Serve this machine's own clock as this stratum, without any upstream
@@ -84,7 +83,8 @@ impl Serve {
         let usual = RateLimit::default();
         let local = self.local.zip(self.root_dispersion);
         Ok(Settings {
-            servers: self.servers.clone(),
+            servers: self.upstream.servers.clone(),
+            interleaved: self.upstream.interleaved,
             state_file: self.files.state_file.clone(),
             shared_page: self.files.shared_page.clone(),
             user: self.user.clone(),

@@ -16,6 +16,7 @@ use crate::server::ServerConfig;
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Settings {
     pub(super) servers: Vec<String>,
+    pub(super) interleaved: bool,
     pub(super) state_file: Option<PathBuf>,
     pub(super) shared_page: Option<PathBuf>,
     pub(super) user: Option<String>,
@@ -110,6 +111,7 @@ impl Settings {
             [] => Config::from_environment()?,
             servers => Config::with_servers(&servers.join(","))?,
         };
+        config.set_interleaved(self.interleaved);
         if let Some(path) = &self.state_file {
             config.set_state_file(path)?;
         }

@@ -20,6 +20,7 @@ static void null_pointers(ntp_config *config, ntp_clock *clock)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_poll(NULL, 4, 10));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_fault_limit(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_min_agreeing(NULL, 1));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_interleaved(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_step_threshold(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_bound_cap(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_frequency_limit(NULL, 1.0));

@@ -214,7 +214,7 @@ int main() {
 
     CHECK(server.statistics().threads == 1 && server.statistics().denied == 0);
 
-    ntp::client client{ntp::config{list}.poll(0, 4)};
+    ntp::client client{ntp::config{list}.poll(0, 4).interleaved()};
     tells_the_truth(client);
     tells_instants(client);
     tells_events(std::move(client));

@@ -1,9 +1,11 @@
-//! Interleaved mode (RFC 9769) as a server speaks it: case 17 of the list.
+//! Interleaved mode (RFC 9769), as a server speaks it (case 17 of the list) and as a client gains by it.
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use ntpclock::Server;
+use ntpclock::{Clock, Config, Server, State};
 
+use crate::peers::{Chronyd, system_clock_ns};
 use crate::wire::{Client, Reply, eventually, local, request};
 
 /// A request that names the receive timestamp of an earlier reply as its origin, and `receive` as its own.
@@ -97,4 +99,73 @@ fn case_17_clients_behind_one_address_are_never_mixed() {
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen.len(), count, "receive timestamps that are remembered are unique");
+}
+
+/// From arrival to departure by a server's own account, ns, the median: of replies that tell it themselves, and as the next
+/// reply in interleaved mode tells it.
+fn holds(server: SocketAddr, rounds: u64) -> [f64; 2] {
+    let client = Client::of(server);
+    let ns = |reply: &Reply, transmit: u64| transmit.wrapping_sub(reply.receive) as f64 / 4.294_967_296;
+    let mut holds = [Vec::new(), Vec::new()];
+    let mut last = first(&client, 1);
+    for round in 2..rounds {
+        let reply = client.ask(&interleaved(last.receive, 1_000_000 + round, round));
+        if reply.origin == 1_000_000 + round {
+            holds[1].push(ns(&last, reply.transmit));
+        }
+        last = reply;
+        let basic = client.ask(&request(4, 3, round));
+        holds[0].push(ns(&basic, basic.transmit));
+        // As far apart as polls: a server that has slept is slower than one that is at it.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    holds.map(|mut holds| {
+        assert!(holds.len() as u64 > rounds / 2, "{} of {rounds}", holds.len());
+        holds.sort_unstable_by(f64::total_cmp);
+        holds[holds.len() / 2]
+    })
+}
+
+#[test]
+fn interleaved_mode_tells_of_more_of_a_reply_s_way_out_than_the_reply_itself_can() {
+    let (ours, chronyd) = (server_without_limit(), Chronyd::start());
+    for (name, address) in [("ntpclock", ours.addresses()[0]), ("chronyd", chronyd.address())] {
+        let [basic, interleaved] = holds(address, 1_000).map(|ns| ns / 1e3);
+        let gain = interleaved - basic;
+        println!(
+            "{name}: {basic:.2} µs from arrival to departure as the reply tells, {interleaved:.2} µs as the next one does"
+        );
+        println!("{name}: interleaved mode takes {gain:.2} µs off the delay, and half of that off the error");
+        assert!(gain > 0.5, "{name}: {gain} µs");
+    }
+}
+
+fn server_without_limit() -> Server {
+    local("127.0.0.1:0", |config| _ = config.set_rate_limit(0, 1).unwrap())
+}
+
+#[test]
+fn a_clock_that_asks_in_interleaved_mode_is_right_whoever_serves_it() {
+    let (ours, chronyd) = (server(), Chronyd::start());
+    for address in [ours.addresses()[0], chronyd.address()] {
+        let mut config = Config::with_servers(&address.to_string()).unwrap();
+        config.set_poll_exponents(0, 0).unwrap().set_interleaved(true);
+        let clock = Clock::start(config).unwrap();
+        clock.wait(None, Some(Duration::from_secs(20))).unwrap();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(6) {
+            let before = system_clock_ns();
+            let reading = clock.now();
+            let after = system_clock_ns();
+            assert_eq!(reading.state, State::Synchronized, "{reading:?}");
+            assert!(
+                reading.earliest_ns <= after && before <= reading.latest_ns,
+                "{address}: {before} {reading:?} {after}"
+            );
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        let source = &clock.sources()[0];
+        assert!(source.rejected == 0 && source.restarts == 0 && source.exchanges >= 4, "{source:?}");
+    }
+    assert!(ours.statistics().interleaved >= 3, "{:?}", ours.statistics());
 }
