@@ -878,6 +878,22 @@ ntp_result ntp_config_set_poll(ntp_config *config, int32_t min_exponent, int32_t
 ntp_result ntp_config_set_fault_limit(ntp_config *config, int32_t sources);
 
 /**
+ * Asks servers, in interleaved mode (RFC 9769), when their last reply really left, if `is_interleaved` is not 0; off
+ * unless set. A server that does not know the mode answers as ever.
+ *
+ * It narrows what a server's own work and queue add to the delay, where the server knows better than when it handed a
+ * reply to its system; what is known then is one poll interval old.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if `config` is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_interleaved(ntp_config *config,
+                                      int32_t is_interleaved);
+
+/**
  * Sets the fewest sources that must agree before the clock counts as synchronised. Default 1.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT` unless 1 <= `sources` <= 64.

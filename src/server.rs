@@ -107,6 +107,23 @@ impl Server {
     }
 }
 
+/// What a server of `page` would answer at `tick`: for the simulation, which knows how true that is.
+#[cfg(test)]
+pub(crate) fn served(
+    page: &crate::publication::page::Page,
+    tick: crate::sys::ticks::Tick,
+    report: &crate::status::Report,
+) -> crate::packet::Packet {
+    use crate::packet::Packet;
+    use crate::units::NtpTime;
+    let came = page.counter_at(tick);
+    let moment = moment::moment(page, came, tick, page.generation, || report);
+    let [receive, transmit] = [moment.received(came), moment.leaving].map(NtpTime::from_unix);
+    let request = Packet::request(NtpTime(1));
+    let reply = respond::Template::new(&moment.identity).reply(&request, receive, transmit);
+    Packet::parse(&reply).expect("a reply has a header")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -273,11 +273,11 @@ mod tests {
         let span = 1_i64 << (TIME_BITS + UNIT_SHIFT);
         let mut now = Counter(5);
         for pause in [0, 1, 4_000_000_001, span / 2, span - 1, span + 5_000_000_000, 9 * span - 1, i64::MAX / 4] {
-            now = now + Nanos(pause);
+            now += Nanos(pause);
             // What lies whole rounds of the clock behind may count as just now: some of the burst is lost, not all.
             limiter.take(77, now);
         }
-        now = now + Nanos::from_seconds(10);
+        now += Nanos::from_seconds(10);
         assert!((0..64).all(|_| limiter.take(77, now)));
         assert!(!limiter.take(77, now));
     }

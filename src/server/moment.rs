@@ -104,7 +104,7 @@ fn report_of<'a>(shared: &SharedRef, kept: &'a mut Option<(Counter, Report)>, no
 }
 
 /// What `page` says at `tick`, for replies to what came at `oldest` and later.
-fn moment<'a>(
+pub(super) fn moment<'a>(
     page: &Page,
     oldest: Counter,
     tick: Tick,

@@ -287,8 +287,10 @@ mod tests {
         let mut batch = Batch::new();
         assert_eq!(batch.receive(&server).unwrap(), 3);
         // Port 0 is nobody's.
-        // SAFETY: the name is of IPv4, as its family says.
-        unsafe { (&raw mut batch.frame.as_mut().names[1]).cast::<libc::sockaddr_in>().as_mut() }.unwrap().sin_port = 0;
+        // SAFETY: as in `prepare`.
+        let name = unsafe { &raw mut batch.frame.as_mut().names[1] };
+        // SAFETY: the name is of IPv4, as its family says, and nothing else uses it.
+        unsafe { (*name.cast::<libc::sockaddr_in>()).sin_port = 0 };
         for index in 0..3 {
             let received = batch.received(index);
             batch.queue(index, b"y", &received, false);

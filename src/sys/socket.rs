@@ -288,7 +288,8 @@ pub(super) fn write_stamp_wish(message: &mut libc::msghdr) {
 fn write_control<T: Copy>(message: &mut libc::msghdr, level: libc::c_int, kind: libc::c_int, info: T) {
     const { assert!(size_of::<T>() + size_of::<libc::cmsghdr>() + 2 * align_of::<libc::cmsghdr>() <= CONTROL_LEN / 2) };
     let length = size_of::<T>() as libc::c_uint;
-    let before = message.msg_controllen as usize;
+    // Its type depends on the C library.
+    let before: usize = message.msg_controllen as _;
     if before > CONTROL_LEN / 2 {
         return;
     }
