@@ -65,12 +65,11 @@ impl Clock {
     ///
     /// # Errors
     ///
-    /// [`Error::NoServers`], or [`Error::Io`] if the thread or its descriptors cannot be made, or a recording not be
-    /// written.
+    /// [`Error::NoServers`]; [`Error::InvalidArgument`] for a server's key that was not read, or where authentication is
+    /// required and offered by none; [`Error::Io`] if the thread or its descriptors cannot be made, or a recording not
+    /// be written.
     pub fn start(config: Config) -> Result<Self, Error> {
-        if config.servers.is_empty() {
-            return Err(Error::NoServers);
-        }
+        config.check()?;
         let shared = SharedRef::Counted(Arc::new(Shared::new()));
         let engine = engine::start(config, shared.clone())?;
         Ok(Self { shared, engine: Mutex::new(Some(engine)) })
@@ -322,6 +321,7 @@ fn blank_report() -> Report {
         leap: Leap::Unknown,
         exchanges: 0,
         rejected: 0,
+        flags: model.flags,
     }
 }
 

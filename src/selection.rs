@@ -57,7 +57,7 @@ pub(crate) fn agree(witnesses: &[Witness], configured: usize, faults: usize) -> 
 }
 
 /// How many witnesses the best-covered point has.
-fn deepest(witnesses: &[Witness]) -> usize {
+pub(crate) fn deepest(witnesses: &[Witness]) -> usize {
     (1..=witnesses.len()).rev().find(|&quorum| offsets(witnesses, quorum).is_some()).unwrap_or(0)
 }
 

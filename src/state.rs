@@ -18,8 +18,8 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -28,6 +28,7 @@ use crate::synchronizer::memory::{Memory, RememberedTime};
 use crate::sys;
 use crate::sys::counter;
 use crate::sys::host::{self, Host, Identity};
+use crate::sys::private::{self, Distrust};
 use crate::units::{Counter, Nanos, Ppb, Rate, UnixTime};
 
 const MAGIC: &[u8; 8] = b"NTPCSTAT";
@@ -41,6 +42,9 @@ const SIZE: usize = CHECKSUM_AT + 4;
 const HAS_TIME: u32 = 1;
 const HAS_ORIGIN: u32 = 2;
 const HAS_MACHINE: u32 = 4;
+
+/// What others than the owner may not do with a state file: write it.
+const OTHERS: u32 = 0o022;
 
 /// How far ahead of the host's clock a file may be: those clocks are wrong at times, which is why we are here.
 const FUTURE_MAX: Nanos = Nanos::from_seconds(86_400);
@@ -85,11 +89,7 @@ pub(crate) struct Recollection {
 /// Why a file, or the time in it, is not used.
 #[derive(Debug, PartialEq, Eq)]
 enum Refusal {
-    Unreadable(io::ErrorKind, String),
-    Link,
-    NotAFile,
-    Owner(u32),
-    Writable(u32),
+    Distrusted(Distrust),
     Foreign,
     Version(u32),
     Size(usize),
@@ -109,7 +109,10 @@ impl Refusal {
     /// Whether a new file may be put in the place of the old one. Whoever names a file of another kind by mistake shall
     /// not lose it.
     fn may_be_replaced(&self) -> bool {
-        !matches!(self, Self::Unreadable(..) | Self::Link | Self::NotAFile | Self::Owner(_) | Self::Foreign)
+        match self {
+            Self::Distrusted(distrust) => matches!(distrust, Distrust::Mode(_)),
+            other => !matches!(other, Self::Foreign),
+        }
     }
 }
 
@@ -117,11 +120,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = |span: &Nanos| span.as_f64() * 1e-9;
         match self {
-            Self::Unreadable(_, why) => write!(f, "it cannot be read: {why}"),
-            Self::Link => f.write_str("it is a symbolic link"),
-            Self::NotAFile => f.write_str("it is no regular file"),
-            Self::Owner(user) => write!(f, "it belongs to user {user}, neither us nor root"),
-            Self::Writable(mode) => write!(f, "others may write it (mode {:o})", mode & 0o7777),
+            Self::Distrusted(distrust) => distrust.fmt(f),
             Self::Foreign => f.write_str("it is no state file of ntpclock"),
             Self::Version(version) => write!(f, "its format is version {version}, known is {VERSION}"),
             Self::Size(size) => write!(f, "it has {size} bytes, not {SIZE}"),
@@ -204,30 +203,7 @@ fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// The bytes of a file that only `user` or root can have written; `None` if there is no file.
 fn read(path: &Path, user: u32) -> Result<Option<Vec<u8>>, Refusal> {
-    let unreadable = |error: io::Error| Refusal::Unreadable(error.kind(), error.to_string());
-    let mut options = OpenOptions::new();
-    // Not blocking: the path may be that of a pipe, of which we shall know when it is open.
-    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
-    let file = match options.open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Err(Refusal::Link),
-        Err(error) => return Err(unreadable(error)),
-    };
-    // Of the open file, not of the path: nobody can exchange it in between.
-    let about = file.metadata().map_err(unreadable)?;
-    if !about.is_file() {
-        return Err(Refusal::NotAFile);
-    }
-    if ![user, 0].contains(&about.uid()) {
-        return Err(Refusal::Owner(about.uid()));
-    }
-    if about.mode() & 0o022 != 0 {
-        return Err(Refusal::Writable(about.mode()));
-    }
-    let mut bytes = Vec::new();
-    file.take(SIZE as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(Some(bytes))
+    private::read(path, user, OTHERS, SIZE as u64).map_err(Refusal::Distrusted)
 }
 
 fn encode(memory: &Memory, host: &Host) -> Vec<u8> {
@@ -640,18 +616,18 @@ mod tests {
         if ours == 0 {
             assert!(other.is_ok())
         } else {
-            assert_eq!(other, Err(Refusal::Owner(ours)))
+            assert_eq!(other, Err(Refusal::Distrusted(Distrust::Owner(ours))))
         }
         for mode in [0o620, 0o602, 0o666] {
             fs::set_permissions(&file.path, fs::Permissions::from_mode(mode)).unwrap();
-            assert!(matches!(read(&file.path, ours), Err(Refusal::Writable(_))), "{mode:o}");
+            assert!(matches!(read(&file.path, ours), Err(Refusal::Distrusted(Distrust::Mode(_)))), "{mode:o}");
         }
         fs::set_permissions(&file.path, fs::Permissions::from_mode(0o644)).unwrap();
         let link = folder.0.join("link");
         symlink(&file.path, &link).unwrap();
-        assert_eq!(read(&link, ours), Err(Refusal::Link));
-        assert_eq!(read(&folder.0, ours), Err(Refusal::NotAFile));
-        assert_eq!(read(Path::new("/dev/null"), ours), Err(Refusal::NotAFile));
+        assert_eq!(read(&link, ours), Err(Refusal::Distrusted(Distrust::Link)));
+        assert_eq!(read(&folder.0, ours), Err(Refusal::Distrusted(Distrust::NotAFile)));
+        assert_eq!(read(Path::new("/dev/null"), ours), Err(Refusal::Distrusted(Distrust::NotAFile)));
     }
 
     #[test]

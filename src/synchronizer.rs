@@ -6,6 +6,7 @@
 //! (Synchronizer::commit), so that a publisher who was late can plan again.
 
 mod account;
+mod electorate;
 pub(crate) mod memory;
 mod plan;
 
@@ -15,8 +16,7 @@ use crate::config::Settings;
 use crate::exchange::{Exchange, ServerState};
 use crate::model::estimator::Prior;
 use crate::model::{ClockModel, UtcSpan};
-use crate::packet::{HEADER_LEN, Packet};
-use crate::source::{Fault, Outcome, Source};
+use crate::source::{Fault, Outcome, Source, Standing};
 use crate::status::State;
 use crate::units::{Counter, Nanos, NtpTime, Ppb, UnixTime};
 use memory::Remembered;
@@ -30,11 +30,11 @@ const SETTLE: Nanos = Nanos::from_seconds(1);
 pub(crate) struct SourceId(pub(crate) usize);
 
 /// A datagram to be sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) source: SourceId,
     pub(crate) address: SocketAddr,
-    pub(crate) datagram: [u8; HEADER_LEN],
+    pub(crate) datagram: Vec<u8>,
 }
 
 /// The oscillator broke its limits, or stood still: nothing older is to be trusted.
@@ -117,9 +117,14 @@ impl Synchronizer {
         }
     }
 
-    /// One more source; it wants an address at once.
+    /// One more source of no particular standing.
     pub(crate) fn add_source(&mut self, now: Counter) -> SourceId {
-        let mut source = Source::new(&self.settings, now);
+        self.add_source_of(Standing::default(), now)
+    }
+
+    /// One more source; it wants an address at once.
+    pub(crate) fn add_source_of(&mut self, standing: Standing, now: Counter) -> SourceId {
+        let mut source = Source::new(standing, &self.settings, now);
         source.seed(self.prior);
         self.sources.push(source);
         // Until the first selection finds duplicates, every source counts.
@@ -172,11 +177,10 @@ impl Synchronizer {
     pub(crate) fn poll_transmit(&mut self, now: Counter, transmit: u64, dither: u64) -> Option<Request> {
         // 64 random bits: who has not seen the request cannot answer it. Zero would mean "none".
         let transmit = NtpTime(transmit.max(1));
-        let (index, address) =
-            self.sources.iter_mut().enumerate().find_map(|(index, source)| {
-                source.poll_transmit(now, transmit, dither).map(|address| (index, address))
-            })?;
-        Some(Request { source: SourceId(index), address, datagram: Packet::request(transmit).bytes() })
+        self.sources.iter_mut().enumerate().find_map(|(index, source)| {
+            let (address, datagram) = source.poll_transmit(now, transmit, dither)?;
+            Some(Request { source: SourceId(index), address, datagram })
+        })
     }
 
     /// The request left not before `t1`, from the address `local`.
@@ -331,7 +335,7 @@ impl Synchronizer {
 mod tests {
     use super::*;
     use crate::exchange::Stamps;
-    use crate::packet;
+    use crate::packet::{self, Packet};
     use crate::status::Selection;
     use crate::units::{NANOS_PER_SECOND, unix_seconds};
     use std::net::Ipv4Addr;

@@ -7,6 +7,7 @@ pub(crate) mod counter;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod host;
+pub(crate) mod private;
 pub(crate) mod resume;
 pub(crate) mod socket;
 pub(crate) mod thread;

@@ -5,8 +5,11 @@
 //! none, it keeps what it has.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use crate::config::{POOL_MEMBERS, SOURCES_MAX, ServerSpec};
+use crate::config::{Config, POOL_MEMBERS, SOURCES_MAX, ServerSpec};
+use crate::error::Error;
+use crate::source::Standing;
 use crate::synchronizer::{SourceId, Synchronizer};
 use crate::units::Counter;
 
@@ -14,6 +17,7 @@ use crate::units::Counter;
 #[derive(Debug)]
 struct Entry {
     spec: ServerSpec,
+    standing: Standing,
     sources: Vec<SourceId>,
     /// Addresses given up because they were silent or false; the oldest are forgiven first.
     given_up: Vec<SocketAddr>,
@@ -35,10 +39,17 @@ pub(crate) enum Lookup {
 
 impl Roster {
     /// One source for each entry; pools grow when their name is first resolved.
-    pub(crate) fn new(specs: &[ServerSpec], core: &mut Synchronizer, now: Counter) -> Self {
-        let entry =
-            |spec: &ServerSpec| Entry { spec: spec.clone(), sources: vec![core.add_source(now)], given_up: Vec::new() };
-        Self { entries: specs.iter().map(entry).collect() }
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::check`].
+    pub(crate) fn new(config: &Config, core: &mut Synchronizer, now: Counter) -> Result<Self, Error> {
+        let entry = |spec: &ServerSpec| {
+            let standing = Standing { options: spec.options, key: config.key(spec)?.map(Arc::new) };
+            let sources = vec![core.add_source_of(standing.clone(), now)];
+            Ok(Entry { spec: spec.clone(), standing, sources, given_up: Vec::new() })
+        };
+        Ok(Self { entries: config.servers.iter().map(entry).collect::<Result<_, _>>()? })
     }
 
     fn entry(&mut self, id: SourceId) -> Option<&mut Entry> {
@@ -90,7 +101,7 @@ impl Roster {
         // Half of one answer at most would be safer against a poisoned one, but a pool of four is one answer.
         while entry.spec.pool && entry.sources.len() < POOL_MEMBERS && core.source_count() < SOURCES_MAX {
             let Some(address) = free(entry, core).first().copied() else { break };
-            let member = core.add_source(now);
+            let member = core.add_source_of(entry.standing.clone(), now);
             entry.sources.push(member);
             core.assign(member, address, now);
         }
@@ -102,15 +113,15 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Settings, parse_server};
+    use crate::config::Settings;
     use crate::units::UnixTime;
 
     const NOW: Counter = Counter(0);
 
     fn roster(list: &[&str]) -> (Roster, Synchronizer) {
         let mut core = Synchronizer::new(Settings::default(), UnixTime(0), 0);
-        let specs: Vec<ServerSpec> = list.iter().map(|entry| parse_server(entry).unwrap()).collect();
-        (Roster::new(&specs, &mut core, NOW), core)
+        let config = Config::with_servers(&list.join(",")).unwrap();
+        (Roster::new(&config, &mut core, NOW).unwrap(), core)
     }
 
     fn addresses(last: std::ops::RangeInclusive<u8>) -> Vec<SocketAddr> {

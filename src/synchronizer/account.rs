@@ -38,6 +38,7 @@ impl Synchronizer {
             leap: model.leap,
             exchanges: self.sources.iter().map(|source| source.exchanges).sum(),
             rejected: self.sources.iter().map(|source| source.rejected).sum(),
+            flags: model.flags,
         }
     }
 
@@ -74,6 +75,9 @@ impl Synchronizer {
             rejected: source.rejected,
             restarts: source.restarts,
             fault: source.complaint(),
+            authenticated: source.standing.is_authenticated(),
+            options: source.standing.options,
+            refusals: source.refusals,
         }
     }
 }
