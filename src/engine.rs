@@ -325,7 +325,7 @@ impl Run {
     /// From one sleep to the next.
     fn turn(&mut self) {
         while let Ok((tag, addresses)) = self.answered.try_recv() {
-            self.handle_addresses(SourceId(tag), addresses);
+            self.roster.handle_addresses(SourceId(tag), addresses, &mut self.core, counter::now());
         }
         self.tick();
         self.told.listeners(&self.shared);
@@ -366,7 +366,7 @@ impl Run {
         while let Some(id) = self.core.expire(now) {
             self.exchanger.close(id);
         }
-        while let Some(id) = self.core.take_address_wish(now) {
+        while let Some(id) = self.core.take_address_wish(now).or_else(|| self.roster.take_look(now)) {
             self.look_up(id, now);
         }
         loop {
@@ -397,14 +397,6 @@ impl Run {
         }
     }
 
-    fn handle_addresses(&mut self, id: SourceId, addresses: Addresses) {
-        let now = counter::now();
-        match addresses {
-            Ok(found) => self.roster.assign(id, &found, &mut self.core, now),
-            Err(why) => self.core.handle_no_address(id, format!("cannot be resolved: {why}"), now),
-        }
-    }
-
     /// Sleeps until something arrives or is due; says for which sources there is something to take in.
     fn sleep(&mut self) -> Vec<SourceId> {
         let mut descriptors = vec![self.order.waker.as_raw_fd()];
@@ -412,7 +404,8 @@ impl Run {
         let own = descriptors.len();
         descriptors.extend(self.exchanger.descriptors());
         let now = counter::now();
-        let mut due = self.core.next_due(now).min(self.files.due()).min(self.told.watch.due(now));
+        let mut due = self.core.next_due(now).min(self.roster.look_due());
+        due = due.min(self.files.due()).min(self.told.watch.due(now));
         if self.core.wants_plan(now) {
             due = due.min(self.told.writer.ready_at().max(self.gave_up + RETRY));
         }

@@ -520,6 +520,11 @@ impl Source {
         }
     }
 
+    /// Whether it was told that it wishes for an address, and is not answered yet.
+    pub(crate) fn awaits_address(&self) -> bool {
+        self.resolving
+    }
+
     /// Whether the address that was wished for is still of use: the old one may have come back to its senses meanwhile.
     pub(crate) fn wants_address(&self) -> bool {
         let good = self.reach() != 0 && !self.is_discredited() && self.selection != Selection::Falseticker;

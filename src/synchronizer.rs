@@ -81,6 +81,8 @@ pub(crate) struct Synchronizer {
     sources: Vec<Source>,
     model: ClockModel,
     verdict: Verdict,
+    /// For each source whether it voted last; who is new does.
+    voters: Vec<bool>,
     /// What an earlier run left, as long as it has a say.
     remembered: Option<Remembered>,
     /// Where UTC lies by what this run's sources agreed on last, whatever is remembered.
@@ -106,6 +108,7 @@ impl Synchronizer {
             sources: Vec::new(),
             model,
             verdict: Verdict::default(),
+            voters: Vec::new(),
             remembered: None,
             heard: None,
             last_epoch,
@@ -127,6 +130,7 @@ impl Synchronizer {
         let mut source = Source::new(standing, &self.settings, now);
         source.seed(self.prior);
         self.sources.push(source);
+        self.voters.push(true);
         // Until the first selection finds duplicates, every source counts.
         self.verdict.configured += 1;
         self.verdict.faults = self.settings.faults(self.verdict.configured);
@@ -156,6 +160,11 @@ impl Synchronizer {
     /// [`Self::assign`] or [`Self::handle_no_address`].
     pub(crate) fn take_address_wish(&mut self, now: Counter) -> Option<SourceId> {
         self.sources.iter_mut().position(|source| source.take_address_wish(now)).map(SourceId)
+    }
+
+    /// Whether a wish for an address was told and is not yet answered.
+    pub(crate) fn awaits_address(&self, id: SourceId) -> bool {
+        self.sources[id.0].awaits_address()
     }
 
     /// Whether an address that was looked for is still of use.
@@ -232,7 +241,7 @@ impl Synchronizer {
     fn look_for_disruption(&mut self, now: Counter) {
         let window = self.answering().map(Source::interval).max();
         let since = now - Nanos(window.unwrap_or(Nanos::ZERO).0.saturating_mul(2));
-        let contradictions = self.sources.iter().filter_map(Source::contradicted).filter(|&at| at >= since);
+        let contradictions = self.voting().filter_map(Source::contradicted).filter(|&at| at >= since);
         // As many as may lie are believed capable of it, however few of the others answer.
         let count = contradictions.count();
         if count * 2 <= self.answering().count() || count <= self.verdict.faults {
@@ -259,16 +268,21 @@ impl Synchronizer {
         self.disruption = Some(Disruption { since: now, needed: self.answering().count() / 2 + 1 });
     }
 
-    /// Those that have answered one of their last eight requests.
+    /// Those that say where UTC lies: what others do is no reason to doubt our oscillator.
+    fn voting(&self) -> impl Iterator<Item = &Source> {
+        self.sources.iter().zip(&self.voters).filter(|(_, votes)| **votes).map(|(source, _)| source)
+    }
+
+    /// Those of them that have answered one of their last eight requests.
     fn answering(&self) -> impl Iterator<Item = &Source> {
-        self.sources.iter().filter(|source| source.reach() != 0)
+        self.voting().filter(|source| source.reach() != 0)
     }
 
     /// Whether the oscillator was at fault and too few sources were heard since.
     fn is_disrupted(&self) -> bool {
         self.disruption.is_some_and(|disruption| {
             let heard = |source: &&Source| source.newest().is_some_and(|newest| newest.at > disruption.since);
-            self.sources.iter().filter(heard).count() < disruption.needed
+            self.voting().filter(heard).count() < disruption.needed
         })
     }
 
@@ -317,6 +331,7 @@ impl Synchronizer {
             let knee = self.settings.drift.knee;
             self.remembered.iter_mut().for_each(|remembered| remembered.handle_agreement(now, knee));
         }
+        self.voters = plan.voters;
         self.last_epoch = self.last_epoch.max(plan.model.epoch);
         self.model = plan.model;
         self.verdict = plan.verdict;
@@ -336,7 +351,7 @@ mod tests {
     use super::*;
     use crate::exchange::Stamps;
     use crate::packet::{self, Packet};
-    use crate::status::Selection;
+    use crate::status::{Reason, Selection};
     use crate::units::{NANOS_PER_SECOND, unix_seconds};
     use std::net::Ipv4Addr;
 
@@ -776,11 +791,8 @@ mod tests {
         assert_eq!(world.selections(), [Selection::Duplicate, Selection::Truechimer]);
     }
 
-    #[test]
-    fn a_server_that_denies_service_is_neither_fresh_nor_heard() {
-        let mut world = world(&[Some(0)]);
-        world.run_until(600);
-        let before = world.core.model().holdover_at;
+    /// Sends the next request of the only source, and has it answered with `reply`.
+    fn reply_next(world: &mut World, reply: impl Fn(Packet) -> Packet) {
         let request = loop {
             let (transmit, dither) = (world.random(), world.random());
             match world.core.poll_transmit(world.now, transmit, dither) {
@@ -789,19 +801,100 @@ mod tests {
             }
         };
         world.core.handle_sent(request.source, world.now, None);
-        let deny = Packet {
-            stratum: 0,
-            reference_id: u32::from_be_bytes(*b"DENY"),
+        let utc = NtpTime::from_unix(world.utc(world.now));
+        let packet = reply(Packet {
             mode: packet::Mode::Server,
+            stratum: 1,
+            precision: -25,
             origin: Packet::parse(&request.datagram).unwrap().transmit,
+            receive: utc,
+            transmit: utc,
             ..Packet::request(NtpTime::ZERO)
-        };
-        world.core.handle_datagram(request.source, &deny.bytes(), world.now);
+        });
+        world.now += Nanos(200_000);
+        world.core.handle_datagram(request.source, &packet.bytes(), world.now);
         let plan = world.core.plan(world.now);
         world.core.commit(plan, world.now);
+    }
+
+    fn denied(packet: Packet) -> Packet {
+        Packet { stratum: 0, reference_id: u32::from_be_bytes(*b"DENY"), ..packet }
+    }
+
+    #[test]
+    fn a_server_is_replaced_when_it_has_denied_service_three_times_in_a_row_and_not_before() {
+        let mut world = world(&[Some(0)]);
+        world.run_until(600);
+        let before = world.core.model().holdover_at;
+        for _ in 0..2 {
+            reply_next(&mut world, denied);
+            assert_eq!(world.selections(), [Selection::Truechimer]);
+            let fault = world.core.source_infos(world.now)[0].fault.clone();
+            assert_eq!(fault.as_deref(), Some("the server denies service (DENY)"));
+            assert_eq!(world.core.take_address_wish(world.now), None);
+        }
+        reply_next(&mut world, denied);
         assert_eq!(world.selections(), [Selection::Unusable]);
+        assert_eq!(world.core.source_infos(world.now)[0].refusals.count(Reason::Deny), 3);
+        assert_eq!(world.core.take_address_wish(world.now), Some(SourceId(0)));
+        // Whatever it told lately, it does not stay fresh.
         assert!(world.core.model().holdover_at <= before);
         assert_eq!(world.core.model().state_at(before), State::Holdover);
+    }
+
+    #[test]
+    fn a_good_answer_between_denials_makes_up_for_them() {
+        let mut world = world(&[Some(0)]);
+        world.run_until(600);
+        for _ in 0..5 {
+            reply_next(&mut world, denied);
+            reply_next(&mut world, denied);
+            reply_next(&mut world, |packet| packet);
+        }
+        assert_eq!(world.selections(), [Selection::Truechimer]);
+    }
+
+    #[test]
+    fn who_is_caught_lying_is_heard_again_after_four_good_answers_and_replaced_if_it_goes_on() {
+        let mut world = world(&[Some(0)]);
+        world.run_until(600);
+        let lie = |packet: Packet| Packet { transmit: NtpTime(packet.receive.0.wrapping_sub(1 << 32)), ..packet };
+        reply_next(&mut world, lie);
+        assert_eq!(world.selections(), [Selection::Unusable]);
+        assert_eq!(world.core.report(world.now).answering, 0);
+        for left in (0..4).rev() {
+            reply_next(&mut world, |packet| packet);
+            let info = &world.core.source_infos(world.now)[0];
+            let expected = if left == 0 { Selection::Truechimer } else { Selection::Unusable };
+            assert_eq!(info.selection, expected, "{left}");
+            let told = format!("it was caught lying; heard again after {left} more good answers");
+            assert_eq!(info.fault, (left > 0).then_some(told));
+        }
+        assert_eq!(world.core.take_address_wish(world.now), None);
+        reply_next(&mut world, lie);
+        reply_next(&mut world, lie);
+        assert_eq!(world.core.take_address_wish(world.now), Some(SourceId(0)));
+        assert_eq!(world.core.source_infos(world.now)[0].refusals.count(Reason::Hold), 3);
+    }
+
+    #[test]
+    fn a_reply_after_its_time_is_late_whenever_it_is_looked_at() {
+        let mut world = world(&[None]);
+        let request = world.core.poll_transmit(world.now, 77, 0).unwrap();
+        world.servers = vec![Some(0)];
+        world.now += Nanos::from_seconds(3);
+        let utc = NtpTime::from_unix(world.utc(world.now));
+        let reply = Packet {
+            mode: packet::Mode::Server,
+            stratum: 1,
+            origin: NtpTime(77),
+            receive: utc,
+            transmit: utc,
+            ..Packet::request(NtpTime::ZERO)
+        };
+        assert_eq!(world.core.handle_datagram(request.source, &reply.bytes(), world.now), Outcome::Refused);
+        let info = &world.core.source_infos(world.now)[0];
+        assert_eq!((info.exchanges, info.refusals.count(Reason::Late)), (0, 1));
     }
 
     #[test]

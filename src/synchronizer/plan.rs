@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(super) verdict: Verdict,
     /// One for each source.
     pub(super) judgements: Vec<Judgement>,
+    /// For each source, whether it says where UTC lies.
+    pub(super) voters: Vec<bool>,
     /// What the sources alone agree on, if they do.
     pub(super) heard: Option<UtcSpan>,
     /// What the sources agree on cannot be true if what is remembered is.
@@ -62,10 +64,12 @@ impl Synchronizer {
             && electorate.is_content_with(&judgements)
             && self.may_start(switch)
             && !self.is_disrupted();
-        match agreement {
+        let voters = (0..self.sources.len()).map(|index| electorate.votes(index)).collect();
+        let plan = match agreement {
             Ok(agreement) if enough => self.follow(switch, &agreement, &testimonies, &electorate, verdict, judgements),
             _ => self.hold(held, verdict, judgements),
-        }
+        };
+        Plan { voters, ..plan }
     }
 
     /// For each source, the one that it is another name of: the first of them that has something to say. They have the
@@ -192,7 +196,7 @@ impl Synchronizer {
         let primary = primary.and_then(|source| self.primary(source));
         let verdict = Verdict { frequency, deviation: Some(consensus.deviation), primary, ..verdict };
         let heard = Some(self.utc_span(switch, &told));
-        Plan { model, verdict, judgements, heard, refutes_memory }
+        Plan { model, verdict, judgements, voters: Vec::new(), heard, refutes_memory }
     }
 
     /// What source `index` says to the others at `switch`.
@@ -222,7 +226,8 @@ impl Synchronizer {
         let state = if self.model.has_line() { state } else { State::Unsynchronized };
         let Verdict { frequency, deviation, primary, .. } = self.verdict;
         let verdict = Verdict { frequency, deviation, primary, ..verdict };
-        Plan { model: ClockModel { state, ..self.model }, verdict, judgements, heard: None, refutes_memory: false }
+        let model = ClockModel { state, ..self.model };
+        Plan { model, verdict, judgements, voters: Vec::new(), heard: None, refutes_memory: false }
     }
 
     fn utc_span(&self, at: Counter, known: &Witness) -> UtcSpan {
