@@ -446,6 +446,7 @@ impl Run {
                         self.exchanger.close(source);
                         return;
                     }
+                    self.exchanger.note_junk(source);
                 }
             }
         }

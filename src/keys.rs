@@ -76,3 +76,74 @@ fn parse(line: &str) -> Result<Option<Key>, String> {
         _ => Err("a line has an id, a type and a key".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::ServerOptions;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    const GOOD: &str = "# ours\n\n5 AES128 HEX:000102030405060708090a0b0c0d0e0f\n7 MD5 secret\n8 oldest\n";
+
+    /// A file of its own for each test.
+    fn file(name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("ntpclock-keys-{}-{name}", std::process::id()));
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn told(path: &Path) -> String {
+        Config::new().load_keys(path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn keys_are_read_and_those_of_other_types_passed_by() {
+        let path = file("good", GOOD, 0o600);
+        let mut config = Config::new();
+        config.load_keys(&path).unwrap();
+        assert_eq!(config.keys.iter().map(Key::id).collect::<Vec<_>>(), [5]);
+        // The same id again is nobody's.
+        let again = config.load_keys(&path).unwrap_err().to_string();
+        assert!(again.contains(":3: ") && again.contains("key 5 is there already"), "{again}");
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_or_write_is_refused() {
+        for (mode, why) in [(0o640, "read"), (0o604, "read"), (0o620, "write"), (0o606, "write"), (0o610, "read")] {
+            let path = file("mode", GOOD, mode);
+            assert!(told(&path).contains(&format!("others may {why} it (mode {mode:o})")), "{}", told(&path));
+            fs::remove_file(path).unwrap();
+        }
+        assert!(told(Path::new("/no/such/file")).contains("/no/such/file"));
+        assert!(told(Path::new("/")).contains("no regular file"));
+    }
+
+    #[test]
+    fn a_line_that_makes_no_sense_is_named_and_no_secret_is_told() {
+        for (line, why) in [
+            ("5 AES128", "an id, a type and a key"),
+            ("x AES128 HEX:00", "id is not a number"),
+            ("5 AES128 HEX:5ec2e7", "takes 16"),
+            ("5 ROT13 HEX:5ec2e7", "ROT13"),
+            ("5 AES128 HEX:5ec2e7 more", "an id, a type and a key"),
+        ] {
+            let path = file("line", &format!("# one\n{line}\n"), 0o600);
+            let told = told(&path);
+            assert!(told.contains(":2: ") && told.contains(why) && !told.contains("5ec2e7"), "{line}: {told}");
+            fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_not_there_is_an_error_of_the_start() {
+        let mut config = Config::new();
+        let options = ServerOptions { key: Some(9), ..ServerOptions::default() };
+        config.add_servers_with("127.0.0.1", options).unwrap();
+        let told = crate::Clock::start(config).unwrap_err().to_string();
+        assert!(told.contains("9 of 127.0.0.1 is none of the AES keys"), "{told}");
+    }
+}

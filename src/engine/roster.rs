@@ -86,8 +86,8 @@ impl Entry {
     /// longest.
     fn superfluous(&self, core: &Synchronizer) -> Option<SourceId> {
         let offered = |source: &&SourceId| core.address(**source).is_some_and(|a| self.first_answer.contains(&a));
-        let ours = self.sources.iter().filter(offered);
-        if ours.clone().count() > SHARE { ours.last().copied() } else { None }
+        let mut ours = self.sources.iter().filter(offered);
+        if ours.clone().count() > SHARE { ours.next_back().copied() } else { None }
     }
 }
 
