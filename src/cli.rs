@@ -119,6 +119,9 @@ struct Upstream {
     /// What authenticated servers are to the others: ignore, mix, require
     #[arg(long, value_name = "MODE", default_value = "mix", value_parser = authentication)]
     authentication: Authentication,
+    /// Ask a dozen other servers of the pools once an hour, and veto what they contradict
+    #[arg(long)]
+    khronos: bool,
 }
 
 impl Upstream {
@@ -135,7 +138,7 @@ impl Upstream {
         if let Some(path) = &self.keys {
             config.load_keys(path)?;
         }
-        config.set_authentication(self.authentication);
+        config.set_authentication(self.authentication).set_khronos(self.khronos);
         Ok(config)
     }
 

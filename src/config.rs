@@ -61,6 +61,8 @@ pub(crate) struct Settings {
     /// Largest frequency error of the raw counter against UTC.
     pub(crate) frequency_limit: Ppb,
     pub(crate) authentication: Authentication,
+    /// Whether servers of the pools that are not polled are asked now and then.
+    pub(crate) khronos: bool,
 }
 
 /// What authenticated sources are to those that are not. The numbers are the C API's.
@@ -124,6 +126,7 @@ impl Default for Settings {
             // above what a kernel's calibration of the counter is off by.
             frequency_limit: Ppb::from_ppm(200.0),
             authentication: Authentication::default(),
+            khronos: false,
         }
     }
 }
@@ -296,6 +299,17 @@ impl Config {
     /// Sets what authenticated sources are to those that are not. Default: [`Authentication::Mix`].
     pub fn set_authentication(&mut self, authentication: Authentication) -> &mut Self {
         self.settings.authentication = authentication;
+        self
+    }
+
+    /// Sets whether a dozen other servers of the pools, picked at random, are asked once an hour, in the spirit of
+    /// Khronos (RFC 9523). Default: no, because they are asked beside those that are polled.
+    ///
+    /// When they contradict what the polled servers agree on, and others do so again two minutes later, that is not
+    /// believed any more: the clock is in HOLDOVER, with [`Flags::VETOED`](crate::Flags::VETOED), until it is backed
+    /// again. It takes a name, or several, with enough servers behind them: fewer than six others are no opinion.
+    pub fn set_khronos(&mut self, enabled: bool) -> &mut Self {
+        self.settings.khronos = enabled;
         self
     }
 

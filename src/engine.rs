@@ -26,6 +26,7 @@ use crate::model::ClockModel;
 use crate::publication::{Publication, Writer};
 use crate::source::Outcome;
 use crate::status::{Report, SourceInfo, State};
+use crate::synchronizer::rounds::SAMPLE;
 use crate::synchronizer::{SourceId, Synchronizer};
 use crate::sys::clocks::Anchor;
 use crate::sys::resume::ResumeWatch;
@@ -368,6 +369,10 @@ impl Run {
         }
         while let Some(id) = self.core.take_address_wish(now).or_else(|| self.roster.take_look(now)) {
             self.look_up(id, now);
+        }
+        if self.core.take_round_wish(now) {
+            let sample = self.roster.sample(SAMPLE, &self.core, || sys::random().ok());
+            self.core.start_round(&sample);
         }
         loop {
             let Ok((transmit, dither)) = sys::random().and_then(|transmit| Ok((transmit, sys::random()?))) else {

@@ -70,7 +70,7 @@ fn parse(line: &str) -> Result<Option<Key>, String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words[..] {
         // The oldest kind of line: a key for MD5.
-        [id, _] if id.parse::<u32>().is_ok() => Ok(None),
+        [id, key] if id.parse::<u32>().is_ok() && !key.starts_with("AES") => Ok(None),
         [id, kind, _] if id.parse::<u32>().is_ok() && FOREIGN.contains(&kind) => Ok(None),
         [id, kind, secret] => Key::parse(id, kind, secret).map(Some).map_err(|why| format!("the key {why}")),
         _ => Err("a line has an id, a type and a key".to_owned()),

@@ -6,6 +6,7 @@
 //! there is no such majority, there is no agreement, and the clock is in holdover.
 
 pub(crate) mod cluster;
+pub(crate) mod khronos;
 pub(crate) mod marzullo;
 
 use crate::exchange::Interval;

@@ -58,6 +58,10 @@ impl Flags {
     /// The sources announce a leap second.
     pub const LEAP_PENDING: Self = Self(1 << 4);
 
+    /// Other servers of the pools contradict those that are polled: what these say is not believed, and what was
+    /// published before may be wrong (`set_khronos`).
+    pub const VETOED: Self = Self(1 << 5);
+
     /// Whether every bit of `other` is set.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -260,7 +264,7 @@ pub struct Report {
     pub exchanges: u64,
     /// Replies refused, since the start.
     pub rejected: u64,
-    /// [`Flags::AUTHENTICATED`] of what was published last.
+    /// Of what was published last: [`Flags::AUTHENTICATED`], [`Flags::VETOED`].
     pub flags: Flags,
 }
 

@@ -9,6 +9,7 @@ mod account;
 mod electorate;
 pub(crate) mod memory;
 mod plan;
+pub(crate) mod rounds;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,6 +22,7 @@ use crate::status::State;
 use crate::units::{Counter, Nanos, NtpTime, Ppb, UnixTime};
 use memory::Remembered;
 pub(crate) use plan::Plan;
+use rounds::Rounds;
 
 /// How long the first answer waits for those of the other sources, so that the first time shown is already voted on.
 const SETTLE: Nanos = Nanos::from_seconds(1);
@@ -83,6 +85,8 @@ pub(crate) struct Synchronizer {
     verdict: Verdict,
     /// For each source whether it voted last; who is new does.
     voters: Vec<bool>,
+    /// Looks beyond the sources, if they are wished for.
+    rounds: Option<Rounds>,
     /// What an earlier run left, as long as it has a say.
     remembered: Option<Remembered>,
     /// Where UTC lies by what this run's sources agreed on last, whatever is remembered.
@@ -102,6 +106,7 @@ impl Synchronizer {
     pub(crate) fn new(settings: Settings, pivot: UnixTime, last_epoch: u32) -> Self {
         let model = ClockModel { bound_cap: settings.bound_cap, ..ClockModel::UNSYNCHRONIZED };
         Self {
+            rounds: settings.khronos.then(Rounds::new),
             settings,
             pivot,
             prior: Prior::default(),
@@ -142,7 +147,7 @@ impl Synchronizer {
     }
 
     pub(crate) fn address(&self, id: SourceId) -> Option<SocketAddr> {
-        self.sources[id.0].address()
+        self.sources.get(id.0)?.address()
     }
 
     /// What was committed last.
@@ -153,7 +158,8 @@ impl Synchronizer {
     /// When something is to be done next, beside a plan that is wanted already.
     pub(crate) fn next_due(&self, now: Counter) -> Counter {
         let sources = self.sources.iter().map(Source::due).min().unwrap_or(Counter(i64::MAX));
-        self.settle_at.filter(|&settle| settle > now).unwrap_or(Counter(i64::MAX)).min(sources)
+        let rounds = self.rounds.as_ref().map_or(Counter(i64::MAX), Rounds::due);
+        self.settle_at.filter(|&settle| settle > now).unwrap_or(Counter(i64::MAX)).min(sources).min(rounds)
     }
 
     /// A source that wants an address (or another one); each wish is told once and must be answered with
@@ -186,19 +192,26 @@ impl Synchronizer {
     pub(crate) fn poll_transmit(&mut self, now: Counter, transmit: u64, dither: u64) -> Option<Request> {
         // 64 random bits: who has not seen the request cannot answer it. Zero would mean "none".
         let transmit = NtpTime(transmit.max(1));
-        self.sources.iter_mut().enumerate().find_map(|(index, source)| {
+        let request = self.sources.iter_mut().enumerate().find_map(|(index, source)| {
             let (address, datagram) = source.poll_transmit(now, transmit, dither)?;
             Some(Request { source: SourceId(index), address, datagram })
-        })
+        });
+        request.or_else(|| self.rounds.as_mut()?.poll_transmit(now, transmit))
     }
 
     /// The request left not before `t1`, from the address `local`.
     pub(crate) fn handle_sent(&mut self, id: SourceId, t1: Counter, local: Option<IpAddr>) {
-        self.sources[id.0].handle_sent(t1, local);
+        match id.in_round() {
+            Some(place) => self.rounds.iter_mut().for_each(|rounds| rounds.handle_sent(place, t1)),
+            None => self.sources[id.0].handle_sent(t1, local),
+        }
     }
 
     /// A datagram arrived from the source's address not after `t4`.
     pub(crate) fn handle_datagram(&mut self, id: SourceId, datagram: &[u8], t4: Counter) -> Outcome {
+        if let Some(place) = id.in_round() {
+            return self.handle_round_datagram(place, datagram, t4);
+        }
         let outcome = self.sources[id.0].handle_datagram(datagram, t4, self.pivot, &self.settings);
         if outcome == Outcome::Accepted {
             self.handle_fresh(t4);
@@ -293,15 +306,22 @@ impl Synchronizer {
 
     /// The request could not be sent, or the network refused it.
     pub(crate) fn handle_failure(&mut self, id: SourceId, why: String, now: Counter) {
+        if let Some(place) = id.in_round() {
+            return self.end_in_round(place, now);
+        }
         self.sources[id.0].handle_failure(Fault::World(why), now);
         self.dirty = true;
     }
 
     /// Ends one request whose time is over; call until `None`.
     pub(crate) fn expire(&mut self, now: Counter) -> Option<SourceId> {
-        let index = self.sources.iter_mut().position(|source| source.expire(now))?;
-        self.dirty = true;
-        Some(SourceId(index))
+        if let Some(index) = self.sources.iter_mut().position(|source| source.expire(now)) {
+            self.dirty = true;
+            return Some(SourceId(index));
+        }
+        let place = self.rounds.as_ref()?.expired(now)?;
+        self.end_in_round(place, now);
+        Some(SourceId::of_round(place))
     }
 
     /// Whether a new plan may differ from what is published.
@@ -332,6 +352,9 @@ impl Synchronizer {
             self.remembered.iter_mut().for_each(|remembered| remembered.handle_agreement(now, knee));
         }
         self.voters = plan.voters;
+        if let (Some(rounds), Some((agreed, at))) = (&mut self.rounds, plan.agreed) {
+            rounds.note_agreement(agreed, at);
+        }
         self.last_epoch = self.last_epoch.max(plan.model.epoch);
         self.model = plan.model;
         self.verdict = plan.verdict;

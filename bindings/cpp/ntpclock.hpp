@@ -333,6 +333,8 @@ public:
     /** Reserved: no version sets it yet. */
     bool smeared() const noexcept { return flag(NTP_FLAG_SMEARED); }
     bool leap_pending() const noexcept { return flag(NTP_FLAG_LEAP_PENDING); }
+    /** Whether other servers of the pools contradict those that are polled. See ntp_config_set_khronos. */
+    bool vetoed() const noexcept { return flag(NTP_FLAG_VETOED); }
 
     /** As C has it. */
     const ntp_reading& c() const noexcept { return raw_; }
@@ -625,6 +627,10 @@ public:
     }
     config& authentication(ntp::authentication mode) {
         return done(ntp_config_set_authentication(detail::held(handle_), static_cast<std::int32_t>(mode)));
+    }
+    /** Whether other servers of the pools are asked now and then. See ntp_config_set_khronos. */
+    config& khronos(bool enabled) {
+        return done(ntp_config_set_khronos(detail::held(handle_), enabled ? 1 : 0));
     }
     /** Shortest and longest poll interval, as exponents of 2 in seconds. */
     config& poll(std::int32_t min_exponent, std::int32_t max_exponent) {

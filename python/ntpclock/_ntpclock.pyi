@@ -94,6 +94,8 @@ class Flags(enum.IntFlag):
     """A correction is being slewed in: the rate differs from the oscillator's by up to 500 ppm."""
     LEAP_PENDING = 16
     """The sources announce a leap second."""
+    VETOED = 32
+    """Other servers of the pools contradict those that are polled: what was published before may be wrong."""
 
 class Leap(enum.IntEnum):
     """The leap indicator of RFC 5905, as the sources agree on it."""
@@ -163,7 +165,7 @@ class NtpError(Exception):
     """Whatever ntpclock raises is one of these."""
 
 class ConfigError(NtpError, ValueError):
-    """An argument makes no sense, a server list does not follow the grammar, or no server is named."""
+    """An argument, a file or a server list makes no sense, or no server is named."""
 
 class UnsupportedError(NtpError, NotImplementedError):
     """The thing asked for is not part of this build."""
@@ -372,7 +374,7 @@ class Report:
 
     @property
     def flags(self) -> Flags:
-        """Flags.AUTHENTICATED or not, of what was published last."""
+        """Of what was published last: Flags.AUTHENTICATED, Flags.VETOED."""
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes by name, for tables and logs."""
@@ -726,7 +728,8 @@ class Clock:
     is published; as long as *trusted* ones answer, they alone say where UTC lies; as long as *preferred* ones are believed,
     the others have no part in the estimate. `keys` names the file with the keys, which nobody else may read: lines of id,
     type (AES128, AES256) and key (HEX: and its digits). `authentication` says what authenticated servers are to the
-    others: "mix" (required and trusted where there are both kinds), "require" (the others have no say), "ignore". `poll` is the shortest and the longest poll interval, as exponents of 2 in
+    others: "mix" (required and trusted where there are both kinds), "require" (the others have no say), "ignore". With `khronos` a dozen other servers of the pools are asked once an hour;
+    when they contradict what the polled ones agree on, the clock is in HOLDOVER, with Flags.VETOED. `poll` is the shortest and the longest poll interval, as exponents of 2 in
     seconds (default 4 and 10: 16 s and 17 min). `fault_limit` says how many sources may lie (default: a
     third of them, exactly ⌊(n-1)/3⌋), `min_agreeing` how many must agree (1). Corrections above
     `step_threshold_ns` (100 ms) step instead of slewing; with an error bound above `bound_cap_ns` (1 s) the clock
@@ -757,6 +760,7 @@ class Clock:
         state_file: str | os.PathLike[str] | None = None,
         keys: str | os.PathLike[str] | None = None,
         authentication: str | None = None,
+        khronos: bool = False,
     ) -> Clock: ...
 
     @property

@@ -25,7 +25,7 @@ impl Clock {
     #[pyo3(signature = (
         servers = None, *, poll = None, fault_limit = None, min_agreeing = None,
         step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None, drift_limit = None,
-        state_file = None, keys = None, authentication = None,
+        state_file = None, keys = None, authentication = None, khronos = false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python, one a setting")]
     fn new(
@@ -41,6 +41,7 @@ impl Clock {
         state_file: Option<PathBuf>,
         keys: Option<PathBuf>,
         authentication: Option<&str>,
+        khronos: bool,
     ) -> PyResult<Self> {
         let mut config = match servers {
             None => Config::from_environment().map_err(raise)?,
@@ -52,6 +53,7 @@ impl Clock {
                 config
             }
         };
+        config.set_khronos(khronos);
         if let Some(path) = keys {
             config.load_keys(path).map_err(raise)?;
         }

@@ -167,6 +167,31 @@ pub unsafe extern "C" fn ntp_config_set_authentication(config: *mut ntp_config, 
     unsafe { change(config, set) }
 }
 
+/// Sets whether a dozen other servers of the pools, picked at random, are asked once an hour, in the spirit of Khronos
+/// (RFC 9523): 1 or 0. Default 0, because they are asked beside those that are polled.
+///
+/// When they contradict what the polled servers agree on, and others do so again two minutes later, that is not believed
+/// any more: the clock is in NTP_STATE_HOLDOVER, with `NTP_FLAG_VETOED`, until it is backed again. Fewer than six others
+/// are no opinion.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` for a number that is neither.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_set_khronos(config: *mut ntp_config, enabled: i32) -> ntp_result {
+    let set = |config: &mut Config| match enabled {
+        0 | 1 => {
+            config.set_khronos(enabled == 1);
+            Ok(())
+        }
+        _ => Err(Error::argument("enabled", format!("is {enabled}, neither 0 nor 1"))),
+    };
+    // SAFETY: the same contract.
+    unsafe { change(config, set) }
+}
+
 /// Sets the shortest and longest poll interval, as exponents of 2 in seconds. Default 4 and 10 (16 s, 17 min).
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` unless 0 <= `min_exponent` <= `max_exponent` <= 17.

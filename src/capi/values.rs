@@ -19,6 +19,10 @@ pub const NTP_FLAG_SMEARED: u32 = 1 << 3;
 /// `ntp_reading.flags`: a leap second is announced.
 pub const NTP_FLAG_LEAP_PENDING: u32 = 1 << 4;
 
+/// `ntp_reading.flags` and `ntp_report.flags`: other servers of the pools contradict those that are polled, so that what
+/// these say is not believed, and what was published before may be wrong (`ntp_config_set_khronos`).
+pub const NTP_FLAG_VETOED: u32 = 1 << 5;
+
 /// A server's option: nothing is published unless at least one of the required sources agrees with it.
 pub const NTP_SERVER_REQUIRE: u32 = 1 << 0;
 /// A server's option: as long as preferred sources are believed, the others have no part in the estimate. The interval
@@ -44,6 +48,7 @@ pub const NTPCLOCK_ADDRESS_SIZE: usize = 64;
 pub const NTPCLOCK_FAULT_SIZE: usize = 256;
 
 const _: () = assert!(Flags::SLEWING.0 == NTP_FLAG_SLEWING && Flags::LEAP_PENDING.0 == NTP_FLAG_LEAP_PENDING);
+const _: () = assert!(Flags::VETOED.0 == NTP_FLAG_VETOED);
 const _: () = assert!(Flags::AUTHENTICATED.0 == NTP_FLAG_AUTHENTICATED && Reason::ALL.len() <= NTPCLOCK_REASONS);
 const _: () = assert!(size_of::<ntp_reading>() == 64);
 
@@ -225,7 +230,7 @@ pub struct ntp_report {
     pub rejected: u64,
     /// Reference id as RFC 5905 defines it for the next stratum.
     pub reference_id: u32,
-    /// `NTP_FLAG_AUTHENTICATED` or not, of what was published last.
+    /// Of what was published last: `NTP_FLAG_AUTHENTICATED`, `NTP_FLAG_VETOED`.
     pub flags: u32,
 }
 

@@ -100,8 +100,12 @@ fn flags(flags: Flags) -> String {
 
 /// The names of the bits that are set; they are also JSON's.
 pub(super) fn flag_names(flags: Flags) -> Vec<&'static str> {
-    let all =
-        [(Flags::AUTHENTICATED, "authenticated"), (Flags::SLEWING, "slewing"), (Flags::LEAP_PENDING, "leap_pending")];
+    let all = [
+        (Flags::AUTHENTICATED, "authenticated"),
+        (Flags::SLEWING, "slewing"),
+        (Flags::LEAP_PENDING, "leap_pending"),
+        (Flags::VETOED, "vetoed"),
+    ];
     all.into_iter().filter(|&(flag, _)| flags.contains(flag)).map(|(_, name)| name).collect()
 }
 

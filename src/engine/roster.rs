@@ -31,6 +31,8 @@ struct Entry {
     given_up: Vec<SocketAddr>,
     /// What the first answer offered.
     first_answer: Vec<SocketAddr>,
+    /// What any answer has offered, the latest last.
+    offered: Vec<SocketAddr>,
     /// When a pool's name should be looked up for the sake of another answer.
     look_due: Option<Counter>,
     /// It is being looked up for that.
@@ -39,6 +41,9 @@ struct Entry {
 
 /// The most places of a pool that go to one network, or stay with one answer.
 const SHARE: usize = POOL_MEMBERS / 2;
+
+/// Addresses remembered of one name.
+const OFFERED_MAX: usize = 256;
 
 /// How long until another answer is asked for: longer than ordinary answers may be kept, and kind to name servers.
 const LOOK_INTERVAL: Nanos = Nanos::from_seconds(3600);
@@ -69,6 +74,13 @@ impl Entry {
         others.filter_map(|&source| core.address(source)).filter(|other| network(other.ip()) == Some(own)).count()
     }
 
+    fn note_offer(&mut self, found: &[SocketAddr]) {
+        self.offered.retain(|address| !found.contains(address));
+        self.offered.extend(found);
+        let surplus = self.offered.len().saturating_sub(OFFERED_MAX);
+        self.offered.drain(..surplus);
+    }
+
     /// Those of `found` that may take the place of `id`, or a new one; the best first.
     fn free(&self, found: &[SocketAddr], id: Option<SourceId>, core: &Synchronizer) -> Vec<SocketAddr> {
         let neighbours = |address: &SocketAddr| self.neighbours(*address, id, core);
@@ -95,6 +107,8 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct Roster {
     entries: Vec<Entry>,
+    /// Servers that are not polled are of use, too.
+    khronos: bool,
 }
 
 /// Where a source's address comes from.
@@ -121,11 +135,15 @@ impl Roster {
                 sources,
                 given_up: Vec::new(),
                 first_answer: Vec::new(),
+                offered: Vec::new(),
                 look_due: None,
                 looking: false,
             })
         };
-        Ok(Self { entries: config.servers.iter().map(entry).collect::<Result<_, _>>()? })
+        Ok(Self {
+            entries: config.servers.iter().map(entry).collect::<Result<_, _>>()?,
+            khronos: config.settings.khronos,
+        })
     }
 
     fn entry(&mut self, id: SourceId) -> Option<&mut Entry> {
@@ -158,8 +176,36 @@ impl Roster {
         entry.sources.first().copied()
     }
 
+    /// Up to `count` servers of the pools that no source has, picked by chance, few of one network.
+    pub(crate) fn sample(
+        &self,
+        count: usize,
+        core: &Synchronizer,
+        mut random: impl FnMut() -> Option<u64>,
+    ) -> Vec<SocketAddr> {
+        let polled = |address: &SocketAddr| self.entries.iter().any(|entry| entry.has(*address, core));
+        let offered = self.entries.iter().filter(|entry| entry.spec.pool).flat_map(|entry| &entry.offered);
+        let mut left: Vec<SocketAddr> = offered.copied().filter(|address| !polled(address)).collect();
+        left.sort_unstable();
+        left.dedup();
+        let mut sample: Vec<SocketAddr> = Vec::new();
+        while sample.len() < count && !left.is_empty() {
+            let Some(random) = random() else { break };
+            let address = left.swap_remove((random % left.len() as u64) as usize);
+            let own = network(address.ip());
+            let neighbours = sample.iter().filter(|other| own.is_some() && network(other.ip()) == own);
+            if neighbours.count() < SHARE {
+                sample.push(address);
+            }
+        }
+        sample
+    }
+
     /// What a lookup for `id` came to.
     pub(crate) fn handle_addresses(&mut self, id: SourceId, found: Addresses, core: &mut Synchronizer, now: Counter) {
+        if let (Some(entry), Ok(found)) = (self.entry(id), &found) {
+            entry.note_offer(found);
+        }
         if self.entry(id).is_some_and(|entry| std::mem::take(&mut entry.looking)) {
             self.diversify(id, found.as_deref().unwrap_or_default(), core, now);
             // It may be the answer to a question of its own, too.
@@ -175,14 +221,16 @@ impl Roster {
 
     /// Has an address of another answer than the first take the place of one, if there are too many of those.
     fn diversify(&mut self, id: SourceId, found: &[SocketAddr], core: &mut Synchronizer, now: Counter) {
+        let khronos = self.khronos;
         let Some(entry) = self.entry(id) else { return };
+        entry.look_due = khronos.then_some(now + LOOK_INTERVAL);
         let Some(superfluous) = entry.superfluous(core) else { return };
         let others: Vec<SocketAddr> =
             found.iter().copied().filter(|address| !entry.first_answer.contains(address)).collect();
         if let Some(address) = entry.free(&others, Some(superfluous), core).first() {
             core.assign(superfluous, *address, now);
         }
-        entry.look_due = entry.superfluous(core).map(|_| now + LOOK_INTERVAL);
+        entry.look_due = entry.look_due.or(entry.superfluous(core).map(|_| now + LOOK_INTERVAL));
     }
 
     /// Gives `id`, and for a pool the places still free, addresses out of `found`.
@@ -192,6 +240,7 @@ impl Roster {
             core.assign(id, address, now);
             return;
         }
+        let khronos = self.khronos;
         let Some(entry) = self.entry(id) else { return };
         let former = core.address(id);
         if let Some(former) = former {
@@ -210,7 +259,8 @@ impl Roster {
         }
         if entry.spec.pool && entry.first_answer.is_empty() {
             entry.first_answer = found.to_vec();
-            entry.look_due = entry.superfluous(core).map(|_| now + LOOK_INTERVAL);
+            let of_use = khronos || entry.superfluous(core).is_some();
+            entry.look_due = of_use.then_some(now + LOOK_INTERVAL);
         }
         let surplus = entry.given_up.len().saturating_sub(found.len().max(POOL_MEMBERS));
         entry.given_up.drain(..surplus);

@@ -2,6 +2,7 @@
 //! said of those who do not.
 
 use super::electorate::Electorate;
+use super::rounds::Rounds;
 use super::{Primary, Synchronizer, Verdict};
 use crate::model::bound::Witness;
 use crate::model::slew::{Course, steer};
@@ -23,6 +24,8 @@ pub(crate) struct Plan {
     pub(super) judgements: Vec<Judgement>,
     /// For each source, whether it says where UTC lies.
     pub(super) voters: Vec<bool>,
+    /// What those agree on, and when, whether it is believed or not.
+    pub(super) agreed: Option<(Witness, Counter)>,
     /// What the sources alone agree on, if they do.
     pub(super) heard: Option<UtcSpan>,
     /// What the sources agree on cannot be true if what is remembered is.
@@ -63,13 +66,15 @@ impl Synchronizer {
         let enough = verdict.agreeing >= self.settings.min_agreeing
             && electorate.is_content_with(&judgements)
             && self.may_start(switch)
-            && !self.is_disrupted();
+            && !self.is_disrupted()
+            && !self.is_vetoed();
+        let agreed = agreement.as_ref().ok().map(|agreement| (agreement.told, switch));
         let voters = (0..self.sources.len()).map(|index| electorate.votes(index)).collect();
         let plan = match agreement {
             Ok(agreement) if enough => self.follow(switch, &agreement, &testimonies, &electorate, verdict, judgements),
             _ => self.hold(held, verdict, judgements),
         };
-        Plan { voters, ..plan }
+        Plan { voters, agreed, ..plan }
     }
 
     /// For each source, the one that it is another name of: the first of them that has something to say. They have the
@@ -196,7 +201,7 @@ impl Synchronizer {
         let primary = primary.and_then(|source| self.primary(source));
         let verdict = Verdict { frequency, deviation: Some(consensus.deviation), primary, ..verdict };
         let heard = Some(self.utc_span(switch, &told));
-        Plan { model, verdict, judgements, voters: Vec::new(), heard, refutes_memory }
+        Plan { model, verdict, judgements, voters: Vec::new(), agreed: None, heard, refutes_memory }
     }
 
     /// What source `index` says to the others at `switch`.
@@ -226,8 +231,14 @@ impl Synchronizer {
         let state = if self.model.has_line() { state } else { State::Unsynchronized };
         let Verdict { frequency, deviation, primary, .. } = self.verdict;
         let verdict = Verdict { frequency, deviation, primary, ..verdict };
-        let model = ClockModel { state, ..self.model };
-        Plan { model, verdict, judgements, voters: Vec::new(), heard: None, refutes_memory: false }
+        let flags = self.model.flags.with(Flags::VETOED, self.is_vetoed());
+        let model = ClockModel { state, flags, ..self.model };
+        Plan { model, verdict, judgements, voters: Vec::new(), agreed: None, heard: None, refutes_memory: false }
+    }
+
+    /// Whether servers that are not polled contradict those that are.
+    fn is_vetoed(&self) -> bool {
+        self.rounds.as_ref().is_some_and(Rounds::veto)
     }
 
     fn utc_span(&self, at: Counter, known: &Witness) -> UtcSpan {

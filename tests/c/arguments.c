@@ -145,6 +145,9 @@ static void numbers(ntp_config *config)
     EXPECT_TEXT("`options` has the bits 0xfffffff8");
     EXPECT(NTP_ERR_SYSTEM, ntp_config_load_keys(config, "/no/such/file"));
     EXPECT_TEXT("reading key file /no/such/file");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_khronos(config, 2));
+    EXPECT_TEXT("`enabled` is 2");
+    EXPECT(NTP_OK, ntp_config_set_khronos(config, 1));
     EXPECT(NTP_OK, ntp_config_set_authentication(config, NTP_AUTHENTICATION_IGNORE));
     EXPECT(NTP_OK, ntp_config_set_authentication(config, NTP_AUTHENTICATION_MIX));
     EXPECT(NTP_OK, ntp_config_set_poll(config, 0, 17));

@@ -18,21 +18,19 @@ fn rate_is_heeded_by_a_step_and_never_beyond_the_longest_interval() {
     let noted = Arc::clone(&times);
     let server = Scripted::start(move |turn| {
         noted.lock().expect("no test has failed").push(Instant::now());
-        if turn.number < 3 { turn.send(&turn.kiss(b"RATE")) } else { turn.answer() }
+        if turn.number < 2 { turn.send(&turn.kiss(b"RATE")) } else { turn.answer() }
     });
     let mut config = Config::with_servers(&server.address().to_string()).expect("an address is a server");
-    config.set_poll_exponents(0, 2).expect("1 s to 4 s can be asked for");
+    config.set_poll_exponents(0, 1).expect("1 s and 2 s can be asked for");
     let clock = Clock::start(config).expect("a clock can be started");
     await_that("the server answers at last", 20, &clock, || source(&clock).exchanges >= 1);
     assert_right(&clock);
-    assert_eq!(refused(&clock, Reason::Rate), 3);
-    assert_eq!(source(&clock).poll_exponent, 2);
+    assert_eq!(refused(&clock, Reason::Rate), 2);
+    assert_eq!(source(&clock).poll_exponent, 1);
     let times = times.lock().expect("no test has failed");
     let gaps: Vec<f64> = times.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
-    // 2, 4 and 4 s, up to 3 % of dither, and what the machine may be late.
-    for (gap, least) in gaps.iter().zip([1.9, 3.9, 3.9]) {
-        assert!((least..least + 1.5).contains(gap), "{gaps:?}");
-    }
+    // Up to 3 % of dither, and what the machine may be late.
+    assert!(gaps.len() >= 2 && gaps.iter().all(|gap| (1.9..3.5).contains(gap)), "{gaps:?}");
 }
 
 /// (cases 10 and 11)
@@ -78,11 +76,11 @@ fn a_server_that_denies_service_is_told_so_asked_on_and_believed_when_it_relents
     let server =
         Scripted::start(
             |turn| {
-                if (3..9).contains(&turn.number) { turn.send(&turn.kiss(b"DENY")) } else { turn.answer() }
+                if (2..6).contains(&turn.number) { turn.send(&turn.kiss(b"DENY")) } else { turn.answer() }
             },
         );
     let clock = clock_of(&server);
-    await_exchanges(&clock, 3);
+    await_exchanges(&clock, 2);
     await_that("it denies", 10, &clock, || refused(&clock, Reason::Deny) >= 1);
     // Once, or twice, may be anybody's on the path: what it has told counts on.
     assert_right(&clock);

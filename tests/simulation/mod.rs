@@ -132,7 +132,9 @@ scenarios! {
         the_estimate_is_the_preferred_servers_while_they_are_believed
         authenticated_servers_must_agree_before_others_count
         where_authentication_is_required_the_others_have_no_say
-        what_is_not_authenticated_by_the_servers_key_is_dropped;
+        what_is_not_authenticated_by_the_servers_key_is_dropped
+        a_pool_vetoes_the_few_of_it_that_are_polled
+        a_third_of_a_pool_cannot_veto_the_truth;
     verdicts:
         a_liar_is_named_for_as_long_as_it_lies
         one_liar_more_than_assumed_is_told_for_as_long_as_it_lies

@@ -170,3 +170,52 @@ pub(super) fn what_is_not_authenticated_by_the_servers_key_is_dropped(trial: &Tr
     world.expect("it is told why", counted && source.authenticated);
     world
 }
+
+/// Somebody owns the four servers that are polled, but not the pool: from the second hour on they lie, and two hours later
+/// they stop. The first look beyond them may come an hour later, the second two minutes after that.
+pub(super) fn a_pool_vetoes_the_few_of_it_that_are_polled(trial: &Trial) -> World {
+    let mut random = Random::new(trial.seed);
+    let off = random.pick(&[-1.0, 1.0]) * random.between(0.2, 20.0) * SECOND;
+    let lying = |t: f64| (3600.0..14_400.0).contains(&t);
+    let owned = far(&mut random, 4).into_iter();
+    let owned = owned.map(|server| server.lying_by(move |t, _| if lying(t) { off } else { 0.0 })).collect();
+    // Of the others he owns some, which tell the truth when it serves him.
+    let mut others = far(&mut random, 9);
+    others.extend(far(&mut random, 3).into_iter().map(|server| server.lying_by(move |_, _| off)));
+    let settings = Settings { khronos: true, ..polling(4, 6) };
+    let mut world = world(trial, &settings, owned).with_bystanders(others);
+    world.run(0.95);
+    expect_synchronized(&mut world);
+    world.expect("nothing is vetoed", !world.report().flags.contains(Flags::VETOED));
+    world.promise(Promise::Nothing);
+    // An hour, two minutes, and some seconds for the answers.
+    world.run(1.2);
+    world.expect("they are not believed", world.state() == State::Holdover);
+    world.expect("it is told", world.report().flags.contains(Flags::VETOED));
+    world.run(1.85);
+    world.expect("nor later", world.state() != State::Synchronized);
+    // What they say of themselves contradicts itself, and then the pool must back them.
+    world.run(0.3);
+    world.promise(Promise::HoldsUtc);
+    world.run(1.0);
+    expect_synchronized(&mut world);
+    world.expect("the veto is over", !world.report().flags.contains(Flags::VETOED));
+    world
+}
+
+/// A pool most of whose other servers agree with those that are polled vetoes nothing, whatever the rest says.
+pub(super) fn a_third_of_a_pool_cannot_veto_the_truth(trial: &Trial) -> World {
+    let mut random = Random::new(trial.seed);
+    let servers = far(&mut random, 4);
+    let mut others = far(&mut random, 8);
+    let off = random.pick(&[-1.0, 1.0]) * random.between(0.01, 20.0) * SECOND;
+    others.extend(far(&mut random, 4).into_iter().map(|server| server.lying_by(move |_, _| off)));
+    let settings = Settings { khronos: true, ..polling(4, 8) };
+    let mut world = world(trial, &settings, servers).with_bystanders(others);
+    while world.seconds() < 6.0 * 3600.0 {
+        world.run(0.1);
+        expect_synchronized(&mut world);
+        world.expect("nothing is vetoed", !world.report().flags.contains(Flags::VETOED));
+    }
+    world
+}

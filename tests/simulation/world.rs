@@ -48,6 +48,8 @@ pub(super) struct World {
     servers: Vec<Server>,
     /// Servers that the resolver has not named yet.
     spares: Vec<usize>,
+    /// Servers of the same pool that are not polled.
+    bystanders: Vec<usize>,
     arrivals: BinaryHeap<Arrival>,
     origin: Counter,
     now: Counter,
@@ -135,6 +137,7 @@ impl World {
             oscillator,
             servers,
             spares: Vec::new(),
+            bystanders: Vec::new(),
             arrivals: BinaryHeap::new(),
             origin,
             now: origin,
@@ -155,6 +158,13 @@ impl World {
     pub(super) fn with_spares(mut self, spares: Vec<Server>) -> Self {
         self.spares = (self.servers.len()..).take(spares.len()).collect();
         self.servers.extend(spares);
+        self
+    }
+
+    /// Further servers behind the same names, which are asked at times and never polled.
+    pub(super) fn with_bystanders(mut self, bystanders: Vec<Server>) -> Self {
+        self.bystanders = (self.servers.len()..).take(bystanders.len()).collect();
+        self.servers.extend(bystanders);
         self
     }
 
@@ -309,6 +319,10 @@ impl World {
                 Some(_) => self.spares.remove(0),
             };
             self.core.assign(id, address(found), now);
+        }
+        if self.core.take_round_wish(now) {
+            let sample: Vec<_> = self.bystanders.iter().map(|&number| address(number)).collect();
+            self.core.start_round(&sample);
         }
         loop {
             let (transmit, dither) = (self.random.next(), self.random.next());
