@@ -50,6 +50,12 @@
 #define NTP_FLAG_LEAP_PENDING (1 << 4)
 
 /**
+ * `ntp_reading.flags` and `ntp_report.flags`: other servers of the pools contradict those that are polled, so that what
+ * these say is not believed, and what was published before may be wrong (`ntp_config_set_khronos`).
+ */
+#define NTP_FLAG_VETOED (1 << 5)
+
+/**
  * A server's option: nothing is published unless at least one of the required sources agrees with it.
  */
 #define NTP_SERVER_REQUIRE (1 << 0)
@@ -573,7 +579,7 @@ typedef struct {
      */
     uint32_t reference_id;
     /**
-     * `NTP_FLAG_AUTHENTICATED` or not, of what was published last.
+     * Of what was published last: `NTP_FLAG_AUTHENTICATED`, `NTP_FLAG_VETOED`.
      */
     uint32_t flags;
 } ntp_report;
@@ -924,6 +930,23 @@ ntp_result ntp_config_load_keys(ntp_config *config,
  * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
  */
 ntp_result ntp_config_set_authentication(ntp_config *config, int32_t authentication);
+
+/**
+ * Sets whether a dozen other servers of the pools, picked at random, are asked once an hour, in the spirit of Khronos
+ * (RFC 9523): 1 or 0. Default 0, because they are asked beside those that are polled.
+ *
+ * When they contradict what the polled servers agree on, and others do so again two minutes later, that is not believed
+ * any more: the clock is in NTP_STATE_HOLDOVER, with `NTP_FLAG_VETOED`, until it is backed again. Fewer than six others
+ * are no opinion.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` for a number that is neither.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_khronos(ntp_config *config,
+                                  int32_t enabled);
 
 /**
  * Sets the shortest and longest poll interval, as exponents of 2 in seconds. Default 4 and 10 (16 s, 17 min).

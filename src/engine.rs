@@ -535,6 +535,7 @@ mod tests {
         Reading::of(&run.shared.publication, fork::generation(), ticks::read, counter::system_time)
     }
 
+    /// (case 30)
     #[test]
     fn a_look_that_shows_a_suspend_is_heeded_before_any_answer_and_one_that_shows_a_step_is_not() {
         let mut config = ServerConfig::new();

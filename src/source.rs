@@ -42,6 +42,11 @@ impl Standing {
     pub(crate) fn is_authenticated(&self) -> bool {
         self.key.is_some()
     }
+
+    /// The more, the more depends on it: who stands higher is never taken for somebody who stands lower.
+    pub(crate) fn rank(&self) -> u8 {
+        u8::from(self.is_authenticated()) << 2 | u8::from(self.options.trust) << 1 | u8::from(self.options.require)
+    }
 }
 
 /// One source: a place in the list of sources, and the server that fills it at present.

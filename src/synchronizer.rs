@@ -374,7 +374,7 @@ mod tests {
     use super::*;
     use crate::exchange::Stamps;
     use crate::packet::{self, Packet};
-    use crate::status::{Reason, Selection};
+    use crate::status::{Reason, Selection, ServerOptions};
     use crate::units::{NANOS_PER_SECOND, unix_seconds};
     use std::net::Ipv4Addr;
 
@@ -712,6 +712,41 @@ mod tests {
         assert!(world.error().1, "{:?}", world.error());
         assert_eq!(world.selections()[1], Selection::Duplicate);
         assert_eq!(world.state(), State::Synchronized);
+    }
+
+    #[test]
+    fn who_claims_to_be_a_trusted_server_neither_widens_nor_silences_it() {
+        for liar_first in [true, false] {
+            let mut core = Synchronizer::new(Settings::default(), PIVOT, 0);
+            let options = ServerOptions { trust: true, require: true, ..ServerOptions::default() };
+            let trusted = Standing { options, key: None };
+            let standings = if liar_first { [Standing::default(), trusted] } else { [trusted, Standing::default()] };
+            for (index, standing) in standings.into_iter().enumerate() {
+                let id = core.add_source_of(standing, Counter(0));
+                core.assign(id, SocketAddr::from((Ipv4Addr::new(192, 0, 2, index as u8 + 1), 123)), Counter(0));
+            }
+            let mut world = world(&[]);
+            world.core = core;
+            (world.references, world.servers) = (vec![7, 7], vec![Some(0); 2]);
+            world.servers[usize::from(!liar_first)] = Some(150_000);
+            world.run_until(300);
+            assert_eq!((world.state(), world.error().1), (State::Synchronized, true));
+            assert_eq!(world.selections()[usize::from(liar_first)], Selection::Truechimer);
+            assert_eq!(world.core.report(world.now).configured, 2);
+        }
+    }
+
+    #[test]
+    fn a_required_server_that_has_another_name_is_there_by_either() {
+        let mut world = world(&[Some(0)]);
+        let options = ServerOptions { require: true, ..ServerOptions::default() };
+        let required = world.core.add_source_of(Standing { options, key: None }, Counter(0));
+        let address = world.core.address(SourceId(0)).unwrap();
+        world.core.assign(required, address, Counter(0));
+        (world.references, world.servers) = (vec![0, 0], vec![Some(0), Some(0)]);
+        world.run_until(60);
+        assert_eq!(world.state(), State::Synchronized);
+        assert_eq!(world.selections(), [Selection::Duplicate, Selection::Truechimer]);
     }
 
     #[test]

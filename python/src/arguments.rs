@@ -46,7 +46,12 @@ fn server_options(given: &Bound<'_, PyMapping>) -> PyResult<ServerOptions> {
             "require" => options.require = value.extract()?,
             "prefer" => options.prefer = value.extract()?,
             "trust" => options.trust = value.extract()?,
-            _ => return Err(bad_argument("servers", format!("has an option `{name}`; key, require, prefer and trust are known"))),
+            _ => {
+                return Err(bad_argument(
+                    "servers",
+                    format!("has an option `{name}`; key, require, prefer and trust are known"),
+                ));
+            }
         }
     }
     Ok(options)

@@ -399,4 +399,27 @@ mod tests {
         assert_eq!(in_use(&core), [1, 2, 6, 5]);
         assert_eq!(roster.look_due(), Counter(i64::MAX));
     }
+
+    #[test]
+    fn a_sample_is_of_servers_that_are_not_polled_and_few_of_one_network() {
+        let (mut roster, mut core) = roster(&["pool:p", "h"]);
+        let many: Vec<(u8, u8)> = (1..=89).map(|host| (1, host)).collect();
+        let found = in_networks(&[many.as_slice(), &[(2, 1), (2, 2), (2, 3), (3, 1), (4, 1), (5, 1)]].concat());
+        roster.handle_addresses(SourceId(0), Ok(found), &mut core, NOW);
+        roster.handle_addresses(SourceId(1), Ok(in_networks(&[(9, 1), (9, 2)])), &mut core, NOW);
+        let polled: Vec<_> = (0..core.source_count()).filter_map(|index| core.address(SourceId(index))).collect();
+        let mut seed = 1_u64;
+        let mut random = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            Some(seed >> 16)
+        };
+        let sample = roster.sample(12, &core, &mut random);
+        assert!(sample.len() >= 5 && sample.iter().all(|address| !polled.contains(address)), "{sample:?}");
+        let first = |address: &&SocketAddr| network(address.ip()) == Some([0, 0, 0, 198, 51, 1]);
+        assert!(sample.iter().filter(first).count() <= 2, "{sample:?}");
+        // Of a host only its one address is anybody's business, and without chance there is no sample.
+        assert!(!sample.iter().any(|address| network(address.ip()) == Some([0, 0, 0, 198, 51, 9])));
+        assert!(roster.sample(12, &core, || None).is_empty());
+        assert_ne!(roster.sample(12, &core, random), sample);
+    }
 }

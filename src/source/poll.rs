@@ -322,6 +322,7 @@ mod tests {
         assert_eq!(poll.due() - sent, Nanos::from_seconds(2));
     }
 
+    /// (case 9)
     #[test]
     fn rate_raises_the_shortest_interval_until_many_answers_have_come_without() {
         let mut poll = Poll::new(&Settings::default(), seconds(0));

@@ -21,8 +21,8 @@ pub(super) struct Electorate(Vec<Rights>);
 
 #[derive(Clone, Copy, Debug)]
 struct Rights {
-    /// It is not another name for one that is counted already.
-    counts: bool,
+    /// The one that is counted already, if it is another name for one.
+    original: Option<usize>,
     /// It says, with others, where UTC lies.
     votes: bool,
     /// It may have part in the estimate.
@@ -43,7 +43,7 @@ impl Synchronizer {
         let trusted_answer =
             self.sources.iter().zip(testimonies).any(|(source, testimony)| trusted(source) && testimony.is_some());
         let rights = |(source, original): (&Source, &Option<usize>)| Rights {
-            counts: original.is_none(),
+            original: *original,
             votes: speaks(source) && (trusted(source) || !trusted_answer),
             speaks: speaks(source),
             required: source.standing.options.require || mixed && authenticated(source),
@@ -55,7 +55,7 @@ impl Synchronizer {
 impl Electorate {
     /// How many sources vote, or would if they answered.
     pub(super) fn size(&self) -> usize {
-        self.0.iter().filter(|rights| rights.counts && rights.votes).count()
+        self.0.iter().filter(|rights| rights.original.is_none() && rights.votes).count()
     }
 
     pub(super) fn votes(&self, index: usize) -> bool {
@@ -68,7 +68,11 @@ impl Electorate {
 
     /// Whether one of the required sources is among those that are believed, or none is required.
     pub(super) fn is_content_with(&self, judgements: &[Judgement]) -> bool {
-        let required = || self.0.iter().zip(judgements).filter(|(rights, _)| rights.required);
-        required().next().is_none() || required().any(|(_, (selection, _))| *selection == Selection::Truechimer)
+        let mut required = self.0.iter().enumerate().filter(|(_, rights)| rights.required).peekable();
+        // What its other name is called holds for it.
+        let is_believed = |(index, rights): (usize, &Rights)| {
+            judgements.get(rights.original.unwrap_or(index)).is_some_and(|(told, _)| *told == Selection::Truechimer)
+        };
+        required.peek().is_none() || required.any(is_believed)
     }
 }

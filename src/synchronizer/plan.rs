@@ -86,8 +86,8 @@ impl Synchronizer {
             if a.address().is_some() && a.address() == b.address() {
                 return true;
             }
-            // Nor can anybody who is not authenticated be one who is.
-            if a.standing.is_authenticated() != b.standing.is_authenticated() {
+            // Nor does anybody who is trusted less get to say that he is one who is trusted more.
+            if a.standing.rank() != b.standing.rank() {
                 return false;
             }
             let (Some(a), Some(b)) = (&a.server, &b.server) else { return false };
@@ -105,10 +105,9 @@ impl Synchronizer {
         let original = |index: usize| {
             let names = || (0..self.sources.len()).filter(|&other| other == index || same(other, index));
             let heard = |name: &usize| testimonies[*name].is_some();
-            let authenticated = |name: &usize| self.sources[*name].standing.is_authenticated();
-            let first = names().find(|name| heard(name) && authenticated(name));
-            let first = first.or_else(|| names().find(heard)).or_else(|| names().next());
-            first.filter(|&first| first != index)
+            let rank = |name: usize| self.sources[name].standing.rank();
+            let first = names().filter(heard).reduce(|best, other| if rank(other) > rank(best) { other } else { best });
+            first.or_else(|| names().next()).filter(|&first| first != index)
         };
         (0..self.sources.len()).map(original).collect()
     }
@@ -274,17 +273,19 @@ impl Synchronizer {
     }
 
     /// What source `index` and its duplicates testify together: they count once, and either may be the one that lies about
-    /// being the other. So the union of what they say is what one of them vouches for; but who is authenticated need not
-    /// answer for who is not. `None` from a duplicate, and from a source that has nothing to say itself.
+    /// being the other. So the union of what they say is what one of them vouches for; but who is trusted more need not
+    /// answer for who is trusted less. `None` from a duplicate, and from a source that has nothing to say itself.
     fn unite(&self, index: usize, testimonies: &[Option<Testimony>], duplicates: &[Option<usize>]) -> Option<Witness> {
         if duplicates[index].is_some() {
             return None;
         }
         let own = testimonies[index].as_ref()?.witness;
-        let authenticated = |index: usize| self.sources[index].standing.is_authenticated();
-        let others = duplicates.iter().zip(testimonies).enumerate().filter(|(other, (original, _))| {
-            **original == Some(index) && authenticated(*other) == authenticated(index)
-        });
+        let rank = |index: usize| self.sources[index].standing.rank();
+        let others = duplicates
+            .iter()
+            .zip(testimonies)
+            .enumerate()
+            .filter(|(other, (original, _))| **original == Some(index) && rank(*other) == rank(index));
         Some(others.filter_map(|(_, (_, testimony))| testimony.as_ref()).fold(own, |all, one| all.hull(&one.witness)))
     }
 }
