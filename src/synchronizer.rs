@@ -278,6 +278,7 @@ impl Synchronizer {
 
     fn disrupt(&mut self, now: Counter) {
         self.remembered = None;
+        self.rounds.iter_mut().for_each(Rounds::abandon);
         self.disruption = Some(Disruption { since: now, needed: self.answering().count() / 2 + 1 });
     }
 
@@ -374,7 +375,7 @@ mod tests {
     use super::*;
     use crate::exchange::Stamps;
     use crate::packet::{self, Packet};
-    use crate::status::{Reason, Selection, ServerOptions};
+    use crate::status::{Flags, Reason, Selection, ServerOptions};
     use crate::units::{NANOS_PER_SECOND, unix_seconds};
     use std::net::Ipv4Addr;
 
@@ -392,6 +393,8 @@ mod tests {
         servers: Vec<Option<i64>>,
         seed: u64,
         backwards: Vec<(Counter, Nanos)>,
+        /// How often a sample of other servers was wished for.
+        wishes: u32,
     }
 
     impl World {
@@ -402,7 +405,16 @@ mod tests {
                 core.assign(id, SocketAddr::from((Ipv4Addr::new(192, 0, 2, index as u8 + 1), 123)), Counter(0));
             }
             let (references, servers) = (vec![0; servers.len()], servers.to_vec());
-            Self { core, now: Counter(0), frequency: 20_000, references, servers, seed: 1, backwards: Vec::new() }
+            Self {
+                core,
+                now: Counter(0),
+                frequency: 20_000,
+                references,
+                servers,
+                seed: 1,
+                backwards: Vec::new(),
+                wishes: 0,
+            }
         }
 
         fn utc(&self, counter: Counter) -> UnixTime {
@@ -444,6 +456,7 @@ mod tests {
             let end = Counter(0) + Nanos::from_seconds(seconds);
             while self.now < end {
                 while self.core.expire(self.now).is_some() {}
+                self.wishes += u32::from(self.core.take_round_wish(self.now));
                 while let Some(id) = self.core.take_address_wish(self.now) {
                     // There is no other server to be had.
                     let address = self.core.address(id).unwrap();
@@ -680,6 +693,45 @@ mod tests {
         assert_eq!(outcome, Outcome::Refused);
         let fault = world.core.source_infos(world.now)[0].fault.clone().unwrap();
         assert!(fault.contains("follows this very host"), "{fault}");
+    }
+
+    /// The requests of a round of seven others.
+    fn round(world: &mut World) -> Vec<Request> {
+        let others: Vec<_> = (1..=7).map(|last| (Ipv4Addr::new(198, 51, 100, last), 123).into()).collect();
+        world.core.start_round(&others);
+        let requests = std::iter::from_fn(|| {
+            let (transmit, dither) = (world.random(), world.random());
+            world.core.poll_transmit(world.now, transmit, dither)
+        });
+        requests.filter(|request| others.contains(&request.address)).collect()
+    }
+
+    #[test]
+    fn a_round_asks_each_once_and_waits_and_a_disruption_ends_it() {
+        let mut world = World::new(Settings { khronos: true, ..Settings::default() }, &[Some(0)]);
+        world.run_until(100);
+        assert_eq!(world.wishes, 0);
+        world.run_until(200);
+        assert_eq!(world.wishes, 1);
+        let requests = round(&mut world);
+        assert_eq!(requests.len(), 7);
+        world.core.handle_failure(requests[0].source, "unreachable".into(), world.now);
+        world.now += Nanos::from_seconds(6);
+        let expired = std::iter::from_fn(|| world.core.expire(world.now)).filter(|id| *id != SourceId(0)).count();
+        assert_eq!(expired, 6);
+        assert!(!world.core.plan(world.now).model.flags.contains(Flags::VETOED));
+
+        world.run_until(4_000);
+        assert_eq!(world.wishes, 2);
+        let requests = round(&mut world);
+        world.core.handle_disruption(world.now);
+        let late = world.core.handle_datagram(requests[0].source, &[0; 48], world.now);
+        assert_eq!((requests.len(), late), (7, Outcome::Ignored));
+        // It is wished for again when there is a time again to be judged, and not at once.
+        world.run_until(4_100);
+        assert_eq!((world.state(), world.wishes), (State::Synchronized, 2));
+        world.run_until(4_400);
+        assert_eq!(world.wishes, 3);
     }
 
     #[test]

@@ -84,6 +84,11 @@ impl Rounds {
         self.agreed = Some((agreed, at));
     }
 
+    /// The counter stood still, or the oscillator broke its limits: what was heard before means nothing. A veto stays.
+    pub(super) fn abandon(&mut self) {
+        *self = Self { doubts: self.doubts, ..Self::new() };
+    }
+
     pub(super) fn due(&self) -> Counter {
         if self.asked.is_empty() {
             return self.due;
