@@ -15,14 +15,11 @@ use zeroize::Zeroizing;
 use crate::config::Config;
 use crate::error::Error;
 use crate::mac::Key;
+use crate::sys::file;
 use crate::sys::host;
-use crate::sys::private::{self, Distrust};
 
 /// A longer file is none of ours.
 const SIZE_MAX: u64 = 1 << 16;
-
-/// What others than the owner may not have: anything.
-const OTHERS: u32 = 0o077;
 
 /// Types of keys that such files have for other programs.
 const FOREIGN: [&str; 8] = ["MD5", "SHA1", "SHA256", "SHA384", "SHA512", "SHA3-256", "TIGER", "WHIRLPOOL"];
@@ -42,9 +39,12 @@ impl Config {
     /// that there was before; then no key is taken.
     pub fn load_keys(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, Error> {
         let path = path.as_ref();
-        let refused = |error: Distrust| Error::io(format!("reading key file {}", path.display()), error.into());
-        let found = private::read(path, host::effective_user(), OTHERS, SIZE_MAX).map_err(refused)?;
-        let bytes = found.map(Zeroizing::new).ok_or_else(|| refused(Distrust::missing()))?;
+        let read = file::read_secret(path, host::effective_user(), SIZE_MAX);
+        let read = read.map_err(|error| Error::io(format!("reading key file {}", path.display()), error.into()));
+        let bytes = Zeroizing::new(read?);
+        if bytes.len() as u64 > SIZE_MAX {
+            return Err(Error::argument("path", format!("is a file of more than {SIZE_MAX} bytes")));
+        }
         let wrong = |line, why: &str| Error::Malformed { path: path.to_owned(), line, why: why.to_owned() };
         let text = std::str::from_utf8(&bytes).map_err(|_| wrong(1, "is not UTF-8"))?;
         let mut keys = Vec::new();

@@ -17,18 +17,16 @@
 //! ```
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::model::estimator::Prior;
 use crate::synchronizer::memory::{Memory, RememberedTime};
-use crate::sys;
 use crate::sys::counter;
+use crate::sys::file::{self, Distrust};
 use crate::sys::host::{self, Host, Identity};
-use crate::sys::private::{self, Distrust};
 use crate::units::{Counter, Nanos, Ppb, Rate, UnixTime};
 
 const MAGIC: &[u8; 8] = b"NTPCSTAT";
@@ -42,9 +40,6 @@ const SIZE: usize = CHECKSUM_AT + 4;
 const HAS_TIME: u32 = 1;
 const HAS_ORIGIN: u32 = 2;
 const HAS_MACHINE: u32 = 4;
-
-/// What others than the owner may not do with a state file: write it.
-const OTHERS: u32 = 0o022;
 
 /// How far ahead of the host's clock a file may be: those clocks are wrong at times, which is why we are here.
 const FUTURE_MAX: Nanos = Nanos::from_seconds(86_400);
@@ -109,10 +104,14 @@ impl Refusal {
     /// Whether a new file may be put in the place of the old one. Whoever names a file of another kind by mistake shall
     /// not lose it.
     fn may_be_replaced(&self) -> bool {
-        match self {
-            Self::Distrusted(distrust) => matches!(distrust, Distrust::Mode(_)),
-            other => !matches!(other, Self::Foreign),
-        }
+        !matches!(self, Self::Distrusted(distrust) if !matches!(distrust, Distrust::Writable(_)))
+            && !matches!(self, Self::Foreign)
+    }
+}
+
+impl From<Distrust> for Refusal {
+    fn from(distrust: Distrust) -> Self {
+        Self::Distrusted(distrust)
     }
 }
 
@@ -171,7 +170,7 @@ impl StateFile {
             return Ok(());
         }
         let writing = |error| Error::io(format!("writing state file {}", self.path.display()), error);
-        let aside = self.aside().map_err(writing)?;
+        let aside = file::aside(&self.path).map_err(writing)?;
         let written = write_aside(&aside, &encode(memory, host)).and_then(|()| fs::rename(&aside, &self.path));
         if written.is_err() {
             // If it cannot be removed either, there is nothing more to be done.
@@ -183,27 +182,24 @@ impl StateFile {
         let _ = self.path.parent().map(|folder| File::open(folder).and_then(|folder| folder.sync_all()));
         Ok(())
     }
-
-    /// A name in the same directory that nobody can have guessed and occupied.
-    fn aside(&self) -> io::Result<PathBuf> {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(self.path.file_name().unwrap_or_default());
-        name.push(format!(".{:016x}", sys::random()?));
-        Ok(self.path.with_file_name(name))
-    }
 }
 
 fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
-    let mut file = options.open(path)?;
+    let mut file = file::create_private(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
 /// The bytes of a file that only `user` or root can have written; `None` if there is no file.
 fn read(path: &Path, user: u32) -> Result<Option<Vec<u8>>, Refusal> {
-    private::read(path, user, OTHERS, SIZE as u64).map_err(Refusal::Distrusted)
+    let file = match file::open_trusted(path, File::options().read(true), user) {
+        Ok(file) => file,
+        Err(distrust) if distrust.is_absence() => return Ok(None),
+        Err(distrust) => return Err(distrust.into()),
+    };
+    let mut bytes = Vec::new();
+    file.take(SIZE as u64 + 1).read_to_end(&mut bytes).map_err(Distrust::from)?;
+    Ok(Some(bytes))
 }
 
 fn encode(memory: &Memory, host: &Host) -> Vec<u8> {
@@ -593,7 +589,7 @@ mod tests {
         file.save(&memory(), &host()).unwrap();
         // Power fails in the middle of the next one, or just before it gets its name.
         for length in [0, 1, SIZE / 2, SIZE] {
-            write_aside(&file.aside().unwrap(), &good()[..length]).unwrap();
+            write_aside(&file::aside(&file.path).unwrap(), &good()[..length]).unwrap();
             assert_eq!(file.load(&later(10)).memory.unwrap().time, memory().time);
         }
         // The disk fails: what was written aside is taken away again.
@@ -616,18 +612,18 @@ mod tests {
         if ours == 0 {
             assert!(other.is_ok())
         } else {
-            assert_eq!(other, Err(Refusal::Distrusted(Distrust::Owner(ours))))
+            assert_eq!(other, Err(Distrust::Owner(ours).into()))
         }
         for mode in [0o620, 0o602, 0o666] {
             fs::set_permissions(&file.path, fs::Permissions::from_mode(mode)).unwrap();
-            assert!(matches!(read(&file.path, ours), Err(Refusal::Distrusted(Distrust::Mode(_)))), "{mode:o}");
+            assert!(matches!(read(&file.path, ours), Err(Refusal::Distrusted(Distrust::Writable(_)))), "{mode:o}");
         }
         fs::set_permissions(&file.path, fs::Permissions::from_mode(0o644)).unwrap();
         let link = folder.0.join("link");
         symlink(&file.path, &link).unwrap();
-        assert_eq!(read(&link, ours), Err(Refusal::Distrusted(Distrust::Link)));
-        assert_eq!(read(&folder.0, ours), Err(Refusal::Distrusted(Distrust::NotAFile)));
-        assert_eq!(read(Path::new("/dev/null"), ours), Err(Refusal::Distrusted(Distrust::NotAFile)));
+        assert_eq!(read(&link, ours), Err(Distrust::Link.into()));
+        assert_eq!(read(&folder.0, ours), Err(Distrust::NotAFile.into()));
+        assert_eq!(read(Path::new("/dev/null"), ours), Err(Distrust::NotAFile.into()));
     }
 
     #[test]

@@ -226,7 +226,7 @@ impl From<ntpclock::Deadline> for Deadline {
 }
 
 record! {
-    /// The state of a whole clock in numbers.
+    /// The state of a whole clock in numbers; those of the clock that leads, where a page is shared.
     Report {
         /// As a reader would have seen it when the report was made.
         state: Py<PyAny>,
@@ -268,6 +268,10 @@ record! {
         rejected: u64,
         /// Flags.AUTHENTICATED or not, of what was published last.
         flags: Py<PyAny>,
+        /// Whether the clock shares a page, and whether it leads.
+        role: Py<PyAny>,
+        /// The process that leads; None if none does, or it is not known.
+        leader_pid: Option<u32>,
     }
 }
 
@@ -294,6 +298,8 @@ impl Report {
             exchanges: report.exchanges,
             rejected: report.rejected,
             flags: words::flags(py, report.flags)?,
+            role: words::role(py, report.role)?,
+            leader_pid: (report.leader_pid != 0).then_some(report.leader_pid),
         })
     }
 }

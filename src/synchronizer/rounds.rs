@@ -55,6 +55,12 @@ enum Stage {
     Done(Option<Exchange>),
 }
 
+impl Asked {
+    fn waits(&self) -> bool {
+        matches!(self.state, Stage::Waiting) && self.pending.is_none()
+    }
+}
+
 impl SourceId {
     pub(super) fn of_round(place: usize) -> Self {
         Self(FIRST_ID + place)
@@ -101,9 +107,13 @@ impl Rounds {
         self.asked.iter().map(due).min().unwrap_or(self.due)
     }
 
+    /// Whether somebody is still to be asked.
+    pub(super) fn wants_to_send(&self) -> bool {
+        self.asked.iter().any(Asked::waits)
+    }
+
     pub(super) fn poll_transmit(&mut self, now: Counter, transmit: NtpTime) -> Option<Request> {
-        let waits = |asked: &Asked| matches!(asked.state, Stage::Waiting) && asked.pending.is_none();
-        let place = self.asked.iter().position(waits)?;
+        let place = self.asked.iter().position(Asked::waits)?;
         let asked = &mut self.asked[place];
         asked.pending = Some((transmit, now, now + TIMEOUT));
         let datagram = Packet::request(transmit).bytes().to_vec();
