@@ -6,6 +6,7 @@
 # make soak       the simulated scenarios for 20 years (YEARS=...); make test plays them for 30 days
 # make live       follows a real chronyd for 10 minutes (MINUTES=...) beside another; make test does for 20 s
 # make tree       three strata of servers and clients for 5 minutes (MINUTES=...); make test does for half a minute
+# make flood      1 M datagrams of junk in 10 s at a clock's port (JUNK=...); make test sends 200 000
 # make install    puts them under DESTDIR and PREFIX; builds nothing, so it needs no compiler
 # make uninstall  takes them away again
 
@@ -80,8 +81,9 @@ include python/python.mk
 YEARS   ?= 20
 MINUTES ?=
 BENCH_ROUNDS ?= 20
+JUNK    ?= 1000000
 
-.PHONY: demo test bench bench-server soak live tree
+.PHONY: demo test bench bench-server soak live tree flood
 # Else what cargo builds for two goals at once would only wait for its lock.
 .NOTPARALLEL:
 
@@ -123,3 +125,7 @@ tree:
 	tests/tools.sh
 	NTPCLOCK_TREE_MINUTES=$(or $(MINUTES),5) \
 	  $(CARGO) test --locked --release --all-features --test server tree:: -- --nocapture
+
+# One line; fails if the next good answer is not accepted, or the flood costs processor or memory.
+flood:
+	NTPCLOCK_FLOOD=$(JUNK) $(CARGO) test --locked --release --all-features --test flood -- --nocapture

@@ -95,10 +95,10 @@ impl Serve {
                 deny: self.deny.clone(),
                 threads: self.threads,
                 silent_unless_synchronized: self.silent_unless_synchronized,
-                rate_limit: RateLimit {
+                rate_limit: (self.rate_limit.is_some() || self.burst.is_some()).then(|| RateLimit {
                     per_second: self.rate_limit.unwrap_or(usual.per_second),
                     burst: self.burst.unwrap_or(usual.burst),
-                },
+                }),
                 local: local
                     .map(|(stratum, dispersion)| Local { stratum, root_dispersion_ms: dispersion.as_secs_f64() * 1e3 }),
             },

@@ -33,7 +33,7 @@ pub(super) struct Service {
     pub(super) deny: Vec<String>,
     pub(super) threads: Option<usize>,
     pub(super) silent_unless_synchronized: bool,
-    pub(super) rate_limit: RateLimit,
+    pub(super) rate_limit: Option<RateLimit>,
     pub(super) local: Option<Local>,
 }
 
@@ -86,7 +86,9 @@ impl Settings {
         for prefix in deny {
             config.deny(prefix)?;
         }
-        config.set_rate_limit(rate_limit.per_second, rate_limit.burst)?;
+        if let Some(limit) = rate_limit {
+            config.set_rate_limit(limit.per_second, limit.burst)?;
+        }
         if let Some(threads) = threads {
             config.set_threads(*threads)?;
         }
@@ -144,7 +146,8 @@ mod tests {
             .collect();
         let all = settings(&shown).unwrap();
         let RateLimit { per_second, burst } = RateLimit::default();
-        assert_eq!((all.server.rate_limit.per_second, all.server.rate_limit.burst), (per_second, burst));
+        let shown_limit = all.server.rate_limit.as_ref().unwrap();
+        assert_eq!((shown_limit.per_second, shown_limit.burst), (per_second, burst));
         assert_eq!(all.server.local.unwrap().stratum, 10);
         assert!(all.clock().unwrap_err().to_string().contains("`local`"));
         shown = shown.replace("servers = ", "# ").replace("state-file = ", "# ").replace("shared-page = ", "# ");

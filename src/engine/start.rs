@@ -105,7 +105,7 @@ pub(super) fn prepare(config: &Config, shared: &Shared, succession: Option<Succe
         core.restore(&memory, counter::now());
         show(&core, &mut told, shared);
     }
-    let roster = Roster::new(&config.servers, &mut core, counter::now());
+    let roster = Roster::new(config, &mut core, counter::now())?;
     // Told before the thread can: who asks right after the start finds every source.
     let account = Account::of(&core, &roster);
     let leads = told.lead.is_some();

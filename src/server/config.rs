@@ -105,7 +105,7 @@ impl ServerConfig {
     /// Answers each address (of IPv6: each network of 64 bits) at most `per_second` times a second over time, and `burst`
     /// times at once; 16 and 64 unless set. Of what is beyond, a random quarter is answered all the same, so that nobody
     /// can silence us to somebody by asking in that name, and some are told to ask less (the kiss code `RATE`).
-    /// `per_second` 0 answers everything.
+    /// `per_second` 0 answers everything. Unless set, this host's own loopback addresses are not limited.
     ///
     /// # Errors
     ///

@@ -8,7 +8,8 @@
 //! every 64 s, and 64 at once lets eight of them begin their bursts of eight in the same moment. What is beyond is not
 //! all refused: a quarter, drawn at random, is answered, so that whoever floods us in a client's name does not silence
 //! us to that client, which asks again (chrony's "leak"); and a quarter of what is left is told to ask less (`RATE`).
-//! Nobody can choose who is refused: the random bits are the caller's.
+//! Nobody can choose who is refused: the random bits are the caller's. Unless a limit is set, it is not for this host's own
+//! loopback addresses, in whose name nobody elsewhere can ask.
 //!
 //! An address's bucket is one number, the time at which it will be full again (the "theoretical arrival time" of the
 //! generic cell rate algorithm, ITU-T I.371). Buckets stand eight to a cache line, which the address's keyed hash picks; a
@@ -47,12 +48,13 @@ pub(super) struct Limit {
     interval: u64,
     /// In units.
     burst: u64,
+    spares_loopback: bool,
 }
 
 impl Default for Limit {
     fn default() -> Self {
         let (per_second, burst) = ServerConfig::RATE_LIMIT;
-        Self::of(per_second, burst)
+        Self { spares_loopback: true, ..Self::of(per_second, burst) }
     }
 }
 
@@ -78,7 +80,7 @@ impl Limit {
         // To the nearest unit; the shortest are of sixteen.
         let half = Nanos(1 << (UNIT_SHIFT - 1));
         let interval = if per_second == 0 { 0 } else { units(Nanos(NANOS_PER_SECOND / per_second) + half) };
-        Self { interval, burst: interval * burst.unsigned_abs() }
+        Self { interval, burst: interval * burst.unsigned_abs(), spares_loopback: false }
     }
 }
 
@@ -118,6 +120,9 @@ impl Limiter {
 
     /// Counts a request of `address`; `random` is drawn if it is beyond the limit.
     pub(super) fn judge(&self, address: IpAddr, now: Counter, random: impl FnOnce() -> u64) -> Allowance {
+        if self.limit.spares_loopback && address.to_canonical().is_loopback() {
+            return Allowance::Served;
+        }
         // Who has one address of IPv6 has 2^64 of them.
         let hash = match address {
             IpAddr::V4(v4) => self.keys.hash_one((4_u8, u64::from(v4.to_bits()))),
@@ -219,6 +224,18 @@ mod tests {
         times.sort_unstable();
         let count = times.len();
         assert_eq!(served(&limiter, nat, times), count);
+    }
+
+    #[test]
+    fn this_host_itself_is_limited_only_if_that_is_set() {
+        let own = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        let mapped = IpAddr::V6(Ipv4Addr::new(127, 1, 2, 3).to_ipv6_mapped());
+        let usual = Limiter::new(Limit::default()).unwrap();
+        for address in own.into_iter().chain([mapped]) {
+            assert_eq!(served(&usual, address, vec![0; 1_000]), 1_000);
+            assert_eq!(served(&limiter(16, 64), address, vec![0; 1_000]), 64);
+        }
+        assert_eq!(served(&usual, VICTIM, vec![0; 1_000]), 64);
     }
 
     #[test]

@@ -145,7 +145,7 @@ mod tests {
     use crate::publication::gauge::Relation;
     use crate::publication::page::Shown;
     use crate::publication::track::Track;
-    use crate::status::State;
+    use crate::status::{Flags, State};
     use std::sync::Arc;
 
     const SECOND: Nanos = Nanos::from_seconds(1);
@@ -167,6 +167,7 @@ mod tests {
             },
             state: State::Synchronized,
             leap: Leap::None,
+            flags: Flags::default(),
             epoch,
             holdover_at: base + Nanos::from_seconds(192),
             bound_cap: SECOND,

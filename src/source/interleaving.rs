@@ -40,6 +40,8 @@ pub(crate) struct Interleaving {
 /// What a reply in interleaved mode tells of the exchange before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Told {
+    /// The origin timestamp by which the reply shows whose it is.
+    pub(crate) origin: NtpTime,
     /// As if it had been sent then.
     pub(crate) packet: Packet,
     pub(crate) t1: Counter,
@@ -80,7 +82,7 @@ impl Interleaving {
             root_dispersion: NtpShort(packet.root_dispersion.0.max(earlier.root_dispersion.0)),
             ..*packet
         };
-        Some(Told { packet, t1: earlier.t1, t4: earlier.t4, counted: earlier.counted })
+        Some(Told { origin: asked, packet, t1: earlier.t1, t4: earlier.t4, counted: earlier.counted })
     }
 
     /// `packet` was accepted as the answer to what was sent at `t1`; `counted`: as a measurement of its own.

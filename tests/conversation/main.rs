@@ -5,6 +5,7 @@
 
 mod clients;
 mod faults;
+mod keys;
 mod live;
 mod names;
 mod network;
