@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use crate::clock::{Clock, process};
 use crate::error::Error;
-use crate::sys::socket;
+use crate::sys::listen;
 use crate::sys::thread::Worker;
 pub use config::ServerConfig;
 use limit::Limiter;
@@ -91,8 +91,8 @@ impl Server {
     /// What it has done so far; what threads have not yet told, for a second at most, is missing.
     pub fn statistics(&self) -> ServerStatistics {
         let all = || self.sockets.iter().flat_map(|sockets| sockets.iter());
-        let overflowed = all().filter_map(|socket| socket::dropped(socket).ok()).map(u64::from).sum();
-        let smallest = all().filter_map(|socket| socket::receive_buffer(socket).ok()).min();
+        let overflowed = all().filter_map(|socket| listen::dropped(socket).ok()).map(u64::from).sum();
+        let smallest = all().filter_map(|socket| listen::receive_buffer(socket).ok()).min();
         ServerStatistics {
             overflowed,
             receive_buffer_bytes: smallest.unwrap_or(0) as u64,

@@ -10,6 +10,7 @@ pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod host;
+pub(crate) mod listen;
 pub(crate) mod lock;
 pub(crate) mod mapping;
 pub(crate) mod process;

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use super::config::ServerConfig;
 use crate::error::Error;
-use crate::sys::socket;
+use crate::sys::listen::{self, Kinds};
 
 /// Bound sockets, each thread's its own.
 #[derive(Debug)]
@@ -25,7 +25,9 @@ impl Listeners {
         let mut seats: Vec<Vec<UdpSocket>> = (0..threads).map(|_| Vec::new()).collect();
         for &address in &config.listen {
             let failed = |error| Error::io(format!("listening on {address}"), error);
-            let sockets = socket::listening(address, threads).map_err(failed)?;
+            let has_ipv4 = config.listen.iter().any(|other| other.is_ipv4() && other.port() == address.port());
+            let kinds = if has_ipv4 && address.port() != 0 { Kinds::OnlyIpv6 } else { Kinds::AsUsual };
+            let sockets = listen::listening(address, threads, kinds).map_err(failed)?;
             addresses.push(sockets[0].local_addr().map_err(failed)?);
             seats.iter_mut().zip(sockets).for_each(|(seat, socket)| seat.push(socket));
         }
@@ -43,7 +45,7 @@ impl Listeners {
         };
         for index in 0..count {
             let failed = |error| Error::io(format!("taking over descriptor {}", 3 + index), error);
-            let (socket, address) = socket::inherited(3 + index as i32).map_err(failed)?;
+            let (socket, address) = listen::inherited(3 + index as i32).map_err(failed)?;
             listeners.addresses.push(address);
             let threads = config.thread_count();
             match listeners.seats.len() {

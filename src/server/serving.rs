@@ -22,7 +22,8 @@ use super::statistics::{Board, Count, Tally};
 use crate::packet::{HEADER_LEN, Packet};
 use crate::sys::batch::{BATCH, Batch};
 use crate::sys::counter::{self, Bracket};
-use crate::sys::socket::{self, DATAGRAM_MAX, Received};
+use crate::sys::listen;
+use crate::sys::socket::{DATAGRAM_MAX, Received};
 use crate::sys::thread::Order;
 use crate::sys::translate::{Translator, View};
 use crate::sys::wake::Sleeper;
@@ -237,7 +238,7 @@ impl Attendant {
         self.tally.add(Count::Interleaved, 1);
         if !self.telling.contains(&socket.as_raw_fd()) {
             // Where that is forbidden, the times of before they were sent are all there is.
-            let _ = socket::tell_departures(socket);
+            let _ = listen::tell_departures(socket);
             self.telling.push(socket.as_raw_fd());
         }
         if self.leaving.len() == LEAVING {
@@ -251,7 +252,7 @@ impl Attendant {
     fn note_departures(&mut self, socket: &UdpSocket) {
         let mut buffer = [0; DATAGRAM_MAX];
         for _ in 0..LEAVING {
-            let Ok(told) = socket::departure(socket, &mut buffer) else { return };
+            let Ok(told) = listen::departure(socket, &mut buffer) else { return };
             let view = self.translator.view(Bracket::read());
             // All headers are in front of ours.
             let packet = buffer[..told.length.min(DATAGRAM_MAX)].last_chunk::<HEADER_LEN>();

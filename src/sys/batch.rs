@@ -191,7 +191,8 @@ impl Drop for Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::socket::{connected, listening};
+    use crate::sys::listen::{Kinds, listening};
+    use crate::sys::socket::connected;
     use crate::sys::wake;
     use std::net::SocketAddr;
     use std::time::Duration;
@@ -201,7 +202,7 @@ mod tests {
     }
 
     fn listener(address: &str) -> UdpSocket {
-        listening(address.parse().unwrap(), 1).unwrap().remove(0)
+        listening(address.parse().unwrap(), 1, Kinds::AsUsual).unwrap().remove(0)
     }
 
     /// Asks a socket bound to `listen` at `asked`; whether the answer, echoed, comes from where it was asked.

@@ -24,7 +24,7 @@ pub(crate) struct Received {
     pub(crate) length: usize,
     /// The sender; `None` on a connected socket whose kernel names nobody.
     pub(crate) from: Option<SocketAddr>,
-    /// The address of ours that it was sent to, on a socket of [`listening`] that is bound to all of them.
+    /// The address of ours that it was sent to, on a socket of [`super::listen::listening`] that is bound to all of them.
     pub(crate) to: Option<Local>,
     /// The system clock when the kernel took the datagram from the network.
     pub(crate) stamp: Option<UnixTime>,
@@ -36,10 +36,6 @@ pub(crate) struct Local {
     address: IpAddr,
     interface: u32,
 }
-
-/// What a server's receive buffer should hold, in bytes as the kernel counts them: a thread that does not run for 10 ms
-/// loses nothing of a burst. What is not used costs nothing.
-const RECEIVE_BUFFER: libc::c_int = 8 << 20;
 
 /// A fresh socket, on a port the kernel picks at random, that exchanges datagrams with `peer` alone: it is bound by being
 /// connected, so that there is no moment in which a stranger's datagram could get in.
@@ -64,104 +60,8 @@ pub(crate) fn stamped(address: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 /// Timestamps are a kindness of the kernel: where a sandbox forbids the option, we go on without.
-fn ask_for_stamps(socket: &UdpSocket) {
+pub(super) fn ask_for_stamps(socket: &UdpSocket) {
     let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
-}
-
-/// `count` sockets for a server at `address`, among which the kernel shares its datagrams out by sender. They do not
-/// block, have deep buffers, and the kernel stamps what they receive.
-///
-/// Where `address` stands for every address of this host, each datagram tells to which it was sent. Left to itself the
-/// kernel sends from the address that the route suggests, and a client that asked another one takes the answer for a
-/// stranger's. Where a sandbox forbids the option, that is how it stays.
-pub(crate) fn listening(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
-    // The first alone finds out whether the port is free: two that both share may be of different programs.
-    let first = stamped(address)?;
-    let bound = first.local_addr()?;
-    let mut sockets = vec![first];
-    if count > 1 {
-        set_option(&sockets[0], libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
-    }
-    for _ in 1..count {
-        sockets.push(sharing(bound)?);
-    }
-    for socket in &sockets {
-        prepare_listener(socket, address);
-    }
-    Ok(sockets)
-}
-
-/// Has `socket`, bound to `address`, do what a server's does: a deep buffer, and the address that was asked.
-fn prepare_listener(socket: &UdpSocket, address: SocketAddr) {
-    // Beyond the system's limit only root may go.
-    let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)
-        .or_else(|_| set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BUFFER));
-    if address.ip().is_unspecified() {
-        let _ = match address {
-            SocketAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
-            SocketAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
-        };
-    }
-}
-
-/// A UDP socket that this process was started with, made fit for a server, and its address.
-#[cfg(feature = "cli")]
-pub(crate) fn inherited(fd: libc::c_int) -> io::Result<(UdpSocket, SocketAddr)> {
-    // SAFETY: takes numbers only; a descriptor that is not open is an error.
-    checked(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-    // SAFETY: it is open, and whoever started us passed it to us: nobody else here uses it.
-    let socket = unsafe { UdpSocket::from_raw_fd(fd) };
-    let mut kind: libc::c_int = 0;
-    get_option(&socket, libc::SO_TYPE, &mut kind)?;
-    if kind != libc::SOCK_DGRAM {
-        return Err(io::Error::other("it is no socket for datagrams"));
-    }
-    let address = socket.local_addr()?;
-    socket.set_nonblocking(true)?;
-    ask_for_stamps(&socket);
-    prepare_listener(&socket, address);
-    Ok((socket, address))
-}
-
-/// As [`stamped`], at an address that sockets of this kind share.
-fn sharing(address: SocketAddr) -> io::Result<UdpSocket> {
-    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    // SAFETY: the call takes no pointers.
-    let fd = checked(unsafe { libc::socket(family, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
-    // SAFETY: `fd` was just opened and belongs to nobody else.
-    let socket = unsafe { UdpSocket::from_raw_fd(fd) };
-    set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
-    let (name, length) = storage(address);
-    // SAFETY: the name is ours, and so long.
-    checked(unsafe { libc::bind(fd, (&raw const name).cast(), length) })?;
-    socket.set_nonblocking(true)?;
-    ask_for_stamps(&socket);
-    Ok(socket)
-}
-
-/// Has the kernel tell ([`departure`]) when those datagrams left for which that was wished.
-pub(crate) fn tell_departures(socket: &UdpSocket) -> io::Result<()> {
-    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, libc::SOF_TIMESTAMPING_SOFTWARE.cast_signed())
-}
-
-/// The next datagram of which the kernel tells when it left, with all headers in front (`WouldBlock`: none).
-pub(crate) fn departure(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io::Result<Received> {
-    receive_with(socket, buffer, libc::MSG_ERRQUEUE)
-}
-
-/// What the kernel grants of a receive buffer, in bytes as it counts them.
-pub(crate) fn receive_buffer(socket: &UdpSocket) -> io::Result<usize> {
-    let mut granted: libc::c_int = 0;
-    get_option(socket, libc::SO_RCVBUF, &mut granted)?;
-    Ok(usize::try_from(granted).unwrap_or(0))
-}
-
-/// Datagrams that the kernel dropped because the socket's buffer was full.
-pub(crate) fn dropped(socket: &UdpSocket) -> io::Result<u32> {
-    // `SK_MEMINFO_DROPS` of `linux/sock_diag.h`, the last of nine.
-    let mut counts = [0_u32; 9];
-    get_option(socket, libc::SO_MEMINFO, &mut counts)?;
-    Ok(counts[8])
 }
 
 /// Has the kernel drop what cannot answer a request that is answered with one of these two: whatever is too short,
@@ -212,18 +112,15 @@ pub(crate) fn stamping_holder() -> Option<UdpSocket> {
         .ok()
 }
 
-fn set_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(super) fn set_option(
+    socket: &UdpSocket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     let length = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the descriptor is open as long as `socket` is borrowed, and `value` holds `length` bytes.
     checked(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) })?;
-    Ok(())
-}
-
-fn get_option<T>(socket: &UdpSocket, option: libc::c_int, value: &mut T) -> io::Result<()> {
-    let mut length = size_of::<T>() as libc::socklen_t;
-    let place = std::ptr::from_mut(value).cast();
-    // SAFETY: the descriptor is open as long as `socket` is borrowed; `value` is ours, plain data of `length` bytes.
-    checked(unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, place, &raw mut length) })?;
     Ok(())
 }
 
@@ -233,7 +130,11 @@ pub(crate) fn receive(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io
     receive_with(socket, buffer, 0)
 }
 
-fn receive_with(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX], flags: libc::c_int) -> io::Result<Received> {
+pub(super) fn receive_with(
+    socket: &UdpSocket,
+    buffer: &mut [u8; DATAGRAM_MAX],
+    flags: libc::c_int,
+) -> io::Result<Received> {
     let mut control = Control([0; CONTROL_LEN]);
     let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -352,7 +253,7 @@ fn write_control<T: Copy>(message: &mut libc::msghdr, level: libc::c_int, kind: 
 }
 
 /// `address` as the system calls take it, and its length.
-fn storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+pub(super) fn storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
     // SAFETY: all-zero bytes are a valid `sockaddr_storage`.
     let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
     let place = &raw mut storage;

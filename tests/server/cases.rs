@@ -421,6 +421,22 @@ fn a_server_of_many_threads_answers_every_client() {
 }
 
 #[test]
+fn all_addresses_of_both_families_may_be_named_on_one_port() {
+    inside(module_path!(), "all_addresses_of_both_families_may_be_named_on_one_port", || {
+        loopback_up();
+        for listen in [["0.0.0.0:123", "[::]:123"], ["[::]:123", "0.0.0.0:123"]] {
+            let server = local(listen[0], |config| {
+                config.add_listen(listen[1]).unwrap().set_threads(2).unwrap();
+            });
+            for asked in ["127.0.0.5:123", "[::1]:123"] {
+                assert_eq!(Client::of(asked.parse().unwrap()).ask(&request(4, 3, 5)).stratum, 3, "{listen:?} {asked}");
+            }
+            assert_eq!(server.addresses().len(), 2);
+        }
+    });
+}
+
+#[test]
 fn who_is_denied_is_met_with_silence() {
     let server = local("127.0.0.1:0", |config| {
         config.allow("127.0.0.0/24").unwrap().deny("127.0.0.7").unwrap();
