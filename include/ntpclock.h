@@ -1698,7 +1698,8 @@ ntp_result ntp_server_config_deny(ntp_server_config *config,
 
 /**
  * Answers each address (of IPv6: each network of 64 bits) at most `per_second` times a second over time, and
- * `burst` times at once; 16 and 64 unless set. A `per_second` of 0 answers everything.
+ * `burst` times at once; 16 and 64 unless set, and then not the loopback addresses of this host. A `per_second` of 0
+ * answers everything.
  *
  * Of what is beyond, a random quarter is answered all the same, so that nobody can silence the server to somebody
  * by asking in that one's name, and some are told to ask less (the kiss code `RATE`).

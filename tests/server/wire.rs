@@ -110,7 +110,7 @@ impl Random {
     pub(crate) fn next(&mut self) -> u64 {
         // Knuth's, the upper half.
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 32 | self.0 << 32
+        self.0.rotate_left(32)
     }
 
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
