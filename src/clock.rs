@@ -1,5 +1,6 @@
 //! The Rust face: a clock of one's own ([`Clock`]), and one for the whole process ([`process`]).
 
+mod life;
 pub(crate) mod moments;
 pub(crate) mod process;
 mod until;
@@ -7,10 +8,8 @@ mod until;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use crate::config::Config;
-use crate::engine::{self, Account, Shared, SharedRef};
+use crate::engine::{Account, Shared, SharedRef};
 use crate::error::Error;
 use crate::exchange::root_dispersion;
 use crate::model::ClockModel;
@@ -19,9 +18,9 @@ use crate::status::{Leap, Report, SourceInfo, State};
 use crate::sys::clocks;
 use crate::sys::counter::{self, Bracket};
 use crate::sys::fork;
-use crate::sys::thread::Worker;
 use crate::sys::ticks::{self, Kind, Tick};
 use crate::units::{Nanos, UnixTime};
+use life::Life;
 
 /// How often a wait looks again without being told to: deadlines in the page pass silently.
 const PACE: Duration = Duration::from_millis(250);
@@ -42,7 +41,7 @@ pub struct Offset {
 #[derive(Debug)]
 pub struct Clock {
     shared: SharedRef,
-    engine: Mutex<Option<Worker>>,
+    life: Life,
 }
 
 impl Config {
@@ -72,8 +71,9 @@ impl Clock {
             return Err(Error::NoServers);
         }
         let shared = SharedRef::Counted(Arc::new(Shared::new()));
-        let engine = engine::start(config, shared.clone())?;
-        Ok(Self { shared, engine: Mutex::new(Some(engine)) })
+        let clock = Self { shared, life: Life::new() };
+        clock.life.start(config, &clock.shared, |_| false)?;
+        Ok(clock)
     }
 
     /// Reads the clock: no lock, no allocation, no system call beyond the vDSO; never fails.
@@ -117,17 +117,17 @@ impl Clock {
     ///
     /// [`Error::Timeout`] (names each source and its last fault), [`Error::NotRunning`], [`Error::Stopped`].
     pub fn wait(&self, max_bound: Option<Duration>, timeout: Option<Duration>) -> Result<(), Error> {
-        wait(&self.shared, max_bound, timeout)
+        wait(self.awake()?, max_bound, timeout)
     }
 
     /// The clock's state in numbers.
     pub fn report(&self) -> Report {
-        report(&self.shared)
+        report(self.roused())
     }
 
     /// One entry a source.
     pub fn sources(&self) -> Vec<SourceInfo> {
-        sources(&self.shared)
+        sources(self.roused())
     }
 
     /// Why the state file ([`Config::set_state_file`]) was refused at the start, or could not be written last; it names
@@ -149,9 +149,34 @@ impl Clock {
 
     /// Stops the thread (within 100 ms, and what a disk takes to save the state file). Reading goes on, in holdover.
     pub fn stop(&self) {
-        // Taken out first: the lock is not held while the thread ends.
-        let engine = self.engine.lock().take();
-        drop(engine);
+        self.life.stop();
+    }
+
+    /// In a forked child: makes the clock's thread anew, with the same configuration. Reading goes on meanwhile, on the same
+    /// line and in the same epoch, in HOLDOVER until the child has heard its servers itself; the parent notices nothing.
+    ///
+    /// Where the thread runs, this does nothing. What the child does not take over: the recording and the callback of
+    /// the parent; servers have to be started anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRunning`] after a stop; [`Error::Io`] if the thread or its descriptors cannot be made, or inside a
+    /// fork handler; the clock then reads on in holdover, and may be restarted later.
+    pub fn restart(&self) -> Result<(), Error> {
+        self.life.restart(&self.shared)
+    }
+
+    /// What others share with the clock's thread, which is restarted first in a forked child that is to do so by itself.
+    fn awake(&self) -> Result<&SharedRef, Error> {
+        self.life.awake(&self.shared)?;
+        Ok(&self.shared)
+    }
+
+    /// As [`Self::awake`], for what works without a thread too.
+    pub(crate) fn roused(&self) -> &SharedRef {
+        // The clock still is without a thread then, and its report says so.
+        let _ = self.life.awake(&self.shared);
+        &self.shared
     }
 
     #[cfg(feature = "capi")]

@@ -28,16 +28,17 @@ const POLL_EXPONENTS: std::ops::RangeInclusive<i8> = 0..=17;
 /// How a clock behaves: its servers, and what is assumed of them and of the oscillator.
 ///
 /// Values in, checked at once: a `Config` that exists can be started.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub(crate) servers: Vec<ServerSpec>,
     pub(crate) settings: Settings,
     pub(crate) recording: Option<PathBuf>,
     pub(crate) state_file: Option<PathBuf>,
+    pub(crate) restart_after_fork: bool,
 }
 
 /// Everything the core must know besides its sources.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     /// Shortest and longest poll interval, as exponents of 2 in seconds.
     pub(crate) poll_min: i8,
@@ -125,7 +126,8 @@ impl Default for Config {
 impl Config {
     /// No servers yet, and the defaults of the documentation.
     pub fn new() -> Self {
-        Self { servers: Vec::new(), settings: Settings::default(), recording: None, state_file: None }
+        let (servers, settings) = (Vec::new(), Settings::default());
+        Self { servers, settings, recording: None, state_file: None, restart_after_fork: false }
     }
 
     /// The defaults, with the servers of `list` (see [`Config::add_servers`]).
@@ -285,6 +287,16 @@ impl Config {
     pub fn set_state_file(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, Error> {
         self.state_file = Some(file("state_file", path.as_ref())?);
         Ok(self)
+    }
+
+    /// Has a forked child restart the clock by itself, as [`Clock::restart`](crate::Clock::restart) does. Default: no.
+    ///
+    /// A reading starts nothing, for it takes no lock; nor does the fork, which may be the beginning of an `exec`. So "by
+    /// itself" is at the child's first call that waits for the clock, asks for its report, its sources or its events, or
+    /// starts it. Until then the child reads on in HOLDOVER.
+    pub fn set_restart_after_fork(&mut self, restart: bool) -> &mut Self {
+        self.restart_after_fork = restart;
+        self
     }
 
     /// The list the servers were parsed from, in canonical form.

@@ -23,9 +23,11 @@ use crate::error::Error;
 use crate::events::desk::Desk;
 use crate::events::watch::Watch;
 use crate::model::ClockModel;
+use crate::publication::gauge::Finding;
 use crate::publication::{Publication, Writer};
 use crate::source::Outcome;
 use crate::status::{Report, SourceInfo, State};
+use crate::synchronizer::memory::Memory;
 use crate::synchronizer::{SourceId, Synchronizer};
 use crate::sys::clocks::Anchor;
 use crate::sys::resume::ResumeWatch;
@@ -73,6 +75,8 @@ pub(crate) struct Status {
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) at: Counter,
+    /// What another run would begin with.
+    memory: Option<Memory>,
     pub(crate) report: Report,
     pub(crate) sources: Vec<SourceInfo>,
 }
@@ -84,7 +88,7 @@ impl Account {
         for (index, source) in sources.iter_mut().enumerate() {
             source.name = roster.name(SourceId(index));
         }
-        Self { at, report: core.report(at), sources }
+        Self { at, memory: core.memory(at), report: core.report(at), sources }
     }
 }
 
@@ -167,9 +171,18 @@ impl std::ops::Deref for SharedRef {
     }
 }
 
+/// What a run makes of what an earlier one has left on the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// It is over: until an answer comes, the system clock is all there is.
+    Anew,
+    /// Its thread is gone, in a forked child: the same line goes on.
+    Onward,
+}
+
 /// Starts the engine's thread; it publishes to `shared`, which no other engine may do meanwhile.
-pub(crate) fn start(config: Config, shared: SharedRef) -> Result<Worker, Error> {
-    let parts = prepare(&config, &shared)?;
+pub(crate) fn start(config: &Config, shared: SharedRef, beginning: Beginning) -> Result<Worker, Error> {
+    let parts = prepare(config, &shared, beginning)?;
     let theirs = shared.clone();
     Worker::start("ntpclock", move |order| Run::new(parts, theirs, order).run()).map_err(|error| {
         shared.change(|status| status.running = false);
@@ -186,18 +199,27 @@ struct Parts {
 }
 
 /// Does what can fail, and what is to be seen as soon as the clock is started.
-fn prepare(config: &Config, shared: &Shared) -> Result<Parts, Error> {
-    let last_epoch = shared.with_status(|status| status.last_epoch);
+fn prepare(config: &Config, shared: &Shared, beginning: Beginning) -> Result<Parts, Error> {
+    let (last_epoch, left) =
+        shared.with_status(|status| (status.last_epoch, status.account.as_ref().and_then(|account| account.memory)));
     // Before the state file is judged: no suspend falls between the two.
     let clocks = Anchor::read();
     let watchdog = Watchdog::new(clocks);
-    let (files, memory) = Files::open(config)?;
+    let (files, memory) = Files::open(config, beginning == Beginning::Onward)?;
     let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
-    let mut writer = Writer::new(&shared.publication, ticks::kernel_sight());
+    let sight = ticks::kernel_sight();
+    let shown = (beginning == Beginning::Onward).then(|| Inherited::of(shared, &clocks)).flatten();
+    let mut writer = match shown {
+        Some(_) => Writer::resuming(&shared.publication, sight),
+        None => Writer::new(&shared.publication, sight),
+    };
     writer.note_suspended(watchdog.suspended());
     let mut told = Told { writer, watch: Watch::new(last_epoch), watchdog };
     shared.with_history(|history| history.note(clocks));
-    if let Some(memory) = memory {
+    if let Some(Inherited { model, disrupted }) = shown {
+        core.resume(&model, left.as_ref(), disrupted, counter::now());
+        show(&core, &mut told, shared);
+    } else if let Some(memory) = memory {
         core.restore(&memory, counter::now());
         show(&core, &mut told, shared);
     }
@@ -214,6 +236,33 @@ fn prepare(config: &Config, shared: &Shared) -> Result<Parts, Error> {
         status.unwatched = None;
     });
     Ok(Parts { core, roster, files, told })
+}
+
+/// What readers see of a run whose thread is gone.
+struct Inherited {
+    model: ClockModel,
+    /// It means nothing any more: nobody was there to see the machine suspended, or the counter replaced.
+    disrupted: bool,
+}
+
+impl Inherited {
+    /// `None` if there is no line to go on with.
+    fn of(shared: &Shared, clocks: &Anchor) -> Option<Self> {
+        loop {
+            let (page, tick) = shared.publication.read(ticks::read);
+            // A fork may fall between the turn of a page and the moment from which on it holds.
+            let rest = (page.switch - page.counter_at(tick)).to_duration();
+            if !rest.is_zero() && page.current.model.has_line() {
+                std::thread::sleep(rest);
+                continue;
+            }
+            let suspended = clocks.suspended() - clocks.width() > page.suspended;
+            let seen = shared.with_history(|history| history.last_anchor());
+            let strayed = seen.is_some_and(|seen| Watchdog::new(seen).look(*clocks, Finding::Nothing).is_some());
+            let model = page.model_at(tick);
+            return model.has_line().then_some(Self { model, disrupted: suspended || strayed });
+        }
+    }
 }
 
 /// Publishes what `core` remembers, and waits for the moment in which it takes effect: the first reading has a bound.
@@ -314,7 +363,7 @@ impl Run {
     }
 
     fn run(mut self) {
-        // What an earlier run left on the page is over: until an answer comes, the system clock is all there is.
+        // What an earlier run left on the page is over, unless it was taken up.
         self.publish();
         while !self.order.is_over() {
             self.turn();
@@ -544,7 +593,7 @@ mod tests {
         let mut config = Config::with_servers(&server.addresses()[0].to_string()).unwrap();
         config.set_poll_exponents(0, 0).unwrap();
         let shared = SharedRef::Counted(Arc::new(Shared::new()));
-        let parts = prepare(&config, &shared).unwrap();
+        let parts = prepare(&config, &shared, Beginning::Anew).unwrap();
         let (done, ended) = crossbeam_channel::bounded(1);
         let worker = Worker::start("test", move |order| {
             let mut run = Run::new(parts, shared, order);
@@ -586,5 +635,24 @@ mod tests {
         let told = ended.recv_timeout(Duration::from_secs(60));
         drop(worker);
         assert_eq!(told, Ok(()), "the test's thread has ended, as it says above");
+    }
+
+    #[test]
+    fn a_run_is_taken_up_as_disrupted_if_the_machine_was_suspended_or_its_counter_replaced_while_nobody_looked() {
+        let shared = Shared::new();
+        let clocks = Anchor::read();
+        assert!(Inherited::of(&shared, &clocks).is_none(), "there is no line yet");
+        let mut writer = Writer::new(&shared.publication, None);
+        writer.note_suspended(clocks.suspended());
+        shared.with_history(|history| history.note(clocks));
+        let model = ClockModel { epoch: 1, state: State::Synchronized, ..ClockModel::UNSYNCHRONIZED };
+        writer.publish(&shared.publication, fork::generation(), counter::now, |_| (model, ())).unwrap();
+
+        let taken_up = |clocks: Anchor| Inherited::of(&shared, &clocks).unwrap().disrupted;
+        assert!(!taken_up(Anchor::read()));
+        assert!(counter::now() >= writer.ready_at(), "it waits until the line holds");
+        let now = Anchor::read();
+        assert!(taken_up(Anchor { boottime: now.boottime + Nanos::from_millis(50), ..now }));
+        assert!(taken_up(Anchor { monotonic: now.monotonic + Nanos::from_seconds(5), ..now }));
     }
 }

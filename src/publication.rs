@@ -115,6 +115,12 @@ impl Writer {
         }
     }
 
+    /// The next writer, of a publication whose line goes on: what it publishes takes over from what readers see by now.
+    pub(crate) fn resuming(publication: &Publication, sight: Option<Sight>) -> Self {
+        let (page, _) = publication.read(|_| Tick::default());
+        Self { current: page.current, switch: page.switch, ..Self::new(publication, sight) }
+    }
+
     /// The machine was suspended for no more than this since boot, as of what is published from now on.
     pub(crate) fn note_suspended(&mut self, suspended: Nanos) {
         self.suspended = suspended;

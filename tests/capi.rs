@@ -52,6 +52,11 @@ fn a_forked_child_reads_on_and_the_parent_notices_nothing() {
 }
 
 #[test]
+fn a_forked_child_goes_on_with_its_parents_clock_whatever_the_parents_threads_were_doing() {
+    in_c("tests/c/restart.c");
+}
+
+#[test]
 fn a_process_that_was_stopped_reads_on_rightly() {
     in_c("tests/c/stopped.c");
 }

@@ -47,12 +47,16 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Opens what `config` names, and reads what an earlier run has left.
-    pub(crate) fn open(config: &Config) -> Result<(Self, Option<Memory>), Error> {
-        let recorder = config.recording.as_deref().map(Recorder::create).transpose()?;
+    /// Opens what `config` names, and reads what an earlier run has left. A run that is taken up `onward` by a forked child
+    /// leaves the recording to its parent.
+    pub(crate) fn open(config: &Config, onward: bool) -> Result<(Self, Option<Memory>), Error> {
+        let recording = config.recording.as_deref();
+        let recorder = recording.filter(|_| !onward).map(Recorder::create).transpose()?;
         let mut state = config.state_file.as_deref().map(located).transpose()?;
         let found = state.as_mut().map(|file| file.load(&Host::observe())).unwrap_or_default();
-        let faults = FileFaults { refused: found.refusal, ..FileFaults::default() };
+        let theirs = |path: &Path| format!("recording to {}: does not go on after a restart", path.display());
+        let recording = recording.filter(|_| onward).map(theirs);
+        let faults = FileFaults { recording, refused: found.refusal, ..FileFaults::default() };
         let (save_due, suspended) = (counter::now() + SAVE_INTERVAL, counter::suspended());
         Ok((Self { recorder, state, save_due, suspended, faults }, found.memory))
     }

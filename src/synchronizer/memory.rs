@@ -17,7 +17,7 @@
 //! - What this run hands on is what its own sources said, without the memory it began with; that is handed on only if no source
 //!   was heard. So no chain of short runs carries a lie along.
 
-use super::{Synchronizer, Verdict};
+use super::{Disruption, Synchronizer, Verdict};
 use crate::exchange::Interval;
 use crate::model::bound::{FrequencyRange, Witness};
 use crate::model::estimator::Prior;
@@ -102,6 +102,29 @@ impl Synchronizer {
             self.remembered = Some(Remembered { span: model.span, until: None });
             self.model = model;
             self.dirty = true;
+        }
+    }
+
+    /// Takes up a run whose thread is gone, in the same boot and epoch: `shown` is what readers see of it, `memory` what it
+    /// would have handed on. To be called before sources are added.
+    ///
+    /// `disrupted`: what is shown means nothing any more.
+    pub(crate) fn resume(&mut self, shown: &ClockModel, memory: Option<&Memory>, disrupted: bool, now: Counter) {
+        let last_epoch = self.last_epoch.max(shown.epoch);
+        if let Some(memory) = memory {
+            self.restore(memory, now);
+        }
+        self.last_epoch = last_epoch;
+        let state = match shown.state {
+            _ if disrupted => State::Disrupted,
+            State::Synchronized => State::Holdover,
+            state => state,
+        };
+        self.model = ClockModel { state, ..*shown };
+        self.dirty = true;
+        if state == State::Disrupted {
+            self.remembered = None;
+            self.disruption = Some(Disruption { since: now, needed: 1 });
         }
     }
 
@@ -264,6 +287,53 @@ mod tests {
         let report = core.report(t4);
         assert_eq!((report.state, report.epoch, report.steps), (State::Synchronized, 1, 0));
         assert_eq!(core.model().line.utc_at(t4), before.line.utc_at(t4));
+    }
+
+    /// What a child of a run of 60 exchanges takes up at `now`, with what its parent showed.
+    fn resumed(state: State, disrupted: bool, pause: i64) -> (Synchronizer, ClockModel, Counter) {
+        let mut parent = core();
+        parent.add_source(seconds(0));
+        for index in 1..=60 {
+            exchange(&mut parent, seconds(16 * index));
+        }
+        let now = seconds(16 * 60 + pause);
+        let shown = ClockModel { state, ..*parent.model() };
+        let mut child = core();
+        child.resume(&shown, parent.memory(now).as_ref(), disrupted, now);
+        child.add_source(now);
+        (child, shown, now)
+    }
+
+    #[test]
+    fn a_run_that_is_taken_up_goes_on_with_the_line_that_readers_see() {
+        for (state, pause) in [(State::Synchronized, 1), (State::Synchronized, 3_000), (State::Holdover, 100)] {
+            let (mut child, shown, now) = resumed(state, false, pause);
+            assert_eq!(*child.model(), ClockModel { state: State::Holdover, ..shown });
+            let plan = child.plan(now);
+            child.commit(plan, now);
+            assert_eq!((child.model().state_at(now), child.model().line), (State::Holdover, shown.line));
+            assert_eq!((child.model().span, child.model().epoch), (shown.span, shown.epoch));
+            let t4 = now + Nanos::from_seconds(1);
+            exchange(&mut child, t4);
+            let report = child.report(t4);
+            assert_eq!((report.state, report.epoch, report.steps), (State::Synchronized, shown.epoch, 0));
+            assert_eq!(child.model().line.utc_at(t4), shown.line.utc_at(t4));
+            let (earliest, latest) = child.model().span.at(t4);
+            assert!(earliest <= utc(t4) && utc(t4) <= latest);
+        }
+    }
+
+    #[test]
+    fn a_run_that_means_nothing_any_more_is_taken_up_disrupted_and_judged_anew() {
+        for (state, disrupted) in [(State::Synchronized, true), (State::Holdover, true), (State::Disrupted, false)] {
+            let (mut child, shown, now) = resumed(state, disrupted, 5);
+            let plan = child.plan(now);
+            child.commit(plan, now);
+            assert_eq!((child.model().state_at(now), child.model().epoch), (State::Disrupted, shown.epoch));
+            let t4 = now + Nanos::from_seconds(1);
+            exchange(&mut child, t4);
+            assert_eq!((child.report(t4).state, child.report(t4).epoch), (State::Synchronized, shown.epoch + 1));
+        }
     }
 
     /// A memory that errs by `lie`.
