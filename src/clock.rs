@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::engine::{Account, Shared, SharedRef};
+use crate::engine::{Account, Shared, SharedRef, Unwatched};
 use crate::error::Error;
 use crate::exchange::root_dispersion;
 use crate::model::ClockModel;
@@ -19,6 +19,7 @@ use crate::sys::clocks;
 use crate::sys::counter::{self, Bracket};
 use crate::sys::fork;
 use crate::sys::ticks::{self, Kind, Tick};
+use crate::sys::vmclock;
 use crate::units::{Nanos, UnixTime};
 use life::Life;
 
@@ -313,8 +314,9 @@ pub(crate) fn report(shared: &Shared) -> Report {
 }
 
 pub(crate) fn resume_watch_error(shared: &Shared) -> Option<Error> {
-    let code = shared.with_status(|status| status.unwatched)?;
-    Some(Error::io("watching for a resume of the machine", std::io::Error::from_raw_os_error(code)))
+    let Unwatched { resume, vmclock } = shared.with_status(|status| status.unwatched.clone());
+    let told = |what: &str, why: Option<String>| why.map(|why| Error::io(what, std::io::Error::other(why)));
+    told("watching for a resume of the machine", resume).or_else(|| told(vmclock::DEVICE, vmclock))
 }
 
 pub(crate) fn state_file_fault(shared: &Shared) -> Option<String> {

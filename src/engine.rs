@@ -1,5 +1,6 @@
 //! The engine: one thread that carries requests out and datagrams into the core, and publishes what it plans.
 
+mod begin;
 pub(crate) mod exchanger;
 pub(crate) mod files;
 pub(crate) mod resolve;
@@ -23,7 +24,6 @@ use crate::error::Error;
 use crate::events::desk::Desk;
 use crate::events::watch::Watch;
 use crate::model::ClockModel;
-use crate::publication::gauge::Finding;
 use crate::publication::{Publication, Writer};
 use crate::source::Outcome;
 use crate::status::{Report, SourceInfo, State};
@@ -33,8 +33,11 @@ use crate::sys::clocks::Anchor;
 use crate::sys::resume::ResumeWatch;
 use crate::sys::thread::{Order, Worker};
 use crate::sys::ticks::Sight;
+use crate::sys::vmclock::{Marks, VmClock};
 use crate::sys::{self, counter, fork, futex, socket, ticks, wake};
 use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
+pub(crate) use begin::Beginning;
+use begin::{Parts, prepare};
 use exchanger::{Arrival, Exchanger};
 use files::{FileFaults, Files};
 use resolve::{Addresses, Question};
@@ -67,8 +70,21 @@ pub(crate) struct Status {
     pub(crate) min_agreeing: usize,
     pub(crate) account: Option<Arc<Account>>,
     pub(crate) files: FileFaults,
-    /// Why the thread is not woken when the system clock is set or the machine resumes: the system's number for it.
-    pub(crate) unwatched: Option<i32>,
+    /// Why disruptions are found late.
+    pub(crate) unwatched: Unwatched,
+}
+
+/// What keeps the thread from finding disruptions as soon as it can, each as the reason that the system gave.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unwatched {
+    /// The thread is not woken when the system clock is set or the machine resumes.
+    pub(crate) resume: Option<String>,
+    /// What the hypervisor has to tell is there, and cannot be read.
+    pub(crate) vmclock: Option<String>,
+}
+
+impl Unwatched {
+    const NONE: Self = Self { resume: None, vmclock: None };
 }
 
 /// The core's account of itself at one instant.
@@ -77,18 +93,20 @@ pub(crate) struct Account {
     pub(crate) at: Counter,
     /// What another run would begin with.
     memory: Option<Memory>,
+    /// What the hypervisor showed.
+    marks: Option<Marks>,
     pub(crate) report: Report,
     pub(crate) sources: Vec<SourceInfo>,
 }
 
 impl Account {
-    fn of(core: &Synchronizer, roster: &Roster) -> Self {
+    fn of(core: &Synchronizer, roster: &Roster, watchdog: &Watchdog) -> Self {
         let at = counter::now();
         let mut sources = core.source_infos(at);
         for (index, source) in sources.iter_mut().enumerate() {
             source.name = roster.name(SourceId(index));
         }
-        Self { at, memory: core.memory(at), report: core.report(at), sources }
+        Self { at, memory: core.memory(at), marks: watchdog.marks(), report: core.report(at), sources }
     }
 }
 
@@ -111,7 +129,7 @@ impl Shared {
                 min_agreeing: 1,
                 account: None,
                 files: FileFaults::NONE,
-                unwatched: None,
+                unwatched: Unwatched::NONE,
             }),
             history: Mutex::new(History::new()),
             events: Desk::new(),
@@ -171,15 +189,6 @@ impl std::ops::Deref for SharedRef {
     }
 }
 
-/// What a run makes of what an earlier one has left on the page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beginning {
-    /// It is over: until an answer comes, the system clock is all there is.
-    Anew,
-    /// Its thread is gone, in a forked child: the same line goes on.
-    Onward,
-}
-
 /// Starts the engine's thread; it publishes to `shared`, which no other engine may do meanwhile.
 pub(crate) fn start(config: &Config, shared: SharedRef, beginning: Beginning) -> Result<Worker, Error> {
     let parts = prepare(config, &shared, beginning)?;
@@ -188,91 +197,6 @@ pub(crate) fn start(config: &Config, shared: SharedRef, beginning: Beginning) ->
         shared.change(|status| status.running = false);
         Error::io("starting the clock's thread", error)
     })
-}
-
-/// What a run begins with.
-struct Parts {
-    core: Synchronizer,
-    roster: Roster,
-    files: Files,
-    told: Told,
-}
-
-/// Does what can fail, and what is to be seen as soon as the clock is started.
-fn prepare(config: &Config, shared: &Shared, beginning: Beginning) -> Result<Parts, Error> {
-    let (last_epoch, left) =
-        shared.with_status(|status| (status.last_epoch, status.account.as_ref().and_then(|account| account.memory)));
-    // Before the state file is judged: no suspend falls between the two.
-    let clocks = Anchor::read();
-    let watchdog = Watchdog::new(clocks);
-    let (files, memory) = Files::open(config, beginning == Beginning::Onward)?;
-    let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
-    let sight = ticks::kernel_sight();
-    let shown = (beginning == Beginning::Onward).then(|| Inherited::of(shared, &clocks)).flatten();
-    let mut writer = match shown {
-        Some(_) => Writer::resuming(&shared.publication, sight),
-        None => Writer::new(&shared.publication, sight),
-    };
-    writer.note_suspended(watchdog.suspended());
-    let mut told = Told { writer, watch: Watch::new(last_epoch), watchdog };
-    shared.with_history(|history| history.note(clocks));
-    if let Some(Inherited { model, disrupted }) = shown {
-        core.resume(&model, left.as_ref(), disrupted, counter::now());
-        show(&core, &mut told, shared);
-    } else if let Some(memory) = memory {
-        core.restore(&memory, counter::now());
-        show(&core, &mut told, shared);
-    }
-    let roster = Roster::new(&config.servers, &mut core, counter::now());
-    // Told before the thread can: who asks right after the start finds every source.
-    let account = Account::of(&core, &roster);
-    shared.change(|status| {
-        status.session += 1;
-        (status.running, status.generation) = (true, fork::generation());
-        status.min_agreeing = config.settings.min_agreeing;
-        status.last_epoch = status.last_epoch.max(account.report.epoch);
-        status.account = Some(Arc::new(account));
-        status.files = files.faults.clone();
-        status.unwatched = None;
-    });
-    Ok(Parts { core, roster, files, told })
-}
-
-/// What readers see of a run whose thread is gone.
-struct Inherited {
-    model: ClockModel,
-    /// It means nothing any more: nobody was there to see the machine suspended, or the counter replaced.
-    disrupted: bool,
-}
-
-impl Inherited {
-    /// `None` if there is no line to go on with.
-    fn of(shared: &Shared, clocks: &Anchor) -> Option<Self> {
-        loop {
-            let (page, tick) = shared.publication.read(ticks::read);
-            // A fork may fall between the turn of a page and the moment from which on it holds.
-            let rest = (page.switch - page.counter_at(tick)).to_duration();
-            if !rest.is_zero() && page.current.model.has_line() {
-                std::thread::sleep(rest);
-                continue;
-            }
-            let suspended = clocks.suspended() - clocks.width() > page.suspended;
-            let seen = shared.with_history(|history| history.last_anchor());
-            let strayed = seen.is_some_and(|seen| Watchdog::new(seen).look(*clocks, Finding::Nothing).is_some());
-            let model = page.model_at(tick);
-            return model.has_line().then_some(Self { model, disrupted: suspended || strayed });
-        }
-    }
-}
-
-/// Publishes what `core` remembers, and waits for the moment in which it takes effect: the first reading has a bound.
-fn show(core: &Synchronizer, told: &mut Told, shared: &Shared) {
-    let model = *core.model();
-    if model.has_line() {
-        // Who is late again and again shows nothing; the thread will try anew.
-        told.publish(shared, |_| (model, ()));
-        std::thread::sleep((told.writer.ready_at() - counter::now()).to_duration());
-    }
 }
 
 /// The engine's side of what readers, listeners and converters are told.
@@ -325,6 +249,8 @@ struct Run {
     told: Told,
     /// Wakes us when the machine resumes; `None` where there is none to be had.
     resume_watch: Option<ResumeWatch>,
+    /// What the hypervisor has to tell, if it has.
+    vmclock: Option<VmClock>,
     shared: SharedRef,
     order: Order,
     answers: Sender<(usize, Addresses)>,
@@ -338,12 +264,12 @@ struct Run {
 
 impl Run {
     fn new(parts: Parts, shared: SharedRef, order: Order) -> Self {
-        let Parts { core, roster, files, told } = parts;
+        let Parts { core, roster, files, told, vmclock } = parts;
         let (answers, answered) = crossbeam_channel::unbounded();
         // After the descriptor that ends the thread: that one is needed, this one only good to have.
         let resume_watch = ResumeWatch::new();
         if let Err(error) = &resume_watch {
-            shared.change(|status| status.unwatched = error.raw_os_error());
+            shared.change(|status| status.unwatched.resume = Some(error.to_string()));
         }
         Self {
             core,
@@ -352,6 +278,7 @@ impl Run {
             files,
             told,
             resume_watch: resume_watch.ok(),
+            vmclock,
             shared,
             order,
             answers,
@@ -387,7 +314,8 @@ impl Run {
         }
         let ready = self.sleep();
         // Before anything that came is taken in: an answer may have waited while the machine was suspended.
-        self.heed(Anchor::read(), ticks::sight());
+        let marks = self.marks();
+        self.heed(Anchor::read(), ticks::sight(), marks);
         for source in ready {
             self.receive(source);
         }
@@ -395,11 +323,11 @@ impl Run {
 
     /// Judges what the machine's clocks show, at every wake-up, and says so if what was known of the time means nothing
     /// any more.
-    fn heed(&mut self, clocks: Anchor, sight: Option<Sight>) {
+    fn heed(&mut self, clocks: Anchor, sight: Option<Sight>, marks: Option<Marks>) {
         let ticks = self.told.writer.cross_check(sight);
         // Between two such looks a stamp of any clock can be told to 0.1 % of the way to the nearer one.
         self.shared.with_history(|history| history.note(clocks));
-        let disruption = self.told.watchdog.look(clocks, ticks);
+        let disruption = self.told.watchdog.look(clocks, ticks, marks);
         self.told.writer.note_suspended(self.told.watchdog.suspended());
         if disruption.is_some() {
             self.exchanger.close_all();
@@ -407,6 +335,16 @@ impl Run {
             self.settle();
             self.publish();
         }
+    }
+
+    /// What the hypervisor shows; `None` if that cannot be read, which is told.
+    fn marks(&mut self) -> Option<Marks> {
+        let marks = self.vmclock.as_mut()?.marks();
+        let fault = marks.as_ref().err().map(ToString::to_string);
+        if self.shared.with_status(|status| status.unwatched.vmclock != fault) {
+            self.shared.change(|status| status.unwatched.vmclock = fault);
+        }
+        marks.ok()
     }
 
     /// Does everything that is due.
@@ -458,6 +396,7 @@ impl Run {
     fn sleep(&mut self) -> Vec<SourceId> {
         let mut descriptors = vec![self.order.waker.as_raw_fd()];
         descriptors.extend(self.resume_watch.as_ref().map(AsRawFd::as_raw_fd));
+        descriptors.extend(self.vmclock.as_ref().and_then(VmClock::descriptor));
         let own = descriptors.len();
         descriptors.extend(self.exchanger.descriptors());
         let now = counter::now();
@@ -521,7 +460,7 @@ impl Run {
     }
 
     fn account(&self) {
-        let account = Account::of(&self.core, &self.roster);
+        let account = Account::of(&self.core, &self.roster, &self.told.watchdog);
         self.shared.change(|status| {
             status.last_epoch = status.last_epoch.max(account.report.epoch);
             status.account = Some(Arc::new(account));
@@ -568,6 +507,8 @@ mod tests {
     use super::*;
     use crate::reading::Reading;
     use crate::server::{Server, ServerConfig};
+    use crate::sys::ticks::Kind;
+    use crate::sys::vmclock::made_up::Device;
 
     /// Turns until the clock shows `state`, and returns that reading.
     fn turn_until(run: &mut Run, state: State) -> Reading {
@@ -585,51 +526,20 @@ mod tests {
         Reading::of(&run.shared.publication, fork::generation(), ticks::read, counter::system_time)
     }
 
-    #[test]
-    fn a_look_that_shows_a_suspend_is_heeded_before_any_answer_and_one_that_shows_a_step_is_not() {
+    /// A run that follows a server of this machine's own clock, on a thread of its own, as `act` drives it. `prepared` may
+    /// change what it begins with.
+    fn driven(prepared: impl FnOnce(&mut Parts), act: impl FnOnce(&mut Run) + Send + 'static) {
         let mut config = ServerConfig::new();
         config.add_listen("127.0.0.1:0").unwrap().set_local(1, Duration::ZERO).unwrap();
         let server = Server::start(None, &config).unwrap();
         let mut config = Config::with_servers(&server.addresses()[0].to_string()).unwrap();
         config.set_poll_exponents(0, 0).unwrap();
         let shared = SharedRef::Counted(Arc::new(Shared::new()));
-        let parts = prepare(&config, &shared, Beginning::Anew).unwrap();
+        let mut parts = prepare(&config, &shared, Beginning::Anew).unwrap();
+        prepared(&mut parts);
         let (done, ended) = crossbeam_channel::bounded(1);
         let worker = Worker::start("test", move |order| {
-            let mut run = Run::new(parts, shared, order);
-            let before = turn_until(&mut run, State::Synchronized);
-
-            let stepped = Anchor::read();
-            run.heed(Anchor { realtime: stepped.realtime + Nanos::from_seconds(3_600), ..stepped }, ticks::sight());
-            run.settle();
-            assert_eq!((shown(&run).state, shown(&run).epoch), (State::Synchronized, before.epoch));
-
-            // A request is on its way, and its answer may be waiting already.
-            while run.exchanger.descriptors().next().is_none() {
-                run.turn();
-                run.tick();
-            }
-            let exchanges = run.core.report(counter::now()).exchanges;
-            let suspended = Anchor::read();
-            let suspended = Anchor { boottime: suspended.boottime + Nanos::from_millis(50), ..suspended };
-            run.heed(suspended, ticks::sight());
-            run.settle();
-            let disrupted = shown(&run);
-            assert_eq!((disrupted.state, disrupted.epoch), (State::Disrupted, before.epoch));
-            assert_eq!(run.exchanger.descriptors().next(), None);
-            assert_eq!(run.core.report(counter::now()).exchanges, exchanges);
-            assert_eq!(run.shared.publication.read(ticks::read).0.suspended, suspended.suspended());
-
-            let after = turn_until(&mut run, State::Synchronized);
-            assert_eq!(after.epoch, before.epoch + 1);
-
-            // Stopped before anybody was heard anew, it claims nothing.
-            run.heed(
-                Anchor { boottime: suspended.boottime + Nanos::from_seconds(9), ..Anchor::read() },
-                ticks::sight(),
-            );
-            run.finish();
-            assert_eq!(shown(&run).state, State::Disrupted);
+            act(&mut Run::new(parts, shared, order));
             done.send(()).unwrap();
         });
         let told = ended.recv_timeout(Duration::from_secs(60));
@@ -638,21 +548,130 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_taken_up_as_disrupted_if_the_machine_was_suspended_or_its_counter_replaced_while_nobody_looked() {
-        let shared = Shared::new();
-        let clocks = Anchor::read();
-        assert!(Inherited::of(&shared, &clocks).is_none(), "there is no line yet");
-        let mut writer = Writer::new(&shared.publication, None);
-        writer.note_suspended(clocks.suspended());
-        shared.with_history(|history| history.note(clocks));
-        let model = ClockModel { epoch: 1, state: State::Synchronized, ..ClockModel::UNSYNCHRONIZED };
-        writer.publish(&shared.publication, fork::generation(), counter::now, |_| (model, ())).unwrap();
+    fn a_look_that_shows_a_suspend_is_heeded_before_any_answer_and_one_that_shows_a_step_is_not() {
+        driven(
+            |_| (),
+            |run| {
+                let before = turn_until(run, State::Synchronized);
 
-        let taken_up = |clocks: Anchor| Inherited::of(&shared, &clocks).unwrap().disrupted;
-        assert!(!taken_up(Anchor::read()));
-        assert!(counter::now() >= writer.ready_at(), "it waits until the line holds");
-        let now = Anchor::read();
-        assert!(taken_up(Anchor { boottime: now.boottime + Nanos::from_millis(50), ..now }));
-        assert!(taken_up(Anchor { monotonic: now.monotonic + Nanos::from_seconds(5), ..now }));
+                let stepped = Anchor::read();
+                run.heed(
+                    Anchor { realtime: stepped.realtime + Nanos::from_seconds(3_600), ..stepped },
+                    ticks::sight(),
+                    None,
+                );
+                run.settle();
+                assert_eq!((shown(run).state, shown(run).epoch), (State::Synchronized, before.epoch));
+
+                // A request is on its way, and its answer may be waiting already.
+                while run.exchanger.descriptors().next().is_none() {
+                    run.turn();
+                    run.tick();
+                }
+                let exchanges = run.core.report(counter::now()).exchanges;
+                let suspended = Anchor::read();
+                let suspended = Anchor { boottime: suspended.boottime + Nanos::from_millis(50), ..suspended };
+                run.heed(suspended, ticks::sight(), None);
+                run.settle();
+                let disrupted = shown(run);
+                assert_eq!((disrupted.state, disrupted.epoch), (State::Disrupted, before.epoch));
+                assert_eq!(run.exchanger.descriptors().next(), None);
+                assert_eq!(run.core.report(counter::now()).exchanges, exchanges);
+                assert_eq!(run.shared.publication.read(ticks::read).0.suspended, suspended.suspended());
+
+                let after = turn_until(run, State::Synchronized);
+                assert_eq!(after.epoch, before.epoch + 1);
+
+                // Stopped before anybody was heard anew, it claims nothing.
+                run.heed(
+                    Anchor { boottime: suspended.boottime + Nanos::from_seconds(9), ..Anchor::read() },
+                    ticks::sight(),
+                    None,
+                );
+                run.finish();
+                assert_eq!(shown(run).state, State::Disrupted);
+            },
+        );
+    }
+
+    /// Whether `run`, synchronised, is disrupted by `happen`, and judged anew afterwards; the reading before.
+    fn is_disrupted_by(run: &mut Run, happen: impl FnOnce(&mut Run)) {
+        let before = turn_until(run, State::Synchronized);
+        happen(run);
+        run.settle();
+        let disrupted = shown(run);
+        assert_eq!((disrupted.state, disrupted.epoch), (State::Disrupted, before.epoch));
+        assert_eq!((disrupted.earliest_ns, disrupted.latest_ns), (i64::MIN, i64::MAX));
+        assert_eq!(turn_until(run, State::Synchronized).epoch, before.epoch + 1);
+    }
+
+    #[test]
+    fn what_the_hypervisor_marks_disrupts_the_clock_until_it_is_judged_anew() {
+        let device = Device::new("engine");
+        let (path, device) = (device.0.clone(), device);
+        let open = move |parts: &mut Parts| parts.vmclock = VmClock::open(&path).unwrap();
+        driven(open, move |run| {
+            for (disruption, generation) in [(2, Some(1)), (2, Some(2)), (3, Some(3))] {
+                is_disrupted_by(run, |run| {
+                    device.show(disruption, generation);
+                    // Whatever wakes it.
+                    run.order.waker.wake();
+                    run.turn();
+                });
+            }
+            // What cannot be read any more is told, and is no disruption.
+            device.write(&[0; 64]);
+            run.turn();
+            let told = run.shared.with_status(|status| status.unwatched.vmclock.clone());
+            assert_eq!(told.as_deref(), Some("it is no vmclock"));
+            device.show(3, Some(3));
+            run.turn();
+            assert_eq!(run.shared.with_status(|status| status.unwatched.vmclock.clone()), None);
+            assert_eq!(shown(run).state, State::Synchronized);
+        });
+    }
+
+    #[test]
+    fn a_kernel_that_counts_by_another_clocksource_disrupts_readers_of_ticks_who_then_read_the_raw_counter() {
+        let Some(_) = ticks::kernel_sight() else {
+            panic!("this machine's kernel counts by no counter that we can read")
+        };
+        let kind = |run: &Run| run.shared.publication.read(ticks::read).0.relation.scale.kind;
+        driven(
+            |_| (),
+            move |run| {
+                turn_until(run, State::Synchronized);
+                while kind(run) == Kind::Raw {
+                    run.turn();
+                }
+                is_disrupted_by(run, |run| {
+                    let sight = ticks::sight().unwrap();
+                    // The raw counter has gone another way since the last look, by an eighth of a millisecond.
+                    let raw = sight.raw + Nanos(125_000);
+                    run.heed(Anchor::read(), Some(Sight { raw, ..sight }), None);
+                    assert_eq!(kind(run), Kind::Raw);
+                });
+            },
+        );
+    }
+
+    #[test]
+    fn an_admin_who_sets_the_system_clock_moves_no_reading() {
+        driven(
+            |_| (),
+            |run| {
+                let before = turn_until(run, State::Synchronized);
+                for hours in [-1, 1, 24 * 365] {
+                    let clocks = Anchor::read();
+                    let realtime = clocks.realtime + Nanos::from_seconds(hours * 3_600);
+                    run.heed(Anchor { realtime, ..clocks }, ticks::sight(), None);
+                    run.turn();
+                    let after = shown(run);
+                    assert_eq!((after.state, after.epoch), (State::Synchronized, before.epoch));
+                    let passed = after.raw_ns - before.raw_ns;
+                    assert!((after.unix_ns - before.unix_ns - passed).abs() < 10_000_000, "{after:?} {before:?}");
+                }
+            },
+        );
     }
 }

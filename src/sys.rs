@@ -11,6 +11,7 @@ pub(crate) mod resume;
 pub(crate) mod socket;
 pub(crate) mod thread;
 pub(crate) mod ticks;
+pub(crate) mod vmclock;
 pub(crate) mod wake;
 
 use std::io;
