@@ -232,6 +232,9 @@ const RETRY: Nanos = Nanos::from_millis(100);
 /// How long to wait for random bits where there were none.
 const RANDOMNESS_RETRY: Nanos = Nanos::from_millis(100);
 
+/// How long to wait for a descriptor where there were none.
+const WATCH_RETRY: Nanos = Nanos::from_seconds(3);
+
 /// How far the clock of the machine that built us may have been ahead: an era lasts 136 years, a year is cheap.
 const BUILD_CLOCK_ERROR: Nanos = Nanos::from_seconds(365 * 86_400);
 
@@ -249,6 +252,8 @@ struct Run {
     told: Told,
     /// Wakes us when the machine resumes; `None` where there is none to be had.
     resume_watch: Option<ResumeWatch>,
+    /// When to try for one again.
+    watch_due: Counter,
     /// What the hypervisor has to tell, if it has.
     vmclock: Option<VmClock>,
     shared: SharedRef,
@@ -266,18 +271,14 @@ impl Run {
     fn new(parts: Parts, shared: SharedRef, order: Order) -> Self {
         let Parts { core, roster, files, told, vmclock } = parts;
         let (answers, answered) = crossbeam_channel::unbounded();
-        // After the descriptor that ends the thread: that one is needed, this one only good to have.
-        let resume_watch = ResumeWatch::new();
-        if let Err(error) = &resume_watch {
-            shared.change(|status| status.unwatched.resume = Some(error.to_string()));
-        }
         Self {
             core,
             roster,
             exchanger: Exchanger::new(),
             files,
             told,
-            resume_watch: resume_watch.ok(),
+            resume_watch: None,
+            watch_due: Counter(i64::MIN),
             vmclock,
             shared,
             order,
@@ -303,6 +304,7 @@ impl Run {
         while let Ok((tag, addresses)) = self.answered.try_recv() {
             self.handle_addresses(SourceId(tag), addresses);
         }
+        self.watch_for_resumes();
         self.tick();
         self.told.listeners(&self.shared);
         let now = counter::now();
@@ -337,6 +339,20 @@ impl Run {
         }
     }
 
+    /// Tries to have ourselves woken when the machine resumes: at first after the descriptor that ends the thread, for that one
+    /// is needed, this one only good to have; and again while the system is but short of something.
+    fn watch_for_resumes(&mut self) {
+        let now = counter::now();
+        if self.resume_watch.is_some() || now < self.watch_due {
+            return;
+        }
+        let made = ResumeWatch::new();
+        let short = made.as_ref().is_err_and(sys::is_shortage);
+        self.watch_due = if short { now + WATCH_RETRY } else { Counter(i64::MAX) };
+        self.shared.change(|status| status.unwatched.resume = made.as_ref().err().map(ToString::to_string));
+        self.resume_watch = made.ok();
+    }
+
     /// What the hypervisor shows; `None` if that cannot be read, which is told.
     fn marks(&mut self) -> Option<Marks> {
         let marks = self.vmclock.as_mut()?.marks();
@@ -357,10 +373,14 @@ impl Run {
             self.look_up(id, now);
         }
         loop {
-            let Ok((transmit, dither)) = sys::random().and_then(|transmit| Ok((transmit, sys::random()?))) else {
-                // Without randomness there is no safe request: come back a little later.
-                self.pause = Some(RANDOMNESS_RETRY);
-                return;
+            let random = sys::random().and_then(|transmit| Ok((transmit, sys::random()?)));
+            let (transmit, dither) = match random {
+                Ok(random) => random,
+                Err(error) => {
+                    // Without randomness there is no safe request: come back a little later.
+                    self.pause = Some(RANDOMNESS_RETRY);
+                    return self.core.handle_hindrance(&format!("no random numbers: {error}"), counter::now());
+                }
             };
             let Some(request) = self.core.poll_transmit(counter::now(), transmit, dither) else { return };
             match self.exchanger.send(&request) {
@@ -415,10 +435,10 @@ impl Run {
                 self.resume_watch.iter().for_each(ResumeWatch::clear);
                 self.exchanger.ready_sources(&ready[own..])
             }
-            // Out of memory in the kernel: do not turn in circles at full speed meanwhile.
+            // Out of memory in the kernel, or forbidden: look at everything at a walking pace meanwhile.
             Err(_) => {
                 std::thread::sleep(Duration::from_millis(10));
-                Vec::new()
+                self.exchanger.ready_sources(&vec![true; descriptors.len() - own])
             }
         }
     }
@@ -641,6 +661,10 @@ mod tests {
             |_| (),
             move |run| {
                 turn_until(run, State::Synchronized);
+                if ticks::kernel_sight().is_none() {
+                    // A kernel that counts by nothing that we can read: there is nothing to switch from.
+                    return assert_eq!(kind(run), Kind::Raw);
+                }
                 while kind(run) == Kind::Raw {
                     run.turn();
                 }

@@ -21,6 +21,12 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// Whether the system has too little of something now, which may pass, rather than forbidding it.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::ENOBUFS];
+    error.raw_os_error().is_some_and(|code| shortages.contains(&code))
+}
+
 /// 64 random bits from the system; there is no state of ours that a fork could copy.
 pub(crate) fn random() -> io::Result<u64> {
     let mut bytes = [0; 8];

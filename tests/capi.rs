@@ -97,8 +97,8 @@ fn a_process_that_was_stopped_reads_on_rightly() {
 }
 
 #[test]
-fn a_clock_whose_host_forbids_timers_works_without_and_says_so() {
-    in_c("tests/c/filtered.c");
+fn what_a_host_forbids_or_has_run_out_of_is_named_or_done_without_aloud() {
+    in_c("tests/c/shortages.c");
 }
 
 #[test]
