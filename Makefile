@@ -4,6 +4,8 @@
 # make bench      our readings beside other clocks, and the cost of an idle clock; five minutes; BENCH_SECONDS=...
 # make soak       the simulated scenarios for 20 years (YEARS=...); make test plays them for 30 days
 # make live       follows a real chronyd for 10 minutes (MINUTES=...) beside another; make test does for 20 s
+# make asan       the Rust tests under the address sanitizer; two minutes
+# make tsan       C programs that use the library from many threads, under the thread sanitizer; STRESS_SECONDS=...
 # make install    puts them under DESTDIR and PREFIX; builds nothing, so it needs no compiler
 # make uninstall  takes them away again
 
@@ -71,7 +73,7 @@ include python/python.mk
 YEARS   ?= 20
 MINUTES ?= 10
 
-.PHONY: demo test bench soak live
+.PHONY: demo test bench soak live asan tsan
 # Else what cargo builds for two goals at once would only wait for its lock.
 .NOTPARALLEL:
 
@@ -100,3 +102,9 @@ live:
 	tests/tools.sh
 	NTPCLOCK_LIVE_MINUTES=$(MINUTES) \
 	  $(CARGO) test --locked --release --all-features --test conversation live:: -- --nocapture
+
+asan:
+	tests/sanitizers.sh address
+
+tsan:
+	tests/sanitizers.sh thread

@@ -92,6 +92,11 @@ fn every_thread_of_the_library_blocks_every_signal() {
 }
 
 #[test]
+fn everything_at_once_is_well_and_no_thread_reads_less_than_another_has_read() {
+    in_c("tests/c/stress.c");
+}
+
+#[test]
 fn a_process_that_was_stopped_reads_on_rightly() {
     in_c("tests/c/stopped.c");
 }
