@@ -1,10 +1,12 @@
 //! The engine: one thread that carries requests out and datagrams into the core, and publishes what it plans.
 
-mod begin;
 pub(crate) mod exchanger;
 pub(crate) mod files;
+mod follower;
 pub(crate) mod resolve;
 pub(crate) mod roster;
+pub(crate) mod seat;
+mod start;
 pub(crate) mod watchdog;
 
 use std::os::fd::AsRawFd;
@@ -18,36 +20,36 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
-use crate::config::Config;
 use crate::convert::History;
-use crate::error::Error;
 use crate::events::desk::Desk;
 use crate::events::watch::Watch;
 use crate::model::ClockModel;
-use crate::publication::{Publication, Writer};
+use crate::publication::note::Note;
+use crate::publication::{Place, Publication, Writer};
 use crate::source::Outcome;
 use crate::status::{Report, SourceInfo, State};
-use crate::synchronizer::memory::Memory;
-use crate::synchronizer::{SourceId, Synchronizer};
+use crate::synchronizer::succession::Legacy;
+use crate::synchronizer::{Plan, SourceId, Synchronizer};
 use crate::sys::clocks::Anchor;
 use crate::sys::resume::ResumeWatch;
-use crate::sys::thread::{Order, Worker};
+use crate::sys::thread::Order;
 use crate::sys::ticks::Sight;
 use crate::sys::vmclock::{Marks, VmClock};
 use crate::sys::{self, counter, fork, futex, socket, ticks, wake};
 use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
-pub(crate) use begin::Beginning;
-use begin::{Parts, prepare};
 use exchanger::{Arrival, Exchanger};
 use files::{FileFaults, Files};
 use resolve::{Addresses, Question};
 use roster::{Lookup, Roster};
+use seat::Lead;
+use start::Parts;
+pub(crate) use start::{Start, start};
 use watchdog::Watchdog;
 
 /// What the engine's thread and the readers of a clock share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) publication: Publication,
+    pub(crate) place: Place,
     /// Locked only under [`fork::exclusive`], so that a forked child finds it free.
     status: Mutex<Status>,
     /// Locked as `status` is.
@@ -70,6 +72,7 @@ pub(crate) struct Status {
     pub(crate) min_agreeing: usize,
     pub(crate) account: Option<Arc<Account>>,
     pub(crate) files: FileFaults,
+    pub(crate) membership: Membership,
     /// Why disruptions are found late.
     pub(crate) unwatched: Unwatched,
 }
@@ -87,13 +90,22 @@ impl Unwatched {
     const NONE: Self = Self { resume: None, vmclock: None };
 }
 
+/// A clock among those that share its page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Membership {
+    pub(crate) leads: bool,
+    /// The leader's process; 0 if there is none, or it is not known.
+    pub(crate) leader: u32,
+    /// What is wrong with the page.
+    pub(crate) fault: Option<String>,
+}
+
 /// The core's account of itself at one instant.
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) at: Counter,
-    /// What another run would begin with.
-    memory: Option<Memory>,
-    /// What the hypervisor showed.
+    /// What a run that goes on from here begins with, and what the hypervisor showed.
+    legacy: Legacy,
     marks: Option<Marks>,
     pub(crate) report: Report,
     pub(crate) sources: Vec<SourceInfo>,
@@ -106,7 +118,7 @@ impl Account {
         for (index, source) in sources.iter_mut().enumerate() {
             source.name = roster.name(SourceId(index));
         }
-        Self { at, memory: core.memory(at), marks: watchdog.marks(), report: core.report(at), sources }
+        Self { at, legacy: core.committed_legacy(), marks: watchdog.marks(), report: core.report(at), sources }
     }
 }
 
@@ -118,9 +130,9 @@ impl Status {
 }
 
 impl Shared {
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(place: Place) -> Self {
         Self {
-            publication: Publication::new(),
+            place,
             status: Mutex::new(Status {
                 session: 0,
                 running: false,
@@ -129,6 +141,7 @@ impl Shared {
                 min_agreeing: 1,
                 account: None,
                 files: FileFaults::NONE,
+                membership: Membership { leads: false, leader: 0, fault: None },
                 unwatched: Unwatched::NONE,
             }),
             history: Mutex::new(History::new()),
@@ -161,6 +174,13 @@ impl Shared {
         }
     }
 
+    /// Says who leads, if that is news.
+    fn tell_membership(&self, membership: Membership) {
+        if self.with_status(|status| status.membership != membership) {
+            self.change(|status| status.membership = membership);
+        }
+    }
+
     fn change(&self, change: impl FnOnce(&mut Status)) {
         {
             let _forks_wait = fork::exclusive();
@@ -189,29 +209,35 @@ impl std::ops::Deref for SharedRef {
     }
 }
 
-/// Starts the engine's thread; it publishes to `shared`, which no other engine may do meanwhile.
-pub(crate) fn start(config: &Config, shared: SharedRef, beginning: Beginning) -> Result<Worker, Error> {
-    let parts = prepare(config, &shared, beginning)?;
-    let theirs = shared.clone();
-    Worker::start("ntpclock", move |order| Run::new(parts, theirs, order).run()).map_err(|error| {
-        shared.change(|status| status.running = false);
-        Error::io("starting the clock's thread", error)
-    })
-}
-
 /// The engine's side of what readers, listeners and converters are told.
 struct Told {
     writer: Writer,
     watch: Watch,
     watchdog: Watchdog,
+    /// Of a page that processes share: where to write.
+    lead: Option<Lead>,
 }
 
 impl Told {
-    /// Publishes, and has it remembered. `None`: this thread was late again and again.
-    fn publish<P>(&mut self, shared: &Shared, mut plan: impl FnMut(Counter) -> (ClockModel, P)) -> Option<P> {
-        let published = self.writer.publish(&shared.publication, fork::generation(), counter::now, |switch| {
-            let (model, rest) = plan(switch);
-            (model, (model, rest))
+    /// Publishes what the core plans, and has it remembered. `None`: this thread was late again and again.
+    fn publish(&mut self, shared: &Shared, core: &Synchronizer) -> Option<Plan> {
+        let leads = self.lead.is_some();
+        self.publish_model(shared, |switch| {
+            let plan = core.plan(switch);
+            let note = || Note { report: core.report_with(&plan, switch), legacy: core.legacy(&plan) };
+            (plan.model, leads.then(note), plan)
+        })
+    }
+
+    fn publish_model<P>(
+        &mut self,
+        shared: &Shared,
+        mut plan: impl FnMut(Counter) -> (ClockModel, Option<Note>, P),
+    ) -> Option<P> {
+        let target: &Publication = self.lead.as_ref().map_or(&shared.place, Lead::publication);
+        let published = self.writer.publish_with(target, shared.place.generation(), counter::now, |switch| {
+            let (model, note, rest) = plan(switch);
+            (model, note, (model, rest))
         });
         let (model, rest) = published?;
         let switch = self.writer.ready_at();
@@ -228,6 +254,9 @@ impl Told {
 
 /// How long to wait after a publication that came too late again and again.
 const RETRY: Nanos = Nanos::from_millis(100);
+
+/// How often a leader looks whether its page still is where others look for it.
+const LEAD_PACE: Nanos = Nanos::from_seconds(2);
 
 /// How long to wait for random bits where there were none.
 const RANDOMNESS_RETRY: Nanos = Nanos::from_millis(100);
@@ -265,6 +294,8 @@ struct Run {
     gave_up: Counter,
     /// The least time to sleep, once.
     pause: Option<Nanos>,
+    /// When to look after a page that processes share.
+    lead_due: Counter,
 }
 
 impl Run {
@@ -287,10 +318,13 @@ impl Run {
             buffer: Box::new([0; socket::DATAGRAM_MAX]),
             gave_up: Counter(i64::MIN),
             pause: None,
+            lead_due: Counter(i64::MIN),
         }
     }
 
     fn run(mut self) {
+        // The last model of another leader may be about to take effect.
+        self.settle();
         // What an earlier run left on the page is over, unless it was taken up.
         self.publish();
         while !self.order.is_over() {
@@ -314,6 +348,7 @@ impl Run {
         if self.files.tend(&self.core) {
             self.tell_of_files();
         }
+        self.tend_lead();
         let ready = self.sleep();
         // Before anything that came is taken in: an answer may have waited while the machine was suspended.
         let marks = self.marks();
@@ -372,9 +407,8 @@ impl Run {
         while let Some(id) = self.core.take_address_wish(now) {
             self.look_up(id, now);
         }
-        loop {
-            let random = sys::random().and_then(|transmit| Ok((transmit, sys::random()?)));
-            let (transmit, dither) = match random {
+        while self.core.wants_to_send(counter::now()) {
+            let [transmit, dither] = match sys::random() {
                 Ok(random) => random,
                 Err(error) => {
                     // Without randomness there is no safe request: come back a little later.
@@ -421,6 +455,7 @@ impl Run {
         descriptors.extend(self.exchanger.descriptors());
         let now = counter::now();
         let mut due = self.core.next_due(now).min(self.files.due()).min(self.told.watch.due(now));
+        due = due.min(if self.told.lead.is_some() { self.lead_due } else { Counter(i64::MAX) });
         if self.core.wants_plan(now) {
             due = due.min(self.told.writer.ready_at().max(self.gave_up + RETRY));
         }
@@ -432,7 +467,9 @@ impl Run {
                     self.order.waker.clear();
                 }
                 // Whatever it has seen, we are about to look at all clocks.
-                self.resume_watch.iter().for_each(ResumeWatch::clear);
+                if ready[1..own].contains(&true) {
+                    self.resume_watch.iter().for_each(ResumeWatch::clear);
+                }
                 self.exchanger.ready_sources(&ready[own..])
             }
             // Out of memory in the kernel, or forbidden: look at everything at a walking pace meanwhile.
@@ -467,11 +504,7 @@ impl Run {
     }
 
     fn publish(&mut self) {
-        let core = &self.core;
-        let plan = self.told.publish(&self.shared, |switch| {
-            let plan = core.plan(switch);
-            (plan.model, plan)
-        });
+        let plan = self.told.publish(&self.shared, &self.core);
         match plan {
             Some(plan) => self.core.commit(plan, counter::now()),
             None => self.gave_up = counter::now(),
@@ -487,25 +520,43 @@ impl Run {
         });
     }
 
+    /// Sees to it that the page is where others look for it.
+    fn tend_lead(&mut self) {
+        let now = counter::now();
+        if let Some(lead) = &mut self.told.lead
+            && now >= self.lead_due
+        {
+            self.lead_due = now + LEAD_PACE;
+            let fault = lead.check();
+            self.shared.tell_membership(Membership { leads: true, leader: std::process::id(), fault });
+        }
+    }
+
     fn tell_of_files(&self) {
         self.shared.change(|status| status.files.clone_from(&self.files.faults));
     }
 
-    /// The last word: from now on the interval only grows.
+    /// The last word: from now on the interval only grows. On a page that others share it is left to the next leader.
     fn finish(&mut self) {
         self.settle();
-        let mut model = *self.core.model();
-        if model.has_line() {
-            // Who is disrupted stays so: nobody is left to judge the clock anew.
-            model.state = if model.state.is_usable() { State::Holdover } else { model.state };
-            self.told.publish(&self.shared, |_| (model, ()));
-            // Whoever stopped us shall find the clock stopped; and a wait after a new start, no old success.
-            self.settle();
-            self.told.listeners(&self.shared);
+        if self.told.lead.take().is_none() {
+            self.retire();
         }
         // Last, for a disk may take its time.
         if self.files.close(&self.core) {
             self.tell_of_files();
+        }
+    }
+
+    fn retire(&mut self) {
+        let mut model = *self.core.model();
+        if model.has_line() {
+            // Who is disrupted stays so: nobody is left to judge the clock anew.
+            model.state = if model.state.is_usable() { State::Holdover } else { model.state };
+            self.told.publish_model(&self.shared, |_| (model, None, ()));
+            // Whoever stopped us shall find the clock stopped; and a wait after a new start, no old success.
+            self.settle();
+            self.told.listeners(&self.shared);
         }
     }
 
@@ -515,18 +566,14 @@ impl Run {
     }
 }
 
-impl Drop for Run {
-    /// However the thread ends, by order or by a bug of ours: nobody shall wait for it.
-    fn drop(&mut self) {
-        self.shared.change(|status| status.running = false);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::start::{Beginning, prepare};
     use super::*;
+    use crate::config::Config;
     use crate::reading::Reading;
     use crate::server::{Server, ServerConfig};
+    use crate::sys::thread::Worker;
     use crate::sys::ticks::Kind;
     use crate::sys::vmclock::made_up::Device;
 
@@ -543,7 +590,7 @@ mod tests {
     }
 
     fn shown(run: &Run) -> Reading {
-        Reading::of(&run.shared.publication, fork::generation(), ticks::read, counter::system_time)
+        Reading::of(&run.shared.place, fork::generation(), ticks::read, counter::system_time)
     }
 
     /// A run that follows a server of this machine's own clock, on a thread of its own, as `act` drives it. `prepared` may
@@ -554,7 +601,7 @@ mod tests {
         let server = Server::start(None, &config).unwrap();
         let mut config = Config::with_servers(&server.addresses()[0].to_string()).unwrap();
         config.set_poll_exponents(0, 0).unwrap();
-        let shared = SharedRef::Counted(Arc::new(Shared::new()));
+        let shared = SharedRef::Counted(Arc::new(Shared::new(Place::own())));
         let mut parts = prepare(&config, &shared, Beginning::Anew).unwrap();
         prepared(&mut parts);
         let (done, ended) = crossbeam_channel::bounded(1);
@@ -597,7 +644,7 @@ mod tests {
                 assert_eq!((disrupted.state, disrupted.epoch), (State::Disrupted, before.epoch));
                 assert_eq!(run.exchanger.descriptors().next(), None);
                 assert_eq!(run.core.report(counter::now()).exchanges, exchanges);
-                assert_eq!(run.shared.publication.read(ticks::read).0.suspended, suspended.suspended());
+                assert_eq!(run.shared.place.read(ticks::read).0.suspended, suspended.suspended());
 
                 let after = turn_until(run, State::Synchronized);
                 assert_eq!(after.epoch, before.epoch + 1);
@@ -656,7 +703,7 @@ mod tests {
         let Some(_) = ticks::kernel_sight() else {
             panic!("this machine's kernel counts by no counter that we can read")
         };
-        let kind = |run: &Run| run.shared.publication.read(ticks::read).0.relation.scale.kind;
+        let kind = |run: &Run| run.shared.place.read(ticks::read).0.relation.scale.kind;
         driven(
             |_| (),
             move |run| {

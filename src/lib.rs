@@ -21,7 +21,8 @@
 //! * `convert` remembers what was published, and where the system's clocks stood: stamps of the past become UTC;
 //! * `events` tells programs that something has happened to the clock;
 //! * `trace` is exchanges on disk, replayed through the very same core;
-//! * `engine` is the thread that carries requests out and datagrams in, and publishes what the core plans;
+//! * `engine` is the thread that carries requests out and datagrams in, and publishes what the core plans; where processes
+//!   share a page, it leads or follows;
 //! * `query` asks one server once; `clock` is the Rust face; `server` answers other machines from a clock;
 //! * `cli` and `capi` are the command line and the C face (features of the same names). The C++ header and the Python
 //!   package are built on these. A face holds no thought about time.
@@ -101,5 +102,5 @@ pub use query::query;
 pub use reading::Reading;
 pub use reading::compare::Relation;
 pub use server::{Server, ServerConfig};
-pub use status::{Flags, Leap, QueryResult, Report, Selection, SourceInfo, State};
+pub use status::{Flags, Leap, QueryResult, Report, Role, Selection, SourceInfo, State};
 pub use trace::replay::Replay;

@@ -37,7 +37,8 @@ pub fn query(server: &str, timeout: Duration) -> Result<QueryResult, Error> {
     let failed = |error| Error::io(named.clone(), error);
     let _stamping = socket::stamping_holder();
     let socket = socket::connected(address).map_err(failed)?;
-    let transmit = NtpTime(sys::random().map_err(failed)?.max(1));
+    let [transmit] = sys::random().map_err(failed)?;
+    let transmit = NtpTime(transmit.max(1));
     let sent = Bracket::read();
     let t1 = counter::now();
     socket.send(&Packet::request(transmit).bytes()).map_err(failed)?;

@@ -281,12 +281,14 @@ impl Source {
         self.resolve_due = Some(now + Nanos::from_log2_seconds(self.resolve_failures - 1));
     }
 
+    /// Whether a request is due.
+    pub(crate) fn wants_to_send(&self, now: Counter) -> bool {
+        self.address.is_some() && self.pending.is_none() && self.poll.due() <= now
+    }
+
     /// A request, if one is due: `transmit` and `dither` are random.
     pub(crate) fn poll_transmit(&mut self, now: Counter, transmit: NtpTime, dither: u64) -> Option<SocketAddr> {
-        let address = self.address?;
-        if self.pending.is_some() || self.poll.due() > now {
-            return None;
-        }
+        let address = self.address.filter(|_| self.wants_to_send(now))?;
         self.poll.handle_sent(now, dither);
         self.pending = Some(Pending { transmit, t1: now, own_id: None, deadline: now + self.poll.timeout() });
         Some(address)
@@ -352,7 +354,7 @@ impl Source {
         self.exchanges += 1;
         self.fresh = true;
         self.fault = None;
-        let testimony = self.filter.testimony(stamps.t4, self.poll.horizon(), settings);
+        let testimony = self.filter.testify(stamps.t4, self.poll.horizon(), settings);
         let told = testimony.as_ref().ok().and_then(Option::as_ref);
         self.width = told.map(|told| told.witness.offset.half_width());
         self.poll.handle_answer(fits, |span| told.is_some_and(|told| stays_useful(told, span, settings)));

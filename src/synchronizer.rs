@@ -8,6 +8,7 @@
 mod account;
 pub(crate) mod memory;
 mod plan;
+pub(crate) mod succession;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,7 +18,6 @@ use crate::model::estimator::Prior;
 use crate::model::{ClockModel, UtcSpan};
 use crate::packet::{HEADER_LEN, Packet};
 use crate::source::{Fault, Outcome, Source};
-use crate::status::State;
 use crate::units::{Counter, Nanos, NtpTime, Ppb, UnixTime};
 use memory::Remembered;
 pub(crate) use plan::Plan;
@@ -168,6 +168,11 @@ impl Synchronizer {
         self.dirty = true;
     }
 
+    /// Whether a request is due.
+    pub(crate) fn wants_to_send(&self, now: Counter) -> bool {
+        self.sources.iter().any(|source| source.wants_to_send(now))
+    }
+
     /// The next request that is due; call until `None`. `transmit` and `dither` are random, new at each call.
     pub(crate) fn poll_transmit(&mut self, now: Counter, transmit: u64, dither: u64) -> Option<Request> {
         // 64 random bits: who has not seen the request cannot answer it. Zero would mean "none".
@@ -300,11 +305,9 @@ impl Synchronizer {
 
     /// Makes `plan` the state of the core: readers see it, or are about to.
     pub(crate) fn commit(&mut self, plan: Plan, now: Counter) {
-        if plan.model.epoch > self.model.epoch && self.model.has_line() {
-            self.steps += 1;
-        }
+        self.steps = self.steps_with(&plan);
         // A line from an earlier run is no answer: the first one still waits for the others.
-        if plan.model.state == State::Synchronized || self.settle_at.is_some_and(|settle| settle <= now) {
+        if plan.heard.is_some() || self.settle_at.is_some_and(|settle| settle <= now) {
             self.settled = true;
         }
         if self.settled {
@@ -326,6 +329,12 @@ impl Synchronizer {
         self.dirty = false;
     }
 
+    /// The steps so far if `plan` is committed.
+    fn steps_with(&self, plan: &Plan) -> u32 {
+        let stepped = plan.model.epoch > self.model.epoch && self.model.has_line();
+        self.steps + u32::from(stepped)
+    }
+
     /// Whether the first synchronisation may happen: all sources were tried, or waited for long enough.
     fn may_start(&self, now: Counter) -> bool {
         self.settled
@@ -339,7 +348,7 @@ mod tests {
     use super::*;
     use crate::exchange::Stamps;
     use crate::packet;
-    use crate::status::Selection;
+    use crate::status::{Selection, State};
     use crate::units::{NANOS_PER_SECOND, unix_seconds};
     use std::net::Ipv4Addr;
 

@@ -31,6 +31,7 @@ __all__ = [
     "Relation",
     "Report",
     "ResolveError",
+    "Role",
     "Selection",
     "Server",
     "SourceInfo",
@@ -131,6 +132,16 @@ class Relation(enum.IntEnum):
     """It cannot be told, or nothing is known of one of them."""
     AFTER = 1
     """It is certainly of a later instant."""
+
+class Role(enum.IntEnum):
+    """Whose work the time is that a clock shows."""
+
+    ALONE = 0
+    """The clock's own: it shares no page."""
+    LEADER = 1
+    """The clock's own, and it writes the page that others share."""
+    FOLLOWER = 2
+    """That of another clock, which leads; nobody's, where none is left."""
 
 class Timescale(enum.IntEnum):
     """A clock of this machine that stamps are taken on."""
@@ -291,7 +302,7 @@ class Deadline:
 
 @final
 class Report:
-    """The state of a whole clock in numbers. Immutable."""
+    """The state of a whole clock in numbers; those of the clock that leads, where a page is shared. Immutable."""
 
     @property
     def state(self) -> State:
@@ -368,6 +379,14 @@ class Report:
     @property
     def rejected(self) -> int:
         """Replies refused, since the start."""
+
+    @property
+    def role(self) -> Role:
+        """Whether the clock shares a page, and whether it leads."""
+
+    @property
+    def leader_pid(self) -> int | None:
+        """The process that leads; None if none does, or it is not known."""
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes by name, for tables and logs."""
@@ -714,6 +733,10 @@ class Clock:
     With `restart_after_fork`, a child of `os.fork()` or of `multiprocessing` (start method "fork") does what `restart()` does
     before its fork returns. `subprocess` is left alone, unless it is given a `preexec_fn`.
 
+    `shared_page` names a page that processes of this host share: all read it, one of them asks the servers, and another
+    takes over when that one ends (docs/shared-page.md). A page, or a lock file beside it, that cannot be trusted raises
+    NtpOSError. All should have the same settings.
+
     It runs as soon as it exists, and nothing has been heard from the network by then: see `wait()`.
 
     Raises ConfigError, NtpOSError.
@@ -731,6 +754,7 @@ class Clock:
         frequency_limit_ppm: float | None = None,
         drift_limit: tuple[float, float, float] | None = None,
         state_file: str | os.PathLike[str] | None = None,
+        shared_page: str | os.PathLike[str] | None = None,
         restart_after_fork: bool = False,
     ) -> Clock: ...
 
@@ -741,6 +765,11 @@ class Clock:
     @property
     def state_file_fault(self) -> str | None:
         """Why the state file was refused at the start, or could not be written last; None if all is well."""
+
+    @property
+    def shared_page_fault(self) -> str | None:
+        """Why the shared page cannot be used, or is not where it was; None if all is well. The clock goes on with what it
+        has, and clocks that are started later share another page."""
 
     @property
     def resume_watch_fault(self) -> str | None:

@@ -26,7 +26,7 @@ impl Clock {
     #[pyo3(signature = (
         servers = None, *, poll = None, fault_limit = None, min_agreeing = None,
         step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None, drift_limit = None,
-        state_file = None, restart_after_fork = false,
+        state_file = None, shared_page = None, restart_after_fork = false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python, one a setting")]
     fn new(
@@ -40,6 +40,7 @@ impl Clock {
         frequency_limit_ppm: Option<f64>,
         drift_limit: Option<(f64, f64, f64)>,
         state_file: Option<PathBuf>,
+        shared_page: Option<PathBuf>,
         restart_after_fork: bool,
     ) -> PyResult<Self> {
         let list = arguments::server_list(servers)?;
@@ -70,6 +71,9 @@ impl Clock {
         if let Some(path) = state_file {
             config.set_state_file(path).map_err(raise)?;
         }
+        if let Some(path) = shared_page {
+            config.set_shared_page(path).map_err(raise)?;
+        }
         config.set_restart_after_fork(restart_after_fork);
         let servers = config.servers();
         let clock = Arc::new(py.detach(|| ntpclock::Clock::start(config)).map_err(raise)?);
@@ -89,6 +93,12 @@ impl Clock {
     #[getter]
     fn state_file_fault(&self, py: Python<'_>) -> Option<String> {
         py.detach(|| self.clock.state_file_fault())
+    }
+
+    /// Why the page that processes share cannot be used, or is not where it was; None if all is well.
+    #[getter]
+    fn shared_page_fault(&self, py: Python<'_>) -> Option<String> {
+        py.detach(|| self.clock.shared_page_fault())
     }
 
     /// Why the clock's thread is not woken when the machine resumes; None if all is well.

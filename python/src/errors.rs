@@ -82,7 +82,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
         os: add(
             "NtpOSError",
             &with(py.get_type::<PyOSError>()),
-            "The operating system refused something; `errno` says why.",
+            "The operating system refused something; `errno` says why. Or a shared page cannot be used.",
         )?,
         bound_exceeded: add(
             "BoundExceededError",
@@ -119,6 +119,8 @@ pub(crate) fn raise(error: Error) -> PyErr {
             Error::Unconvertible { .. } => &classes.unconvertible,
             Error::Resolve { .. } => &classes.resolve,
             Error::BadReply { .. } => &classes.bad_reply,
+            // No call of the system failed: there is no `errno`.
+            Error::SharedPage { .. } => &classes.os,
             Error::Io { source, .. } => {
                 let class = classes.os.bind(py).clone();
                 return match source.raw_os_error() {

@@ -8,7 +8,8 @@ use std::sync::atomic::{
 use parking_lot::Mutex;
 
 use crate::config::Config;
-use crate::engine::{self, Beginning, SharedRef, Status};
+use crate::engine::seat::Seat;
+use crate::engine::{self, SharedRef, Start, Status, files};
 use crate::error::Error;
 use crate::sys::fork::{self, Pass};
 use crate::sys::thread::Worker;
@@ -43,22 +44,25 @@ impl Life {
         Self { run: Mutex::new(None), by_itself: AtomicBool::new(false), generation: AtomicU32::new(0) }
     }
 
-    /// Starts the clock. While one runs, `suits` judges by its configuration whether this is but one more start of it.
+    /// Starts the clock. While one runs, `suits` judges by its configuration and this one whether this is but one more start of it.
     ///
-    /// A child that starts what its parent ran, by the same configuration, goes on with it.
+    /// `start` is how it begins, except in a child that starts what its parent ran, by the same configuration: that goes on
+    /// with it.
     pub(super) fn start(
         &self,
-        config: Config,
+        mut config: Config,
         shared: &SharedRef,
-        suits: impl FnOnce(&Config) -> bool,
+        start: Start,
+        suits: impl FnOnce(&Config, &Config) -> bool,
     ) -> Result<(), Error> {
         fork::watch();
+        files::locate(&mut config)?;
         let _alone = no_forks()?;
         let mut run = self.run.lock();
         if let Some(run) = &mut *run
             && shared.with_status(Status::is_running)
         {
-            if !suits(&run.config) {
+            if !suits(&run.config, &config) {
                 return Err(Error::AlreadyRunning { servers: run.config.servers() });
             }
             run.starts += 1;
@@ -68,8 +72,7 @@ impl Life {
         let goes_on = former.as_ref().is_some_and(|run| run.generation != fork::generation() && run.config == config);
         // A thread that has ended by itself is waited for: the page has one writer at a time.
         drop(former);
-        let beginning = if goes_on { Beginning::Onward } else { Beginning::Anew };
-        *run = Some(self.begin(config, shared, beginning, 1)?);
+        *run = Some(self.begin(config, shared, if goes_on { Start::Onward } else { start }, 1)?);
         Ok(())
     }
 
@@ -80,13 +83,18 @@ impl Life {
         let run = run.as_mut().ok_or(Error::NotRunning)?;
         if !shared.with_status(Status::is_running) {
             // If this fails, what was inherited stays for another attempt.
-            *run = self.begin(run.config.clone(), shared, Beginning::Onward, run.starts)?;
+            let start = match &run.config.shared_page {
+                // It follows first: its parent may well lead.
+                Some(path) => Start::Seated(Err(Seat::of(path)?)),
+                None => Start::Onward,
+            };
+            *run = self.begin(run.config.clone(), shared, start, run.starts)?;
         }
         Ok(())
     }
 
-    fn begin(&self, config: Config, shared: &SharedRef, beginning: Beginning, starts: u64) -> Result<Run, Error> {
-        let engine = engine::start(&config, shared.clone(), beginning)?;
+    fn begin(&self, config: Config, shared: &SharedRef, start: Start, starts: u64) -> Result<Run, Error> {
+        let engine = engine::start(config.clone(), shared.clone(), start)?;
         let generation = fork::generation();
         self.generation.store(generation, Relaxed);
         // Pairs with the acquire in `awake`.

@@ -7,15 +7,18 @@ use super::life::Life;
 use super::{Offset, moments};
 use crate::config::Config;
 use crate::convert::{Deadline, Timescale};
-use crate::engine::{Shared, SharedRef, Status};
+use crate::engine::{Shared, SharedRef, Start, Status};
 use crate::error::Error;
 use crate::events::Events;
+use crate::publication::{Place, Publication};
 use crate::reading::Reading;
 use crate::status::{Report, SourceInfo};
-use crate::sys::ticks;
+use crate::sys::{fork, ticks};
 
-/// The page is static: a reader never finds it gone.
-static SHARED: Shared = Shared::new();
+/// Static: a reader never finds it gone, and need not look for it.
+static PAGE: Publication = Publication::new();
+
+static SHARED: Shared = Shared::new(Place::Static(&PAGE));
 
 static LIFE: Life = Life::new();
 
@@ -28,8 +31,7 @@ static LIFE: Life = Life::new();
 /// [`Error::InvalidServer`], [`Error::NoServers`], [`Error::AlreadyRunning`] with another list, [`Error::Io`].
 pub fn start(servers: Option<&str>) -> Result<(), Error> {
     let config = servers.map_or_else(Config::from_environment, Config::with_servers)?;
-    let servers = config.servers();
-    launch(config, |running| running.servers() == servers)
+    launch(config, |running, wanted| running.servers() == wanted.servers())
 }
 
 /// As [`start`], with all that can be configured. The same configuration again is harmless; of a clock that runs, [`start`]
@@ -42,13 +44,17 @@ pub fn start_with(config: &Config) -> Result<(), Error> {
     if config.servers.is_empty() {
         return Err(Error::NoServers);
     }
-    launch(config.clone(), |running| running == config)
+    // Its page is static, which is what makes it cheap.
+    if config.shared_page.is_some() {
+        return Err(Error::argument("config", "names a shared page, which the process-wide clock cannot have"));
+    }
+    launch(config.clone(), |running, wanted| running == wanted)
 }
 
-fn launch(config: Config, suits: impl FnOnce(&Config) -> bool) -> Result<(), Error> {
+fn launch(config: Config, suits: impl FnOnce(&Config, &Config) -> bool) -> Result<(), Error> {
     // A child that is to restart by itself adds this start to those of its parent.
     LIFE.awake(&shared())?;
-    LIFE.start(config, &shared(), suits)
+    LIFE.start(config, &shared(), Start::Anew, suits)
 }
 
 /// As [`super::Clock::restart`].
@@ -84,7 +90,7 @@ pub fn wait(max_bound: Option<Duration>, timeout: Option<Duration>) -> Result<()
 /// As [`super::Clock::now`].
 #[inline]
 pub fn now() -> Reading {
-    super::read(&SHARED)
+    super::read_page(&PAGE, fork::generation())
 }
 
 /// As [`super::Clock::now_checked`].
@@ -108,24 +114,24 @@ pub fn unix_ns_relaxed() -> i64 {
 #[cfg(feature = "capi")]
 #[inline(always)]
 pub(crate) fn glimpse() -> Option<Reading> {
-    super::glimpse(&SHARED)
+    super::glimpse(&PAGE, fork::generation())
 }
 
 /// As [`super::utc`].
 #[inline(always)]
 pub(crate) fn utc() -> Option<i64> {
-    super::utc(&SHARED, ticks::read)
+    super::utc(&PAGE, ticks::read)
 }
 
 /// As [`super::utc`], but not ordered.
 #[inline(always)]
 pub(crate) fn utc_relaxed() -> Option<i64> {
-    super::utc(&SHARED, ticks::read_relaxed)
+    super::utc(&PAGE, ticks::read_relaxed)
 }
 
 /// As [`super::utc_otherwise`].
 pub(crate) fn utc_otherwise() -> i64 {
-    super::utc_otherwise(&SHARED)
+    super::utc_otherwise(&PAGE, fork::generation())
 }
 
 /// As [`super::Clock::offset`].

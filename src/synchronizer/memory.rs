@@ -17,7 +17,7 @@
 //! - What this run hands on is what its own sources said, without the memory it began with; that is handed on only if no source
 //!   was heard. So no chain of short runs carries a lie along.
 
-use super::{Disruption, Synchronizer, Verdict};
+use super::{Synchronizer, Verdict};
 use crate::exchange::Interval;
 use crate::model::bound::{FrequencyRange, Witness};
 use crate::model::estimator::Prior;
@@ -60,6 +60,10 @@ pub(super) struct Remembered {
 }
 
 impl Remembered {
+    pub(super) fn new(span: UtcSpan) -> Self {
+        Self { span, until: None }
+    }
+
     /// What it and the sources leave possible together at `now`; `None` if they contradict each other.
     pub(super) fn narrow(&self, told: Witness, now: Counter) -> Option<Witness> {
         if self.until.is_some_and(|until| now >= until) {
@@ -87,45 +91,29 @@ impl Synchronizer {
     /// What is too vague to be of use is left out: the time if its bound has grown above the cap, the frequency if no
     /// oscillator within the limit has it.
     pub(crate) fn restore(&mut self, memory: &Memory, now: Counter) {
-        let limit = self.settings.frequency_limit.0;
-        if memory.frequency.mean.0.abs() > limit {
+        if !self.presume(&memory.frequency) {
             return;
         }
-        let typical = Prior::default().deviation.0;
-        let deviation = memory.frequency.deviation.0.clamp(1.0, typical);
-        self.prior = Prior { mean: memory.frequency.mean, deviation: Ppb(deviation) };
-        self.verdict = Verdict { frequency: memory.frequency.mean, ..Verdict::default() };
         let Some(time) = memory.time else { return };
         let model = self.recall(&time, now);
         if model.state_at(now).is_usable() {
             self.last_epoch = model.epoch;
-            self.remembered = Some(Remembered { span: model.span, until: None });
+            self.remembered = Some(Remembered::new(model.span));
             self.model = model;
             self.dirty = true;
         }
     }
 
-    /// Takes up a run whose thread is gone, in the same boot and epoch: `shown` is what readers see of it, `memory` what it
-    /// would have handed on. To be called before sources are added.
-    ///
-    /// `disrupted`: what is shown means nothing any more.
-    pub(crate) fn resume(&mut self, shown: &ClockModel, memory: Option<&Memory>, disrupted: bool, now: Counter) {
-        let last_epoch = self.last_epoch.max(shown.epoch);
-        if let Some(memory) = memory {
-            self.restore(memory, now);
+    /// Expects of the oscillator what an earlier run knew of it, unless that is beyond the limit.
+    pub(super) fn presume(&mut self, frequency: &Prior) -> bool {
+        let possible = frequency.mean.0.abs() <= self.settings.frequency_limit.0;
+        if possible {
+            let typical = Prior::default().deviation.0;
+            let deviation = Ppb(frequency.deviation.0.clamp(1.0, typical));
+            self.prior = Prior { mean: frequency.mean, deviation };
+            self.verdict = Verdict { frequency: frequency.mean, ..Verdict::default() };
         }
-        self.last_epoch = last_epoch;
-        let state = match shown.state {
-            _ if disrupted => State::Disrupted,
-            State::Synchronized => State::Holdover,
-            state => state,
-        };
-        self.model = ClockModel { state, ..*shown };
-        self.dirty = true;
-        if state == State::Disrupted {
-            self.remembered = None;
-            self.disruption = Some(Disruption { since: now, needed: 1 });
-        }
+        possible
     }
 
     /// The model that follows from `time` alone.
@@ -181,7 +169,7 @@ impl Synchronizer {
     }
 
     /// How far the published frequency is likely to be off: as far as the surest of those who made it thinks.
-    fn frequency_deviation(&self) -> Ppb {
+    pub(super) fn frequency_deviation(&self) -> Ppb {
         let truechimers = self.sources.iter().filter(|source| source.selection == Selection::Truechimer);
         let surest = truechimers.map(|source| source.frequency().deviation.0).fold(self.prior.deviation.0, f64::min);
         Ppb(surest)
@@ -287,53 +275,6 @@ mod tests {
         let report = core.report(t4);
         assert_eq!((report.state, report.epoch, report.steps), (State::Synchronized, 1, 0));
         assert_eq!(core.model().line.utc_at(t4), before.line.utc_at(t4));
-    }
-
-    /// What a child of a run of 60 exchanges takes up at `now`, with what its parent showed.
-    fn resumed(state: State, disrupted: bool, pause: i64) -> (Synchronizer, ClockModel, Counter) {
-        let mut parent = core();
-        parent.add_source(seconds(0));
-        for index in 1..=60 {
-            exchange(&mut parent, seconds(16 * index));
-        }
-        let now = seconds(16 * 60 + pause);
-        let shown = ClockModel { state, ..*parent.model() };
-        let mut child = core();
-        child.resume(&shown, parent.memory(now).as_ref(), disrupted, now);
-        child.add_source(now);
-        (child, shown, now)
-    }
-
-    #[test]
-    fn a_run_that_is_taken_up_goes_on_with_the_line_that_readers_see() {
-        for (state, pause) in [(State::Synchronized, 1), (State::Synchronized, 3_000), (State::Holdover, 100)] {
-            let (mut child, shown, now) = resumed(state, false, pause);
-            assert_eq!(*child.model(), ClockModel { state: State::Holdover, ..shown });
-            let plan = child.plan(now);
-            child.commit(plan, now);
-            assert_eq!((child.model().state_at(now), child.model().line), (State::Holdover, shown.line));
-            assert_eq!((child.model().span, child.model().epoch), (shown.span, shown.epoch));
-            let t4 = now + Nanos::from_seconds(1);
-            exchange(&mut child, t4);
-            let report = child.report(t4);
-            assert_eq!((report.state, report.epoch, report.steps), (State::Synchronized, shown.epoch, 0));
-            assert_eq!(child.model().line.utc_at(t4), shown.line.utc_at(t4));
-            let (earliest, latest) = child.model().span.at(t4);
-            assert!(earliest <= utc(t4) && utc(t4) <= latest);
-        }
-    }
-
-    #[test]
-    fn a_run_that_means_nothing_any_more_is_taken_up_disrupted_and_judged_anew() {
-        for (state, disrupted) in [(State::Synchronized, true), (State::Holdover, true), (State::Disrupted, false)] {
-            let (mut child, shown, now) = resumed(state, disrupted, 5);
-            let plan = child.plan(now);
-            child.commit(plan, now);
-            assert_eq!((child.model().state_at(now), child.model().epoch), (State::Disrupted, shown.epoch));
-            let t4 = now + Nanos::from_seconds(1);
-            exchange(&mut child, t4);
-            assert_eq!((child.report(t4).state, child.report(t4).epoch), (State::Synchronized, shown.epoch + 1));
-        }
     }
 
     /// A memory that errs by `lie`.

@@ -8,6 +8,7 @@
 //! for it would be handed to a thread that is not there.
 
 use std::cell::Cell;
+use std::os::fd::RawFd;
 use std::sync::Once;
 use std::sync::atomic::{
     AtomicU32,
@@ -15,12 +16,17 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::futex;
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 static LIFECYCLE: Gate = Gate::new();
 static EXCLUSIVE: Gate = Gate::new();
 static REGISTERED: Once = Once::new();
+
+/// Descriptors that a child must not have. Locked only under [`exclusive`].
+static NOT_INHERITED: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 
 /// How many forks lie between this process and the one that first loaded us.
 pub(crate) fn generation() -> u32 {
@@ -52,6 +58,16 @@ pub(crate) fn exclusive() -> Option<Pass> {
     if is_forking() { None } else { Some(EXCLUSIVE.lock()) }
 }
 
+/// Has `fd` closed in every forked child. To be called under [`exclusive`], as [`keep_in_children`] is.
+pub(crate) fn close_in_children(fd: RawFd) {
+    NOT_INHERITED.lock().push(fd);
+}
+
+/// Takes that back, before `fd` is closed here: the number will be another file's.
+pub(crate) fn keep_in_children(fd: RawFd) {
+    NOT_INHERITED.lock().retain(|other| *other != fd);
+}
+
 thread_local! {
     /// Whether this thread is between our handlers: the one thread that both sides have. Without a destructor, so that a
     /// thread that is past its thread-locals can still fork.
@@ -77,6 +93,13 @@ extern "C" fn in_parent() {
 
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Relaxed);
+    // Not locked: who forks holds `exclusive`. Nothing is allocated or freed.
+    if let Some(mut descriptors) = NOT_INHERITED.try_lock() {
+        for fd in descriptors.drain(..) {
+            // SAFETY: the number of an open file that is this child's own copy, and that nothing here uses any more.
+            unsafe { libc::close(fd) };
+        }
+    }
     FORKING.set(false);
     EXCLUSIVE.reset();
     LIFECYCLE.reset();

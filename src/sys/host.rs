@@ -36,7 +36,7 @@ impl Host {
             counter,
             system: bracket.system,
             suspended,
-            origin: origin(Path::new(vmclock::DEVICE)),
+            origin: marked_origin(Path::new(vmclock::DEVICE)),
             machine: machine(),
         }
     }
@@ -48,16 +48,26 @@ pub(crate) fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// What `device` marks is part of it: behind the kernel's back a machine goes on elsewhere, or at an earlier time, by the same boot.
-fn origin(device: &Path) -> Option<Identity> {
+/// The boot, and the time namespace, that the counter's origin belongs to; `None` if the kernel does not say.
+pub(crate) fn origin() -> Option<Identity> {
+    origin_and(&[])
+}
+
+/// The same, and what the hypervisor marks: behind the kernel's back a machine goes on elsewhere, or at an earlier time, by the
+/// same boot. For what nobody watches over meanwhile.
+fn marked_origin(device: &Path) -> Option<Identity> {
+    let marks = VmClock::open(device).ok().flatten().and_then(|mut device| device.marks().ok());
+    let marks = marks.map(|marks| format!("{marks:?}"));
+    origin_and(&marks.as_deref().into_iter().collect::<Vec<_>>())
+}
+
+fn origin_and(more: &[&str]) -> Option<Identity> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     // Containers may count from origins of their own within one boot. Kernels without time namespaces have but one.
     let namespace = fs::read_link("/proc/self/ns/time").unwrap_or_default();
     let shift = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
-    let marks = VmClock::open(device).ok().flatten().and_then(|mut device| device.marks().ok());
-    let marks = marks.map(|marks| format!("{marks:?}"));
     let parts = [boot.trim(), &namespace.to_string_lossy(), &shift];
-    Some(identity(&[&parts[..], &marks.as_deref().into_iter().collect::<Vec<_>>()].concat()))
+    Some(identity(&[&parts[..], more].concat()))
 }
 
 fn machine() -> Option<Identity> {
@@ -98,11 +108,11 @@ mod tests {
     #[test]
     fn a_machine_that_came_back_from_a_snapshot_counts_from_another_origin() {
         let device = Device::new("origin");
-        let mut seen = vec![origin(Path::new("/nonexistent/vmclock0")), origin(&device.0)];
-        assert_eq!(origin(&device.0), seen[1]);
+        let mut seen = vec![marked_origin(Path::new("/nonexistent/vmclock0")), marked_origin(&device.0)];
+        assert_eq!(marked_origin(&device.0), seen[1]);
         for (disruption, generation) in [(2, Some(1)), (2, Some(2)), (2, None)] {
             device.show(disruption, generation);
-            seen.push(origin(&device.0));
+            seen.push(marked_origin(&device.0));
         }
         assert!((0..seen.len()).all(|i| !seen[..i].contains(&seen[i])), "{seen:?}");
     }

@@ -26,6 +26,10 @@ static void null_pointers(ntp_config *config, ntp_clock *clock)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_state_file(config, NULL));
     EXPECT_TEXT("`path` is NULL");
     EXPECT(NTP_OK, ntp_clock_check_state_file(NULL));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_shared_page(NULL, "page"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_shared_page(config, NULL));
+    EXPECT_TEXT("`path` is NULL");
+    EXPECT(NTP_OK, ntp_clock_check_shared_page(NULL));
 
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_clock_start(config, NULL));
     EXPECT_TEXT("`clock` is NULL");
@@ -132,6 +136,8 @@ static void numbers(ntp_config *config)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_frequency_limit(config, zero / zero));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_state_file(config, "/"));
     EXPECT_TEXT("names no file");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_shared_page(config, "/"));
+    EXPECT_TEXT("`shared_page` is `/`, which names no file");
 
     EXPECT(NTP_OK, ntp_config_set_poll(config, 0, 17));
     EXPECT(NTP_OK, ntp_config_set_fault_limit(config, INT32_MAX));
