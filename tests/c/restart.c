@@ -141,6 +141,40 @@ static void on_demand_and_by_itself(void)
     ntp_config_free(config);
 }
 
+/* A page that processes share is kept by whoever leads, here the parent: its child reads it as well as ever, and follows. */
+static void follows(ntp_clock *clock)
+{
+    ntp_reading first;
+    EXPECT(NTP_OK, ntp_clock_now(clock, &first));
+    CHECK(first.state == NTP_STATE_SYNCHRONIZED && threads() == 1);
+    EXPECT(NTP_ERR_NOT_RUNNING, ntp_clock_wait(clock, 0, -1));
+    EXPECT(NTP_OK, ntp_clock_restart(clock));
+    EXPECT(NTP_OK, ntp_clock_wait(clock, 0, 10000));
+    EXPECT(NTP_OK, ntp_clock_restart(clock));
+    CHECK(threads() == 2);
+    goes_on_from(clock, &first);
+}
+
+static void on_a_shared_page(void)
+{
+    char path[64], lock[80];
+    snprintf(path, sizeof path, "/run/ntpclock-restart-%d", (int)getpid());
+    snprintf(lock, sizeof lock, "%s.lock", path);
+    ntp_config *config = ntp_config_new();
+    ntp_clock *clock;
+    EXPECT(NTP_OK, ntp_config_add_servers(config, list));
+    EXPECT(NTP_OK, ntp_config_set_shared_page(config, path));
+    EXPECT(NTP_OK, ntp_clock_start(config, &clock));
+    EXPECT(NTP_OK, ntp_clock_wait(clock, 0, 10000));
+    join(child(follows, clock));
+    EXPECT(NTP_OK, ntp_clock_wait(clock, 0, 10000));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_start_with(config));
+    EXPECT_TEXT("shared page");
+    ntp_config_free(config);
+    ntp_clock_free(clock);
+    CHECK(unlink(path) == 0 && unlink(lock) == 0);
+}
+
 /* The master starts the clock before it makes its workers, as `gunicorn --preload` would. */
 static void works(ntp_clock *clock)
 {
@@ -255,6 +289,7 @@ int main(void)
 {
     ntp_server *server = local_server(list);
     on_demand_and_by_itself();
+    on_a_shared_page();
     master_and_workers();
     forks_of_other_threads();
     ntp_server_free(server);

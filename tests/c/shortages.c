@@ -60,7 +60,6 @@ static const struct want wants[] = {
     { { SYS_socket }, EMFILE, DEAF("Too many open files"), NULL },
     { { SYS_socket }, ENOBUFS, DEAF("No buffer space available"), NULL },
     { { SYS_bind }, EACCES, DEAF("Permission denied"), NULL },
-    { { SYS_connect }, EPERM, DEAF("Operation not permitted"), NULL },
     { { SYS_sendto }, EPERM, DEAF("Operation not permitted"), NULL },
     { { SYS_recvmsg }, EPERM, DEAF("Operation not permitted"), NULL },
     { { SYS_getrandom, SYS_open, SYS_openat }, EPERM, DEAF("no random numbers: "), "/dev/vmclock0: " },
