@@ -46,7 +46,7 @@ static const struct want wants[] = {
     { { SYS_timerfd_create }, ENOMEM, NONE, "Cannot allocate memory" },
     { { SYS_timerfd_settime }, EPERM, NONE, "Operation not permitted" },
     { { SYS_setsockopt }, EPERM, NONE, NULL },
-    { { SYS_getsockname }, EPERM, NONE, NULL },
+    { { SYS_getsockname, SYS_bind }, EPERM, NONE, NULL },
     { { SYS_prctl }, EPERM, NONE, NULL },
     { { SYS_getrandom }, EPERM, NONE, NULL },
     /* The files of /sys and /proc, and the devices. */
@@ -59,7 +59,7 @@ static const struct want wants[] = {
     { { SYS_socket }, EPERM, DEAF("Operation not permitted"), NULL },
     { { SYS_socket }, EMFILE, DEAF("Too many open files"), NULL },
     { { SYS_socket }, ENOBUFS, DEAF("No buffer space available"), NULL },
-    { { SYS_bind }, EACCES, DEAF("Permission denied"), NULL },
+    { { SYS_connect }, EPERM, DEAF("Operation not permitted"), NULL },
     { { SYS_sendto }, EPERM, DEAF("Operation not permitted"), NULL },
     { { SYS_recvmsg }, EPERM, DEAF("Operation not permitted"), NULL },
     { { SYS_getrandom, SYS_open, SYS_openat }, EPERM, DEAF("no random numbers: "), "/dev/vmclock0: " },
