@@ -488,6 +488,16 @@ impl Source {
         over
     }
 
+    /// A request that is due cannot be made, for now: says whether that is news.
+    pub(crate) fn handle_hindrance(&mut self, why: &str, now: Counter) -> bool {
+        let due = self.address.is_some() && self.pending.is_none() && self.poll.due() <= now;
+        let news = due && !matches!(&self.fault, Some(Fault::World(known)) if known == why);
+        if news {
+            self.fault = Some(Fault::World(why.to_owned()));
+        }
+        news
+    }
+
     /// The request came to nothing: `fault` says why.
     pub(crate) fn handle_failure(&mut self, fault: Fault, now: Counter) {
         if self.pending.take().is_some() {

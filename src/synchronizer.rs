@@ -320,6 +320,13 @@ impl Synchronizer {
         self.dirty = true;
     }
 
+    /// No request can be made now.
+    pub(crate) fn handle_hindrance(&mut self, why: &str, now: Counter) {
+        for source in &mut self.sources {
+            self.dirty |= source.handle_hindrance(why, now);
+        }
+    }
+
     /// Ends one request whose time is over; call until `None`.
     pub(crate) fn expire(&mut self, now: Counter) -> Option<SourceId> {
         if let Some(index) = self.sources.iter_mut().position(|source| source.expire(now)) {

@@ -38,7 +38,7 @@ impl Server {
             let root_dispersion = arguments::nanoseconds("root_dispersion_ns", root_dispersion_ns)?;
             config.set_local(stratum, root_dispersion).map_err(raise)?;
         }
-        let served = clock.as_ref().map(|clock| &clock.get().clock);
+        let served = clock.as_ref().map(|clock| &*clock.get().clock);
         let server = py.detach(|| ntpclock::Server::start(served, &config)).map_err(raise)?;
         let addresses = server.addresses().iter().map(ToString::to_string).collect();
         Ok(Self { server: Mutex::new(Some(server)), addresses, clock })

@@ -67,10 +67,15 @@ impl Seat {
         Ok(Self { page, lock: lock.into() })
     }
 
+    /// Where those stand who share the page at `path`, which is open already.
+    pub(crate) fn of(path: &Path) -> Result<Self, Error> {
+        Self::at(path).map_err(|error| Error::io(format!("locating {}", path.display()), error))
+    }
+
     /// Opens the page at `path` for reading, and leads if nobody does. A page that is not there, or of an earlier boot, is
     /// made anew, by whoever holds the lock.
     pub(crate) fn open(path: &Path) -> Result<Opened, Error> {
-        let seat = Self::at(path).map_err(|error| Error::io(format!("locating {}", path.display()), error))?;
+        let seat = Self::of(path)?;
         let refused = |why: &dyn std::fmt::Display| Error::SharedPage { why: seat.sentence(why) };
         let deadline = Instant::now() + PATIENCE;
         let (page, lock) = loop {
