@@ -40,7 +40,7 @@ pub(crate) fn start(config: Config, shared: SharedRef, start: Start) -> Result<W
         Start::Onward => Begun::Run(Box::new(prepare(&config, &shared, Beginning::Onward)?)),
         Start::Seated(Ok(lead)) => {
             let succession = Succession { lead, watch: Watch::new(0), late: false };
-            Begun::Run(Box::new(prepare(&config, &shared, Beginning::Succeeding(succession))?))
+            Begun::Run(Box::new(prepare(&config, &shared, Beginning::Succeeding(Box::new(succession)))?))
         }
         Start::Seated(Err(seat)) => {
             shared.tell_membership(seat.followed());
@@ -60,7 +60,7 @@ pub(crate) fn start(config: Config, shared: SharedRef, start: Start) -> Result<W
             Begun::Run(parts) => Some(*parts),
             Begun::Follow(follower) => {
                 let succession = follower.run(&running.0, &order);
-                let prepare = |succession| prepare(&config, &running.0, Beginning::Succeeding(succession)).ok();
+                let prepare = |succession| prepare(&config, &running.0, Beginning::Succeeding(Box::new(succession))).ok();
                 succession.and_then(prepare)
             }
         };
@@ -102,7 +102,7 @@ pub(super) struct Parts {
 pub(super) enum Beginning {
     Anew,
     Onward,
-    Succeeding(Succession),
+    Succeeding(Box<Succession>),
 }
 
 /// Does what can fail, and what is to be seen as soon as the clock is started.
@@ -122,7 +122,7 @@ pub(super) fn prepare(config: &Config, shared: &Shared, beginning: Beginning) ->
     };
     let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
     let mut told = match beginning {
-        Beginning::Succeeding(succession) => succeed(succession, &mut core, watchdog),
+        Beginning::Succeeding(succession) => succeed(*succession, &mut core, watchdog),
         Beginning::Onward if let Some(left) = &left => {
             let writer = go_on(shared, left, &mut core, &clocks, &watchdog);
             Told { writer, watch: Watch::new(last_epoch), watchdog, lead: None }
@@ -265,7 +265,7 @@ mod tests {
         let shared = Shared::new(Place::Shared(opened.page));
         let config = Config::with_servers("127.0.0.1:9").unwrap();
         let succession = Succession { lead, watch: Watch::new(0), late: false };
-        let parts = prepare(&config, &shared, Beginning::Succeeding(succession)).unwrap();
+        let parts = prepare(&config, &shared, Beginning::Succeeding(Box::new(succession))).unwrap();
         let mut lock = path.clone().into_os_string();
         lock.push(".lock");
         std::fs::remove_file(&path).and_then(|()| std::fs::remove_file(lock)).unwrap();
