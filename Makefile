@@ -4,6 +4,7 @@
 # make bench      our readings beside other clocks, and the cost of an idle clock; five minutes; BENCH_SECONDS=...
 # make soak       the simulated scenarios for 20 years (YEARS=...); make test plays them for 30 days
 # make live       follows a real chronyd for 10 minutes (MINUTES=...) beside another; make test does for 20 s
+# make flood      1 M datagrams of junk in 10 s at a clock's port (JUNK=...); make test sends 200 000
 # make asan       the Rust tests under the address sanitizer; two minutes
 # make tsan       C programs that use the library from many threads, under the thread sanitizer; STRESS_SECONDS=...
 # make install    puts them under DESTDIR and PREFIX; builds nothing, so it needs no compiler
@@ -72,8 +73,9 @@ include python/python.mk
 
 YEARS   ?= 20
 MINUTES ?= 10
+JUNK    ?= 1000000
 
-.PHONY: demo test bench soak live asan tsan
+.PHONY: demo test bench soak live flood asan tsan
 # Else what cargo builds for two goals at once would only wait for its lock.
 .NOTPARALLEL:
 
@@ -108,3 +110,7 @@ asan:
 
 tsan:
 	tests/sanitizers.sh thread
+
+# One line; fails if the next good answer is not accepted, or the flood costs processor or memory.
+flood:
+	NTPCLOCK_FLOOD=$(JUNK) $(CARGO) test --locked --release --all-features --test flood -- --nocapture

@@ -24,8 +24,7 @@
     (NTPCLOCK_VERSION_MAJOR * 10000 + NTPCLOCK_VERSION_MINOR * 100 + NTPCLOCK_VERSION_PATCH)
 
 /**
- * `ntp_reading.flags`: reserved for a time that comes from authenticated sources only; no
- * version sets it yet.
+ * `ntp_reading.flags` and `ntp_report.flags`: what is published rests on authenticated sources alone.
  */
 #define NTP_FLAG_AUTHENTICATED (1 << 0)
 
@@ -49,6 +48,39 @@
  * `ntp_reading.flags`: a leap second is announced.
  */
 #define NTP_FLAG_LEAP_PENDING (1 << 4)
+
+/**
+ * `ntp_reading.flags` and `ntp_report.flags`: other servers of the pools contradict those that are polled, so that what
+ * these say is not believed, and what was published before may be wrong (`ntp_config_set_khronos`).
+ */
+#define NTP_FLAG_VETOED (1 << 5)
+
+/**
+ * A server's option: nothing is published unless at least one of the required sources agrees with it.
+ */
+#define NTP_SERVER_REQUIRE (1 << 0)
+
+/**
+ * A server's option: as long as preferred sources are believed, the others have no part in the estimate. The interval
+ * stays what all agree on.
+ */
+#define NTP_SERVER_PREFER (1 << 1)
+
+/**
+ * A server's option: as long as trusted sources answer, they alone say where UTC lies; whoever misses that is a
+ * falseticker. The interval then rests on them: at most (t-1)/3 of the t trusted ones lie, unless set otherwise.
+ */
+#define NTP_SERVER_TRUST (1 << 2)
+
+/**
+ * `ntp_source_info.options`: the source's answers are authenticated; others are refused.
+ */
+#define NTP_SERVER_AUTHENTICATED (1 << 3)
+
+/**
+ * Room in `ntp_source_info.refusals` for reasons, known and to come.
+ */
+#define NTPCLOCK_REASONS 32
 
 /**
  * `ntp_reading.tai_minus_utc` when it is not known: INT16_MIN.
@@ -312,6 +344,103 @@ typedef enum {
 } ntp_timescale;
 
 /**
+ * Why an answer, or a source, was refused: places in `ntp_source_info.refusals`. Newer libraries may have further ones.
+ */
+typedef enum {
+    /**
+     * No NTP packet of a server, or of another version.
+     */
+    NTP_REASON_MALFORMED = 0,
+    /**
+     * It does not answer our request: forged, old, or a second answer.
+     */
+    NTP_REASON_ORIGIN = 1,
+    /**
+     * It is not authenticated, or wrongly.
+     */
+    NTP_REASON_AUTHENTICATION = 2,
+    /**
+     * The server says that it cannot authenticate us; anybody can say so.
+     */
+    NTP_REASON_NAK = 3,
+    /**
+     * The server says that we ask too often.
+     */
+    NTP_REASON_RATE = 4,
+    /**
+     * The server denies service.
+     */
+    NTP_REASON_DENY = 5,
+    /**
+     * The server sent another kiss code.
+     */
+    NTP_REASON_KISS = 6,
+    /**
+     * The server says that it is not synchronised.
+     */
+    NTP_REASON_UNSYNCHRONIZED = 7,
+    /**
+     * The server follows this very host.
+     */
+    NTP_REASON_LOOP = 8,
+    /**
+     * A timestamp is missing.
+     */
+    NTP_REASON_NO_TIMESTAMP = 9,
+    /**
+     * The server says that it is 16 s or more from UTC.
+     */
+    NTP_REASON_ROOT_DISTANCE = 10,
+    /**
+     * The server answered before it was asked, or held the request for more than 4 s: a lie.
+     */
+    NTP_REASON_HOLD = 11,
+    /**
+     * The server held the request for longer than the exchange took: a lie.
+     */
+    NTP_REASON_NEGATIVE_DELAY = 12,
+    /**
+     * It came after its time.
+     */
+    NTP_REASON_LATE = 13,
+    /**
+     * No answer came in time.
+     */
+    NTP_REASON_SILENCE = 14,
+    /**
+     * The network, or the system, refused the request.
+     */
+    NTP_REASON_NETWORK = 15,
+    /**
+     * The source's own exchanges contradicted each other.
+     */
+    NTP_REASON_CONTRADICTION = 16,
+    /**
+     * The other sources agree on another time.
+     */
+    NTP_REASON_FALSETICKER = 17,
+} ntp_reason;
+
+/**
+ * What authenticated servers are to those that are not.
+ */
+typedef enum {
+    /**
+     * Nothing: all are judged alike.
+     */
+    NTP_AUTHENTICATION_IGNORE = 0,
+    /**
+     * Where there are both kinds, the authenticated ones are required and trusted (`NTP_SERVER_REQUIRE`,
+     * `NTP_SERVER_TRUST`); the others may refine the estimate within.
+     */
+    NTP_AUTHENTICATION_MIX = 1,
+    /**
+     * The others have no say at all. A clock without any authenticated server does not start.
+     */
+    NTP_AUTHENTICATION_REQUIRE = 2,
+} ntp_authentication;
+
+/**
  * A running clock. Any number of threads may use it, until it is freed.
  */
 typedef struct ntp_clock ntp_clock;
@@ -482,9 +611,9 @@ typedef struct {
      */
     ntp_role role;
     /**
-     * Zero.
+     * Of what was published last: `NTP_FLAG_AUTHENTICATED`, `NTP_FLAG_VETOED`.
      */
-    uint32_t reserved_tail;
+    uint32_t flags;
 } ntp_report;
 
 /**
@@ -568,6 +697,18 @@ typedef struct {
      * it is believed and yet not used; empty if nothing is.
      */
     char fault[NTPCLOCK_FAULT_SIZE];
+    /**
+     * What the server was given beside its name, and whether it is authenticated: `NTP_SERVER_...`.
+     */
+    uint32_t options;
+    /**
+     * The id of its key; 0 without one.
+     */
+    uint32_t key_id;
+    /**
+     * How often the source, or an answer of it, was refused, by reason: `refusals[NTP_REASON_...]`.
+     */
+    uint64_t refusals[NTPCLOCK_REASONS];
 } ntp_source_info;
 
 /**
@@ -784,6 +925,74 @@ void ntp_config_free(ntp_config *config);
  * - `servers` is NULL or a NUL-terminated string that does not change during the call.
  */
 ntp_result ntp_config_add_servers(ntp_config *config, const char *servers);
+
+/**
+ * Adds the servers of a list as `ntp_config_add_servers` does, and says how far they are trusted.
+ *
+ * `options` is 0 or more of `NTP_SERVER_...`, or-ed. With a `key_id` other than 0 requests to them are
+ * authenticated by the key of that id, which `ntp_config_load_keys` has read or is about to read, and replies that
+ * are not are dropped: AES-CMAC, RFC 8573. A key that was not read makes `ntp_clock_start` fail.
+ *
+ * Returns what `ntp_config_add_servers` does, and `NTP_ERR_INVALID_ARGUMENT` for an option that this version does not
+ * know.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ * - `servers` is NULL or a NUL-terminated string that does not change during the call.
+ */
+ntp_result ntp_config_add_servers_with(ntp_config *config,
+                                       const char *servers,
+                                       uint32_t options,
+                                       uint32_t key_id);
+
+/**
+ * Reads the symmetric keys in the file at `path`, now and once. Keys of several files add up.
+ *
+ * Each line has an id from 1 on, a type, AES128 or AES256, and the key: `HEX:` and its digits, or text. Empty lines,
+ * and those that begin with `#`, `!`, `;` or `%`, say nothing; keys of other types are passed by.
+ *
+ * Returns `NTP_ERR_SYSTEM` when the file cannot be read or may not be trusted: it must be a regular file, ours or
+ * root's, that nobody else may read or write (mode 0600). Returns `NTP_ERR_MALFORMED` when a line makes no sense or
+ * has an id that there was before; then no key is taken. Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or
+ * `path` is over-long or not UTF-8.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ * - `path` is NULL or a NUL-terminated string that does not change during the call.
+ */
+ntp_result ntp_config_load_keys(ntp_config *config,
+                                const char *path);
+
+/**
+ * Sets what authenticated servers are to those that are not: `NTP_AUTHENTICATION_...`. Default
+ * `NTP_AUTHENTICATION_MIX`.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` for a number that is none of them.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_authentication(ntp_config *config, int32_t authentication);
+
+/**
+ * Sets whether a dozen other servers of the pools, picked at random, are asked once an hour, in the spirit of Khronos
+ * (RFC 9523): 1 or 0. Default 0, because they are asked beside those that are polled.
+ *
+ * When they contradict what the polled servers agree on, and others do so again two minutes later, that is not believed
+ * any more: the clock is in NTP_STATE_HOLDOVER, with `NTP_FLAG_VETOED`, until it is backed again. Fewer than six others
+ * are no opinion.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` for a number that is neither.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_khronos(ntp_config *config,
+                                  int32_t enabled);
 
 /**
  * Sets the shortest and longest poll interval, as exponents of 2 in seconds. Default 4 and 10 (16 s, 17 min).
@@ -1480,6 +1689,14 @@ const char *ntp_state_name(int32_t state);
  * call this at any time; it never fails.
  */
 const char *ntp_selection_name(int32_t selection);
+
+/**
+ * Names a reason why a source or an answer was refused: "origin" for `NTP_REASON_ORIGIN`.
+ *
+ * The text is static. Any number may be asked for; "unknown" names those that are none. Any thread may call this at
+ * any time; it never fails.
+ */
+const char *ntp_reason_name(int32_t reason);
 
 /**
  * The version of the library that is running, as "0.1.0": compare `NTPCLOCK_VERSION_STRING`, the version

@@ -21,8 +21,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Authentication, Config};
 use crate::error::Error;
+use crate::status::ServerOptions;
 
 /// What was asked for could not be done.
 const FAILED: i32 = 1;
@@ -109,15 +110,36 @@ struct Upstream {
     /// Comma-separated list: host, host:port, [v6]:port, pool:host (may be repeated) [default: $NTPCLOCK_SERVERS]
     #[arg(short, long, value_name = "LIST")]
     servers: Vec<String>,
+    /// One server with options: `HOST [key N] [require] [prefer] [trust]` (may be repeated)
+    #[arg(long, value_name = "SOURCE", value_parser = source)]
+    source: Vec<(String, ServerOptions)>,
+    /// Read the symmetric keys in this file, which nobody else may read
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// What authenticated servers are to the others: ignore, mix, require
+    #[arg(long, value_name = "MODE", default_value = "mix", value_parser = authentication)]
+    authentication: Authentication,
+    /// Ask a dozen other servers of the pools once an hour, and veto what they contradict
+    #[arg(long)]
+    khronos: bool,
 }
 
 impl Upstream {
     /// The servers of the options, else of the environment.
     fn config(&self) -> Result<Config, Error> {
-        if !self.servers.is_empty() {
-            return Config::with_servers(&self.servers.join(","));
+        let mut config = match (self.servers.is_empty(), self.source.is_empty()) {
+            (true, true) => Config::from_environment()?,
+            (true, false) => Config::new(),
+            (false, _) => Config::with_servers(&self.servers.join(","))?,
+        };
+        for (server, options) in &self.source {
+            config.add_servers_with(server, *options)?;
         }
-        Config::from_environment()
+        if let Some(path) = &self.keys {
+            config.load_keys(path)?;
+        }
+        config.set_authentication(self.authentication).set_khronos(self.khronos);
+        Ok(config)
     }
 
     /// The same with the files that are named.
@@ -130,6 +152,34 @@ impl Upstream {
             config.set_shared_page(path)?;
         }
         Ok(config)
+    }
+}
+
+/// Reads `HOST [key N] [require] [prefer] [trust]`; what follows the grammar of a list's entry stays with the host.
+fn source(text: &str) -> Result<(String, ServerOptions), String> {
+    let (mut server, mut options) = (Vec::new(), ServerOptions::default());
+    let mut words = text.split_whitespace();
+    while let Some(word) = words.next() {
+        match word {
+            "key" => {
+                let id = words.next().and_then(|id| id.parse().ok());
+                options.key = Some(id.ok_or("after `key` goes the id of one, a number")?);
+            }
+            "require" => options.require = true,
+            "prefer" => options.prefer = true,
+            "trust" => options.trust = true,
+            word => server.push(word),
+        }
+    }
+    Ok((server.join(" "), options))
+}
+
+fn authentication(text: &str) -> Result<Authentication, String> {
+    match text {
+        "ignore" => Ok(Authentication::Ignore),
+        "mix" => Ok(Authentication::Mix),
+        "require" => Ok(Authentication::Require),
+        _ => Err("is none of ignore, mix, require".to_owned()),
     }
 }
 
@@ -339,6 +389,22 @@ mod tests {
         let (code, out, err) = said("ntpclock now -s [::1");
         assert_eq!((code, out.as_str()), (1, ""));
         assert!(err.starts_with("ntpclock: ") && err.contains("[::1"), "{err}");
+    }
+
+    #[test]
+    fn options_follow_a_server_in_any_order() {
+        let (server, options) = source("192.0.2.1:1123 trust key 5 require").unwrap();
+        let expected = ServerOptions { key: Some(5), require: true, prefer: false, trust: true };
+        assert_eq!((server.as_str(), options), ("192.0.2.1:1123", expected));
+        assert_eq!(source("pool:p prefer").unwrap().1, ServerOptions { prefer: true, ..ServerOptions::default() });
+        for wrong in ["a key", "a key x", "a key -1"] {
+            assert!(source(wrong).is_err(), "{wrong}");
+        }
+        // What is no option is the list's to judge, and told by name.
+        let (code, _, err) = said("ntpclock now --source a;b");
+        assert_eq!((code, err.contains("a;b")), (1, true), "{err}");
+        let (code, _, err) = said("ntpclock now -s 127.0.0.1 --authentication require");
+        assert_eq!((code, err.contains("no server is authenticated")), (1, true), "{err}");
     }
 
     #[test]

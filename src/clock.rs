@@ -66,12 +66,11 @@ impl Clock {
     ///
     /// # Errors
     ///
-    /// [`Error::NoServers`]; [`Error::Io`] if the thread or its descriptors cannot be made, or a recording not be
-    /// written; [`Error::SharedPage`] if the page or its lock file cannot be used.
+    /// [`Error::NoServers`]; [`Error::InvalidArgument`] for a server's key that was not read, or where authentication is
+    /// required and offered by none; [`Error::Io`] if the thread or its descriptors cannot be made, or a recording not
+    /// be written; [`Error::SharedPage`] if the page or its lock file cannot be used.
     pub fn start(config: Config) -> Result<Self, Error> {
-        if config.servers.is_empty() {
-            return Err(Error::NoServers);
-        }
+        config.check()?;
         let (place, start) = match &config.shared_page {
             Some(path) => {
                 let opened = Seat::open(path)?;
@@ -397,6 +396,7 @@ fn blank_report() -> Report {
         leap: Leap::Unknown,
         exchanges: 0,
         rejected: 0,
+        flags: model.flags,
         role: Role::Alone,
         leader_pid: 0,
     }

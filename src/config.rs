@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::mac::Key;
+use crate::status::ServerOptions;
 use crate::units::{Nanos, Ppb};
 
 /// The port of NTP (RFC 5905).
@@ -31,6 +33,8 @@ const POLL_EXPONENTS: std::ops::RangeInclusive<i8> = 0..=17;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub(crate) servers: Vec<ServerSpec>,
+    /// Their ids differ.
+    pub(crate) keys: Vec<Key>,
     pub(crate) settings: Settings,
     pub(crate) recording: Option<PathBuf>,
     pub(crate) state_file: Option<PathBuf>,
@@ -58,6 +62,23 @@ pub(crate) struct Settings {
     pub(crate) drift: DriftLimit,
     /// Largest frequency error of the raw counter against UTC.
     pub(crate) frequency_limit: Ppb,
+    pub(crate) authentication: Authentication,
+    /// Whether servers of the pools that are not polled are asked now and then.
+    pub(crate) khronos: bool,
+}
+
+/// What authenticated sources are to those that are not. The numbers are the C API's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Authentication {
+    /// Nothing: all are judged alike.
+    Ignore = 0,
+    /// Where there are both kinds, the authenticated ones are required and trusted: at least one of them must agree, and
+    /// they alone say where UTC lies. The others may refine the estimate within.
+    #[default]
+    Mix = 1,
+    /// The others have no say at all.
+    Require = 2,
 }
 
 /// D(τ): the worst change of the oscillator's frequency within a time τ.
@@ -106,6 +127,8 @@ impl Default for Settings {
             // Twice the worst of ordinary crystals (±100 ppm with ageing and temperature), and well
             // above what a kernel's calibration of the counter is off by.
             frequency_limit: Ppb::from_ppm(200.0),
+            authentication: Authentication::default(),
+            khronos: false,
         }
     }
 }
@@ -129,6 +152,7 @@ impl Config {
     pub fn new() -> Self {
         Self {
             servers: Vec::new(),
+            keys: Vec::new(),
             settings: Settings::default(),
             recording: None,
             state_file: None,
@@ -157,7 +181,22 @@ impl Config {
     ///
     /// [`Error::InvalidServer`] names the first entry that does not follow the grammar.
     pub fn add_servers(&mut self, list: &str) -> Result<&mut Self, Error> {
-        let added = parse_servers(list)?;
+        self.add_servers_with(list, ServerOptions::default())
+    }
+
+    /// The same, and gives each of them `options`: a key that [`load_keys`](Self::load_keys) has read or is about to
+    /// read, and how far it is trusted.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_servers`](Self::add_servers), and [`Error::InvalidArgument`] for a key id of 0. A key that was not read
+    /// is an error of the start.
+    pub fn add_servers_with(&mut self, list: &str, options: ServerOptions) -> Result<&mut Self, Error> {
+        if options.key == Some(0) {
+            return Err(Error::argument("key", "is 0; ids are from 1 on"));
+        }
+        let mut added = parse_servers(list)?;
+        added.iter_mut().for_each(|spec| spec.options = options);
         if self.servers.len() + added.len() > SOURCES_MAX {
             return Err(Error::argument("servers", format!("names more than {SOURCES_MAX} servers")));
         }
@@ -267,6 +306,53 @@ impl Config {
         Ok(self)
     }
 
+    /// Sets what authenticated sources are to those that are not. Default: [`Authentication::Mix`].
+    pub fn set_authentication(&mut self, authentication: Authentication) -> &mut Self {
+        self.settings.authentication = authentication;
+        self
+    }
+
+    /// Sets whether a dozen other servers of the pools, picked at random, are asked once an hour, in the spirit of
+    /// Khronos (RFC 9523). Default: no, because they are asked beside those that are polled.
+    ///
+    /// When they contradict what the polled servers agree on, and others do so again two minutes later, that is not
+    /// believed any more: the clock is in HOLDOVER, with [`Flags::VETOED`](crate::Flags::VETOED), until it is backed
+    /// again. It takes a name, or several, with enough servers behind them: fewer than six others are no opinion.
+    pub fn set_khronos(&mut self, enabled: bool) -> &mut Self {
+        self.settings.khronos = enabled;
+        self
+    }
+
+    /// The key that `spec` was given, or that it was given none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if no key of that id was read.
+    pub(crate) fn key(&self, spec: &ServerSpec) -> Result<Option<Key>, Error> {
+        let Some(id) = spec.options.key else { return Ok(None) };
+        let found = self.keys.iter().find(|key| key.id() == id);
+        let missing = || Error::argument("key", format!("{id} of {spec} is none of the AES keys that were read"));
+        found.cloned().map(Some).ok_or_else(missing)
+    }
+
+    /// Whether the servers can ever give the time, as far as that is known beforehand.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoServers`], and [`Error::InvalidArgument`] for a key that was not read, or where authentication is
+    /// required of all and offered by none.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.servers.is_empty() {
+            return Err(Error::NoServers);
+        }
+        self.servers.iter().try_for_each(|spec| self.key(spec).map(drop))?;
+        let authenticated = self.servers.iter().any(|spec| spec.options.key.is_some());
+        if self.settings.authentication == Authentication::Require && !authenticated {
+            return Err(Error::argument("authentication", "is required, and no server is authenticated"));
+        }
+        Ok(())
+    }
+
     /// Records every exchange that counts to the file at `path`, in the format that [`Replay`](crate::Replay) reads.
     ///
     /// What the file held before is lost when a clock starts; a file that cannot be written then fails the start. One
@@ -337,6 +423,8 @@ pub(crate) struct ServerSpec {
     pub(crate) port: u16,
     /// Up to [`POOL_MEMBERS`] sources may come from this name.
     pub(crate) pool: bool,
+    /// What it is given beside its name; the text of an entry knows nothing of it.
+    pub(crate) options: ServerOptions,
 }
 
 impl fmt::Display for ServerSpec {
@@ -404,7 +492,7 @@ pub(crate) fn parse_server(entry: &str) -> Result<ServerSpec, Error> {
     if !host.chars().all(in_a_name) {
         return Err(wrong("the host name has a character that no name has"));
     }
-    Ok(ServerSpec { host: host.to_owned(), port, pool })
+    Ok(ServerSpec { host: host.to_owned(), port, pool, options: ServerOptions::default() })
 }
 
 /// Splits `host`, `host:port`, `[v6]`, `[v6]:port`, or a bare IPv6 address.
@@ -435,7 +523,7 @@ mod tests {
     use super::*;
 
     fn spec(host: &str, port: u16, pool: bool) -> ServerSpec {
-        ServerSpec { host: host.into(), port, pool }
+        ServerSpec { host: host.into(), port, pool, options: ServerOptions::default() }
     }
 
     #[test]

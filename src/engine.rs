@@ -28,6 +28,7 @@ use crate::publication::note::Note;
 use crate::publication::{Place, Publication, Writer};
 use crate::source::Outcome;
 use crate::status::{Report, SourceInfo, State};
+use crate::synchronizer::rounds::SAMPLE;
 use crate::synchronizer::succession::Legacy;
 use crate::synchronizer::{Plan, SourceId, Synchronizer};
 use crate::sys::clocks::Anchor;
@@ -336,7 +337,7 @@ impl Run {
     /// From one sleep to the next.
     fn turn(&mut self) {
         while let Ok((tag, addresses)) = self.answered.try_recv() {
-            self.handle_addresses(SourceId(tag), addresses);
+            self.roster.handle_addresses(SourceId(tag), addresses, &mut self.core, counter::now());
         }
         self.watch_for_resumes();
         self.tick();
@@ -404,8 +405,12 @@ impl Run {
         while let Some(id) = self.core.expire(now) {
             self.exchanger.close(id);
         }
-        while let Some(id) = self.core.take_address_wish(now) {
+        while let Some(id) = self.core.take_address_wish(now).or_else(|| self.roster.take_look(now)) {
             self.look_up(id, now);
+        }
+        if self.core.take_round_wish(now) {
+            let sample = self.roster.sample(SAMPLE, &self.core, || sys::random().ok().map(|[random]| random));
+            self.core.start_round(&sample);
         }
         while self.core.wants_to_send(counter::now()) {
             let [transmit, dither] = match sys::random() {
@@ -438,14 +443,6 @@ impl Run {
         }
     }
 
-    fn handle_addresses(&mut self, id: SourceId, addresses: Addresses) {
-        let now = counter::now();
-        match addresses {
-            Ok(found) => self.roster.assign(id, &found, &mut self.core, now),
-            Err(why) => self.core.handle_no_address(id, format!("cannot be resolved: {why}"), now),
-        }
-    }
-
     /// Sleeps until something arrives or is due; says for which sources there is something to take in.
     fn sleep(&mut self) -> Vec<SourceId> {
         let mut descriptors = vec![self.order.waker.as_raw_fd()];
@@ -454,7 +451,8 @@ impl Run {
         let own = descriptors.len();
         descriptors.extend(self.exchanger.descriptors());
         let now = counter::now();
-        let mut due = self.core.next_due(now).min(self.files.due()).min(self.told.watch.due(now));
+        let mut due = self.core.next_due(now).min(self.roster.look_due());
+        due = due.min(self.files.due()).min(self.told.watch.due(now));
         due = due.min(if self.told.lead.is_some() { self.lead_due } else { Counter(i64::MAX) });
         if self.core.wants_plan(now) {
             due = due.min(self.told.writer.ready_at().max(self.gave_up + RETRY));
@@ -498,6 +496,7 @@ impl Run {
                         self.exchanger.close(source);
                         return;
                     }
+                    self.exchanger.note_junk(source);
                 }
             }
         }
@@ -614,6 +613,7 @@ mod tests {
         assert_eq!(told, Ok(()), "the test's thread has ended, as it says above");
     }
 
+    /// (case 30)
     #[test]
     fn a_look_that_shows_a_suspend_is_heeded_before_any_answer_and_one_that_shows_a_step_is_not() {
         driven(

@@ -18,6 +18,7 @@
 //! the tests run an hour in a millisecond. Below it stands the world:
 //!
 //! * `sys` is the operating system behind safe functions: counter, kernel timestamps, threads, forks;
+//! * `keys` reads the symmetric keys that requests and replies are authenticated with (`mac`, in the core);
 //! * `convert` remembers what was published, and where the system's clocks stood: stamps of the past become UTC;
 //! * `events` tells programs that something has happened to the clock;
 //! * `trace` is exchanges on disk, replayed through the very same core;
@@ -56,6 +57,7 @@
 mod config;
 mod error;
 mod exchange;
+mod mac;
 mod model;
 mod packet;
 mod selection;
@@ -70,6 +72,7 @@ mod clock;
 mod convert;
 mod engine;
 mod events;
+mod keys;
 mod publication;
 mod query;
 mod reading;
@@ -94,7 +97,7 @@ pub use clock::process::{
     unix_ns_relaxed, wait, wait_until_past,
 };
 pub use clock::{Clock, Offset};
-pub use config::Config;
+pub use config::{Authentication, Config};
 pub use convert::{Deadline, Timescale};
 pub use error::Error;
 pub use events::Events;
@@ -102,5 +105,7 @@ pub use query::query;
 pub use reading::Reading;
 pub use reading::compare::Relation;
 pub use server::{Server, ServerConfig};
-pub use status::{Flags, Leap, QueryResult, Report, Role, Selection, SourceInfo, State};
+pub use status::{
+    Flags, Leap, QueryResult, Reason, Refusals, Report, Role, Selection, ServerOptions, SourceInfo, State,
+};
 pub use trace::replay::Replay;

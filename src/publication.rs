@@ -430,7 +430,6 @@ mod tests {
                     (slewing, ())
                 })
                 .unwrap();
-            drop(former);
             counter.set(30_000_000);
             let (before, _) = publication.read(|_| Tick(counter.get()));
             let (mut next, finding) = Writer::succeed(&before, None);

@@ -301,7 +301,7 @@ mod tests {
     use crate::publication::page::Shown;
     use crate::publication::track::Track;
     use crate::query;
-    use crate::status::State;
+    use crate::status::{Flags, State};
     use std::sync::Arc;
 
     fn listening(address: &str) -> ServerConfig {
@@ -375,6 +375,7 @@ mod tests {
             span: UtcSpan { at: base, earliest: utc - bound, latest: utc + bound, ..UtcSpan::default() },
             state: State::Synchronized,
             leap: Leap::None,
+            flags: Flags::default(),
             epoch,
             holdover_at: Counter(i64::MAX),
             bound_cap: SECOND,

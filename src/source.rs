@@ -5,12 +5,14 @@ pub(crate) mod poll;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::exchange::{self, Exchange, Kiss, Refusal, ServerState, Stamps};
+use crate::mac::Key;
 use crate::model::estimator::{Prior, Sample};
-use crate::packet;
-use crate::status::Selection;
+use crate::packet::{self, HEADER_LEN, Packet};
+use crate::status::{Reason, Refusals, Selection, ServerOptions};
 use crate::units::{Counter, Nanos, NtpTime, UnixTime};
 use filter::{Filter, Testimony};
 use poll::Poll;
@@ -18,12 +20,39 @@ use poll::Poll;
 /// Exchanges in a row that selection may call false before another server is wanted.
 const PATIENCE: u8 = 8;
 
+/// Denials in a row before another server is wanted. One may be a forgery by somebody on the path, or a mistake.
+const DENIALS: u8 = 3;
+
+/// Good exchanges in a row before a source that was caught lying is heard again.
+const PROBATION: u8 = 4;
+
 /// Longest distance between attempts to find an address, as an exponent of 2 in seconds.
 const RESOLVE_RETRY_MAX: i8 = 6;
+
+/// What a source is by its configuration, whichever server fills its place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Standing {
+    pub(crate) options: ServerOptions,
+    /// Its requests carry this key's code, and its answers must.
+    pub(crate) key: Option<Arc<Key>>,
+}
+
+impl Standing {
+    /// Whether nobody can answer in the server's name.
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// The more, the more depends on it: who stands higher is never taken for somebody who stands lower.
+    pub(crate) fn rank(&self) -> u8 {
+        u8::from(self.is_authenticated()) << 2 | u8::from(self.options.trust) << 1 | u8::from(self.options.require)
+    }
+}
 
 /// One source: a place in the list of sources, and the server that fills it at present.
 #[derive(Debug)]
 pub(crate) struct Source {
+    pub(crate) standing: Standing,
     address: Option<SocketAddr>,
     /// When an address should next be looked for.
     resolve_due: Option<Counter>,
@@ -40,7 +69,10 @@ pub(crate) struct Source {
     pub(crate) selection: Selection,
     /// Exchanges in a row at which selection called this source false.
     false_streak: u8,
-    denied: bool,
+    /// Denials in a row.
+    denials: u8,
+    /// Good exchanges that it must show before it is heard: it was caught lying.
+    probation: u8,
     fault: Option<Fault>,
     /// What selection has against it.
     objection: Option<Objection>,
@@ -52,6 +84,7 @@ pub(crate) struct Source {
     fresh: bool,
     pub(crate) exchanges: u64,
     pub(crate) rejected: u64,
+    pub(crate) refusals: Refusals,
     pub(crate) restarts: u32,
 }
 
@@ -71,8 +104,10 @@ pub(crate) enum Fault {
     Refused(Refusal),
     /// No answer came in time.
     Silence,
-    /// The operating system's or the resolver's word.
+    /// The operating system's word.
     World(String),
+    /// The resolver's word.
+    NoAddress(String),
     /// Its own exchanges contradicted each other.
     Contradiction,
 }
@@ -82,7 +117,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Silence => f.write_str("no answer"),
-            Self::World(text) => f.write_str(text),
+            Self::World(text) | Self::NoAddress(text) => f.write_str(text),
             Self::Contradiction => f.write_str("its exchanges contradict each other; begun anew"),
         }
     }
@@ -110,8 +145,9 @@ pub(crate) enum Outcome {
 
 impl Source {
     /// A source without an address: one is wanted at once.
-    pub(crate) fn new(settings: &Settings, now: Counter) -> Self {
+    pub(crate) fn new(standing: Standing, settings: &Settings, now: Counter) -> Self {
         Self {
+            standing,
             address: None,
             resolve_due: Some(now),
             resolving: false,
@@ -124,7 +160,8 @@ impl Source {
             fresh_until: None,
             selection: Selection::Unreachable,
             false_streak: 0,
-            denied: false,
+            denials: 0,
+            probation: 0,
             fault: None,
             objection: None,
             contradicted: None,
@@ -132,6 +169,7 @@ impl Source {
             fresh: false,
             exchanges: 0,
             rejected: 0,
+            refusals: Refusals::default(),
             restarts: 0,
         }
     }
@@ -159,8 +197,21 @@ impl Source {
             (Some(Objection::Misses(miss)), _) => Some(format!("its interval misses the agreed one by {} ns", miss.0)),
             (_, Some(fault)) => Some(fault.to_string()),
             (Some(Objection::Apart(miss)), None) => Some(format!("set apart: {} ns from what the others say", miss.0)),
+            (None, None) if self.probation > 0 => {
+                Some(format!("it was caught lying; heard again after {} more good answers", self.probation))
+            }
             (None, None) => None,
         }
+    }
+
+    /// Whether it has denied service so often that it is taken at its word.
+    fn is_denied(&self) -> bool {
+        self.denials >= DENIALS
+    }
+
+    /// Whether its word counts for nothing at present, whatever it says.
+    fn is_discredited(&self) -> bool {
+        self.is_denied() || self.probation > 0
     }
 
     /// Whether it was set apart last time: believed, but not used.
@@ -268,13 +319,13 @@ impl Source {
         self.pending = None;
         (self.server, self.stamps, self.width) = (None, None, None);
         (self.selection, self.objection) = (Selection::Unreachable, None);
-        (self.false_streak, self.denied, self.fault) = (0, false, None);
+        (self.false_streak, self.denials, self.probation, self.fault) = (0, 0, 0, None);
     }
 
     /// No address was found; another attempt follows.
     pub(crate) fn handle_no_address(&mut self, why: String, now: Counter) {
         if self.address.is_none() {
-            self.fault = Some(Fault::World(why));
+            self.fault = Some(Fault::NoAddress(why));
         }
         self.resolving = false;
         self.resolve_failures = (self.resolve_failures + 1).min(RESOLVE_RETRY_MAX + 1);
@@ -286,12 +337,21 @@ impl Source {
         self.address.is_some() && self.pending.is_none() && self.poll.due() <= now
     }
 
-    /// A request, if one is due: `transmit` and `dither` are random.
-    pub(crate) fn poll_transmit(&mut self, now: Counter, transmit: NtpTime, dither: u64) -> Option<SocketAddr> {
+    /// A request, if one is due, and whither: `transmit` and `dither` are random.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        now: Counter,
+        transmit: NtpTime,
+        dither: u64,
+    ) -> Option<(SocketAddr, Vec<u8>)> {
         let address = self.address.filter(|_| self.wants_to_send(now))?;
         self.poll.handle_sent(now, dither);
         self.pending = Some(Pending { transmit, t1: now, own_id: None, deadline: now + self.poll.timeout() });
-        Some(address)
+        let mut datagram = Packet::request(transmit).bytes().to_vec();
+        if let Some(key) = &self.standing.key {
+            key.authenticate(&mut datagram);
+        }
+        Some((address, datagram))
     }
 
     /// The request really left at `t1` (or just after), from the address `local`.
@@ -312,13 +372,7 @@ impl Source {
         settings: &Settings,
     ) -> Outcome {
         let Some(pending) = self.pending else { return Outcome::Ignored };
-        let judged = exchange::judge(datagram, pending.transmit, pending.t1, t4, pivot, settings.frequency_limit);
-        // Above stratum 1 the reference id is the address of the server's own server (RFC 5905, section 7.3).
-        let judged = judged.and_then(|exchange| match (&exchange.server, pending.own_id) {
-            (server, Some(own)) if server.stratum > 1 && server.reference_id == own => Err(Refusal::Loop),
-            _ => Ok(exchange),
-        });
-        match judged {
+        match self.judge(datagram, &pending, t4, pivot, settings) {
             Ok(exchange) => {
                 self.handle_exchange(&exchange, settings);
                 Outcome::Accepted
@@ -326,21 +380,59 @@ impl Source {
             Err(refusal) => {
                 self.rejected += 1;
                 if refusal.is_anonymous() {
+                    self.refusals.add(refusal.reason());
                     return Outcome::Ignored;
                 }
                 self.pending = None;
                 match refusal {
                     Refusal::Kiss(Kiss::Rate) => self.poll.handle_rate_kiss(t4),
                     Refusal::Kiss(Kiss::Deny) => {
-                        self.denied = true;
-                        self.poll.handle_deny_kiss(t4);
+                        self.denials = self.denials.saturating_add(1);
+                        self.poll.handle_deny_kiss(t4, self.is_denied());
                     }
                     _ => {}
                 }
-                self.handle_miss(Fault::Refused(refusal), t4);
+                self.handle_refusal(refusal, t4);
                 Outcome::Refused
             }
         }
+    }
+
+    fn judge(
+        &self,
+        datagram: &[u8],
+        pending: &Pending,
+        t4: Counter,
+        pivot: UnixTime,
+        settings: &Settings,
+    ) -> Result<Exchange, Refusal> {
+        let packet = exchange::answer(datagram, pending.transmit)?;
+        // Nothing of what is not authenticated is believed, not even that we are refused.
+        if let Some(key) = &self.standing.key {
+            key.verify(datagram, HEADER_LEN).map_err(Refusal::Forged)?;
+        }
+        if t4 > pending.deadline {
+            return Err(Refusal::Late);
+        }
+        let exchange = exchange::measure(&packet, pending.t1, t4, pivot, settings.frequency_limit)?;
+        // Above stratum 1 the reference id is the address of the server's own server (RFC 5905, section 7.3).
+        match (&exchange.server, pending.own_id) {
+            (server, Some(own)) if server.stratum > 1 && server.reference_id == own => Err(Refusal::Loop),
+            _ => Ok(exchange),
+        }
+    }
+
+    /// The server's own answer was no good.
+    fn handle_refusal(&mut self, refusal: Refusal, now: Counter) {
+        if refusal.is_a_lie() {
+            // Nothing that it said before is worth more. Who lies while on probation is given up.
+            if self.probation > 0 {
+                self.wish_for_another(now);
+            }
+            self.probation = PROBATION;
+            self.filter.clear();
+        }
+        self.handle_miss(Fault::Refused(refusal), now);
     }
 
     /// An exchange that passed all checks; also the way in for recorded ones.
@@ -348,7 +440,8 @@ impl Source {
         let stamps = &exchange.stamps;
         let fits = self.filter.fits(stamps.t4, stamps.offset(), stamps.delay());
         self.pending = None;
-        self.denied = false;
+        self.denials = 0;
+        self.probation = self.probation.saturating_sub(1);
         (self.server, self.stamps) = (Some(exchange.server), Some(exchange.stamps));
         self.filter.add(exchange, settings);
         self.exchanges += 1;
@@ -363,6 +456,7 @@ impl Source {
             self.filter.restart();
             self.contradicted = Some(stamps.t4);
             self.restarts = self.restarts.saturating_add(1);
+            self.refusals.add(Reason::Contradiction);
             self.fault = Some(Fault::Contradiction);
         }
     }
@@ -374,7 +468,7 @@ impl Source {
             Ok(()) => self.handle_exchange(exchange, settings),
             Err(refusal) => {
                 self.rejected += 1;
-                self.handle_miss(Fault::Refused(refusal), exchange.stamps.t4);
+                self.handle_refusal(refusal, exchange.stamps.t4);
             }
         }
     }
@@ -412,9 +506,15 @@ impl Source {
     }
 
     fn handle_miss(&mut self, fault: Fault, now: Counter) {
+        self.refusals.add(match &fault {
+            Fault::Refused(refusal) => refusal.reason(),
+            Fault::Silence => Reason::Silence,
+            Fault::World(_) | Fault::NoAddress(_) => Reason::Network,
+            Fault::Contradiction => Reason::Contradiction,
+        });
         self.fault = Some(fault);
         self.poll.handle_miss(now);
-        if self.poll.is_unreachable() || self.denied {
+        if self.poll.is_unreachable() || self.is_denied() {
             self.wish_for_another(now);
         }
     }
@@ -429,6 +529,7 @@ impl Source {
             self.false_streak = 0;
             return;
         }
+        self.refusals.add(Reason::Falseticker);
         self.false_streak = self.false_streak.saturating_add(1);
         if self.false_streak >= PATIENCE {
             self.false_streak = 0;
@@ -436,9 +537,14 @@ impl Source {
         }
     }
 
+    /// Whether it was told that it wishes for an address, and is not answered yet.
+    pub(crate) fn awaits_address(&self) -> bool {
+        self.resolving
+    }
+
     /// Whether the address that was wished for is still of use: the old one may have come back to its senses meanwhile.
     pub(crate) fn wants_address(&self) -> bool {
-        let good = self.reach() != 0 && !self.denied && self.selection != Selection::Falseticker;
+        let good = self.reach() != 0 && !self.is_discredited() && self.selection != Selection::Falseticker;
         self.address.is_none() || !good
     }
 
@@ -451,7 +557,7 @@ impl Source {
 
     /// What the source says about `now`, if it answers and does not contradict itself.
     pub(crate) fn testimony(&self, now: Counter, settings: &Settings) -> Option<Testimony> {
-        if self.reach() == 0 || self.denied {
+        if self.reach() == 0 || self.is_discredited() {
             return None;
         }
         self.filter.testimony(now, self.poll.horizon(), settings).ok().flatten()

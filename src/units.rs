@@ -9,6 +9,8 @@ use std::ops::{Add, AddAssign, Neg, Sub};
 /// Nanoseconds in one second.
 pub(crate) const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
+pub(crate) const SECONDS_PER_DAY: i64 = 86_400;
+
 /// Seconds from the first NTP era (1900-01-01) to the Unix epoch (1970-01-01); RFC 5905, figure 4.
 const NTP_UNIX_OFFSET_S: i64 = 2_208_988_800;
 
@@ -265,6 +267,32 @@ pub(crate) const fn unix_seconds(seconds: i64) -> UnixTime {
     UnixTime(seconds.saturating_mul(NANOS_PER_SECOND))
 }
 
+/// Year, month and day of the day that is `days` after 1970-01-01, in the Gregorian calendar.
+pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
+    /// Days of 400 years: the calendar repeats after them.
+    const CYCLE: i64 = 146_097;
+    /// 0000-03-01 to 1970-01-01. Years that begin in March have the leap day at their end, where it shifts nothing.
+    const MARCH_OF_YEAR_0: i64 = 719_468;
+    let day = days + MARCH_OF_YEAR_0;
+    let (cycle, day) = (day.div_euclid(CYCLE), day.rem_euclid(CYCLE));
+    // Take out the leap days before `day`: one in 4 years, none in 100, one in 400. Each span is counted by
+    // its whole length less one day, so that its last day still belongs to it.
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    // From March on, the lengths 31 30 31 30 31 repeat: 153 days in five months.
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (cycle * 400 + year + next_year, month, day)
+}
+
+impl UnixTime {
+    /// The month of the calendar, 1 to 12.
+    pub(crate) fn month(self) -> i64 {
+        civil(self.0.div_euclid(SECONDS_PER_DAY * NANOS_PER_SECOND)).1
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,5 +341,31 @@ mod tests {
     fn spans_saturate_instead_of_wrapping() {
         assert_eq!(UnixTime(i64::MAX) - UnixTime(i64::MIN), Nanos::MAX);
         assert_eq!(UnixTime(i64::MAX) + Nanos(1), UnixTime(i64::MAX));
+    }
+
+    #[test]
+    fn every_day_of_four_centuries_follows_the_one_before() {
+        let length = |year: i64, month: i64| match month {
+            2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        let mut expected = (1900, 1, 1);
+        for days in -25_567..-25_567 + 146_097 {
+            assert_eq!(civil(days), expected);
+            let (year, month, day) = expected;
+            expected = match (month, day) {
+                (12, 31) => (year + 1, 1, 1),
+                _ if day == length(year, month) => (year, month + 1, 1),
+                _ => (year, month, day + 1),
+            };
+        }
+    }
+
+    #[test]
+    fn a_month_begins_at_midnight() {
+        let december = unix_seconds(1_796_083_200);
+        assert_eq!([(december - Nanos(1)).month(), december.month()], [11, 12]);
     }
 }

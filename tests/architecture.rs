@@ -9,10 +9,11 @@ use std::fs;
 use std::path::Path;
 
 /// Every room of `src`, each knowing only those before it. Up to `synchronizer` they are the sans-IO core.
-const ROOMS: [&str; 23] = [
+const ROOMS: [&str; 25] = [
     "units",
     "status",
     "error",
+    "mac",
     "config",
     "packet",
     "exchange",
@@ -21,6 +22,7 @@ const ROOMS: [&str; 23] = [
     "selection",
     "synchronizer",
     "sys",
+    "keys",
     "publication",
     "reading",
     "convert",

@@ -117,6 +117,28 @@ fn status_and_sources_say_the_same_to_people_and_to_programs() {
 }
 
 #[test]
+fn options_of_a_source_and_the_reasons_of_its_refusals_are_shown() {
+    let upstream = Upstream::start();
+    let keys = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-keys", std::process::id()));
+    std::fs::write(&keys, "5 AES128 HEX:000102030405060708090a0b0c0d0e0f\n").unwrap();
+    std::fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let trusted = format!("{} trust require", upstream.address);
+    let output = ntpclock().args(["sources", "--json", "--source", &trusted]).output().unwrap();
+    let source = &json(&output)[0];
+    assert_eq!((&source["trust"], &source["require"], &source["prefer"]), (&true.into(), &true.into(), &false.into()));
+    assert_eq!((&source["authenticated"], &source["refusals"]["origin"]), (&false.into(), &0.into()));
+
+    // The upstream knows no keys, and answers as if we had none.
+    let keyed = format!("{} key 5", upstream.address);
+    let command = ["sources", "--timeout", "1.5", "--keys", keys.to_str().unwrap(), "--source", &keyed];
+    let output = ntpclock().args(command).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let table = text(&output.stdout);
+    assert!(table.contains("key 5") && table.contains(" authentication"), "{table}");
+    std::fs::remove_file(keys).unwrap();
+}
+
+#[test]
 fn a_silent_server_is_shown_and_the_command_fails_in_time() {
     // Bound and never read: nobody answers.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -87,6 +87,44 @@ enum class leap : int {
     unknown = NTP_LEAP_UNKNOWN,
 };
 
+/** Why an answer, or a source, was refused. */
+enum class reason : int {
+    malformed = NTP_REASON_MALFORMED,
+    origin = NTP_REASON_ORIGIN,
+    authentication = NTP_REASON_AUTHENTICATION,
+    nak = NTP_REASON_NAK,
+    rate = NTP_REASON_RATE,
+    deny = NTP_REASON_DENY,
+    kiss = NTP_REASON_KISS,
+    unsynchronized = NTP_REASON_UNSYNCHRONIZED,
+    loop = NTP_REASON_LOOP,
+    no_timestamp = NTP_REASON_NO_TIMESTAMP,
+    root_distance = NTP_REASON_ROOT_DISTANCE,
+    hold = NTP_REASON_HOLD,
+    negative_delay = NTP_REASON_NEGATIVE_DELAY,
+    late = NTP_REASON_LATE,
+    silence = NTP_REASON_SILENCE,
+    network = NTP_REASON_NETWORK,
+    contradiction = NTP_REASON_CONTRADICTION,
+    falseticker = NTP_REASON_FALSETICKER,
+};
+
+/** What authenticated servers are to those that are not. See ntp_authentication. */
+enum class authentication : int {
+    ignore = NTP_AUTHENTICATION_IGNORE,
+    mix = NTP_AUTHENTICATION_MIX,
+    require = NTP_AUTHENTICATION_REQUIRE,
+};
+
+/** What a server is given beside its name; the members are those of NTP_SERVER_... */
+struct server_options {
+    /** The id of the key that its answers must be authenticated by; 0 for none. */
+    std::uint32_t key = 0;
+    bool require = false;
+    bool prefer = false;
+    bool trust = false;
+};
+
 /** How two readings lie to one another. */
 enum class relation : int {
     before = NTP_RELATION_BEFORE,
@@ -129,6 +167,9 @@ inline const char* name(state value) noexcept {
 }
 inline const char* name(selection value) noexcept {
     return ntp_selection_name(static_cast<std::int32_t>(value));
+}
+inline const char* name(reason value) noexcept {
+    return ntp_reason_name(static_cast<std::int32_t>(value));
 }
 
 /** The version of the library that is running; NTPCLOCK_VERSION_STRING is the header's. */
@@ -285,7 +326,7 @@ public:
         return std::chrono::seconds{raw_.tai_minus_utc};
     }
 
-    /** Reserved: no version sets it yet. */
+    /** Whether interval and estimate rest on authenticated sources alone. */
     bool authenticated() const noexcept { return flag(NTP_FLAG_AUTHENTICATED); }
     /** Reserved: no version sets it yet. */
     bool provisional() const noexcept { return flag(NTP_FLAG_PROVISIONAL); }
@@ -293,6 +334,8 @@ public:
     /** Reserved: no version sets it yet. */
     bool smeared() const noexcept { return flag(NTP_FLAG_SMEARED); }
     bool leap_pending() const noexcept { return flag(NTP_FLAG_LEAP_PENDING); }
+    /** Whether other servers of the pools contradict those that are polled. See ntp_config_set_khronos. */
+    bool vetoed() const noexcept { return flag(NTP_FLAG_VETOED); }
 
     /** As C has it. */
     const ntp_reading& c() const noexcept { return raw_; }
@@ -336,6 +379,9 @@ struct source : ntp_source_info {
     nanoseconds estimated_error() const noexcept { return nanoseconds{estimated_error_ns}; }
     std::optional<nanoseconds> bound() const noexcept { return detail::known(bound_ns); }
     std::optional<nanoseconds> age() const noexcept { return detail::known(age_ns); }
+    bool authenticated() const noexcept { return (options & NTP_SERVER_AUTHENTICATED) != 0; }
+    /** How often it, or an answer of it, was refused for this reason. */
+    std::uint64_t refused(ntp::reason why) const noexcept { return refusals[static_cast<std::size_t>(why)]; }
 };
 
 /** What can be asked of a clock, whoever owns it. `Owner` tells the handle: NULL for the process-wide clock. */
@@ -549,6 +595,23 @@ public:
 
     config& add_servers(const std::string& list) {
         return done(ntp_config_add_servers(detail::held(handle_), list.c_str()));
+    }
+    /** The same, with a key and a degree of trust. See ntp_config_add_servers_with. */
+    config& add_servers(const std::string& list, const server_options& options) {
+        const std::uint32_t bits = (options.require ? NTP_SERVER_REQUIRE : 0U)
+            | (options.prefer ? NTP_SERVER_PREFER : 0U) | (options.trust ? NTP_SERVER_TRUST : 0U);
+        return done(ntp_config_add_servers_with(detail::held(handle_), list.c_str(), bits, options.key));
+    }
+    /** Reads the symmetric keys in the file at `path`, which nobody else may read. See ntp_config_load_keys. */
+    config& load_keys(const std::string& path) {
+        return done(ntp_config_load_keys(detail::held(handle_), path.c_str()));
+    }
+    config& authentication(ntp::authentication mode) {
+        return done(ntp_config_set_authentication(detail::held(handle_), static_cast<std::int32_t>(mode)));
+    }
+    /** Whether other servers of the pools are asked now and then. See ntp_config_set_khronos. */
+    config& khronos(bool enabled) {
+        return done(ntp_config_set_khronos(detail::held(handle_), enabled ? 1 : 0));
     }
     /** Shortest and longest poll interval, as exponents of 2 in seconds. */
     config& poll(std::int32_t min_exponent, std::int32_t max_exponent) {

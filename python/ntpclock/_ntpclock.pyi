@@ -7,7 +7,7 @@ what is unknown is None. Everything may be called from any number of threads at 
 import datetime
 import enum
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, final
 
@@ -90,10 +90,14 @@ class State(enum.IntEnum):
 class Flags(enum.IntFlag):
     """Facts beside the state, one bit each. Expect bits that are not listed here."""
 
+    AUTHENTICATED = 1
+    """Interval and estimate rest on authenticated sources alone."""
     SLEWING = 4
     """A correction is being slewed in: the rate differs from the oscillator's by up to 500 ppm."""
     LEAP_PENDING = 16
     """The sources announce a leap second."""
+    VETOED = 32
+    """Other servers of the pools contradict those that are polled: what was published before may be wrong."""
 
 class Leap(enum.IntEnum):
     """The leap indicator of RFC 5905, as the sources agree on it."""
@@ -173,7 +177,7 @@ class NtpError(Exception):
     """Whatever ntpclock raises is one of these."""
 
 class ConfigError(NtpError, ValueError):
-    """An argument makes no sense, a server list does not follow the grammar, or no server is named."""
+    """An argument, a file or a server list makes no sense, or no server is named."""
 
 class UnsupportedError(NtpError, NotImplementedError):
     """The thing asked for is not part of this build."""
@@ -381,6 +385,10 @@ class Report:
         """Replies refused, since the start."""
 
     @property
+    def flags(self) -> Flags:
+        """Of what was published last: Flags.AUTHENTICATED, Flags.VETOED."""
+
+    @property
     def role(self) -> Role:
         """Whether the clock shares a page, and whether it leads."""
 
@@ -471,6 +479,35 @@ class SourceInfo:
     def fault(self) -> str | None:
         """What is wrong with it: why it is not believed, else its last fault since it last answered well, else why it
         is believed and yet not used."""
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether its answers are authenticated; others are refused."""
+
+    @property
+    def key(self) -> int | None:
+        """The id of its key."""
+
+    @property
+    def require(self) -> bool:
+        """Nothing is published unless at least one of the required sources agrees with it."""
+
+    @property
+    def prefer(self) -> bool:
+        """As long as preferred sources are believed, the others have no part in the estimate."""
+
+    @property
+    def trust(self) -> bool:
+        """As long as trusted sources answer, they alone say where UTC lies."""
+
+    @property
+    def refusals(self) -> dict[str, int]:
+        """How often it, or an answer of it, was refused, by reason: every reason that there is, most of them 0.
+
+        malformed, origin (no answer to our request: forged, old, or a second one), authentication, nak, rate, deny, kiss,
+        unsynchronized, loop, no_timestamp, root_distance, hold, negative_delay, late; and silence, network, contradiction
+        (of its own exchanges), falseticker (the others agree on another time).
+        """
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes by name, for tables and logs."""
@@ -718,7 +755,14 @@ def sources() -> list[SourceInfo]:
 class Clock:
     """A running clock with servers and settings of its own; as a context manager it stops at the end.
 
-    `servers` is as for `start()`. `poll` is the shortest and the longest poll interval, as exponents of 2 in
+    `servers` is as for `start()`; an entry may also be a pair of it and of options by name, as in
+    `[("192.0.2.1", {"key": 5, "trust": True}), "pool:pool.example.org"]`. `key` is the id of the symmetric key (AES-CMAC,
+    RFC 8573) that its answers must be authenticated by. Of the *required* sources at least one must agree, or nothing new
+    is published; as long as *trusted* ones answer, they alone say where UTC lies; as long as *preferred* ones are believed,
+    the others have no part in the estimate. `keys` names the file with the keys, which nobody else may read: lines of id,
+    type (AES128, AES256) and key (HEX: and its digits). `authentication` says what authenticated servers are to the
+    others: "mix" (required and trusted where there are both kinds), "require" (the others have no say), "ignore". With `khronos` a dozen other servers of the pools are asked once an hour;
+    when they contradict what the polled ones agree on, the clock is in HOLDOVER, with Flags.VETOED. `poll` is the shortest and the longest poll interval, as exponents of 2 in
     seconds (default 4 and 10: 16 s and 17 min). `fault_limit` says how many sources may lie (default: a
     third of them, exactly ⌊(n-1)/3⌋), `min_agreeing` how many must agree (1). Corrections above
     `step_threshold_ns` (100 ms) step instead of slewing; with an error bound above `bound_cap_ns` (1 s) the clock
@@ -744,7 +788,7 @@ class Clock:
 
     def __new__(
         cls,
-        servers: str | Iterable[str] | None = None,
+        servers: str | Iterable[str | tuple[str, Mapping[str, int | bool]]] | None = None,
         *,
         poll: tuple[int, int] | None = None,
         fault_limit: int | None = None,
@@ -754,6 +798,9 @@ class Clock:
         frequency_limit_ppm: float | None = None,
         drift_limit: tuple[float, float, float] | None = None,
         state_file: str | os.PathLike[str] | None = None,
+        keys: str | os.PathLike[str] | None = None,
+        authentication: str | None = None,
+        khronos: bool = False,
         shared_page: str | os.PathLike[str] | None = None,
         restart_after_fork: bool = False,
     ) -> Clock: ...

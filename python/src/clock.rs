@@ -26,7 +26,8 @@ impl Clock {
     #[pyo3(signature = (
         servers = None, *, poll = None, fault_limit = None, min_agreeing = None,
         step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None, drift_limit = None,
-        state_file = None, shared_page = None, restart_after_fork = false,
+        state_file = None, shared_page = None, restart_after_fork = false, keys = None, authentication = None,
+        khronos = false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python, one a setting")]
     fn new(
@@ -42,10 +43,27 @@ impl Clock {
         state_file: Option<PathBuf>,
         shared_page: Option<PathBuf>,
         restart_after_fork: bool,
+        keys: Option<PathBuf>,
+        authentication: Option<&str>,
+        khronos: bool,
     ) -> PyResult<Self> {
-        let list = arguments::server_list(servers)?;
-        let mut config =
-            list.map_or_else(Config::from_environment, |list| Config::with_servers(&list)).map_err(raise)?;
+        let mut config = match servers {
+            None => Config::from_environment().map_err(raise)?,
+            Some(servers) => {
+                let mut config = Config::new();
+                for (list, options) in arguments::servers_with_options(servers)? {
+                    config.add_servers_with(&list, options).map_err(raise)?;
+                }
+                config
+            }
+        };
+        config.set_khronos(khronos);
+        if let Some(path) = keys {
+            config.load_keys(path).map_err(raise)?;
+        }
+        if let Some(mode) = authentication {
+            config.set_authentication(arguments::authentication(mode)?);
+        }
         if let Some((min, max)) = poll {
             config.set_poll_exponents(min, max).map_err(raise)?;
         }

@@ -1,5 +1,6 @@
 //! What calls return: frozen records whose unknown figures are `None`.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pyo3::prelude::*;
@@ -265,6 +266,8 @@ record! {
         exchanges: u64,
         /// Replies refused, since the start.
         rejected: u64,
+        /// Flags.AUTHENTICATED or not, of what was published last.
+        flags: Py<PyAny>,
         /// Whether the clock shares a page, and whether it leads.
         role: Py<PyAny>,
         /// The process that leads; None if none does, or it is not known.
@@ -294,6 +297,7 @@ impl Report {
             leap: words::leap(py, report.leap)?,
             exchanges: report.exchanges,
             rejected: report.rejected,
+            flags: words::flags(py, report.flags)?,
             role: words::role(py, report.role)?,
             leader_pid: (report.leader_pid != 0).then_some(report.leader_pid),
         })
@@ -342,6 +346,18 @@ record! {
         /// What is wrong with it: why it is not believed, else its last fault since it last answered well, else why it
         /// is believed and yet not used.
         fault: Option<String>,
+        /// Whether its answers are authenticated; others are refused.
+        authenticated: bool,
+        /// The id of its key.
+        key: Option<u32>,
+        /// Nothing is published unless at least one of the required sources agrees with it.
+        require: bool,
+        /// As long as preferred sources are believed, the others have no part in the estimate.
+        prefer: bool,
+        /// As long as trusted sources answer, they alone say where UTC lies.
+        trust: bool,
+        /// How often it, or an answer of it, was refused, by reason.
+        refusals: BTreeMap<&'static str, u64>,
     }
 }
 
@@ -369,6 +385,12 @@ impl SourceInfo {
             restarts: source.restarts,
             name: source.name,
             fault: source.fault,
+            authenticated: source.authenticated,
+            key: source.options.key,
+            require: source.options.require,
+            prefer: source.options.prefer,
+            trust: source.options.trust,
+            refusals: source.refusals.iter().map(|(reason, count)| (reason.name(), count)).collect(),
         })
     }
 }

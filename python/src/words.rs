@@ -72,7 +72,12 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let states = states.map(|state| (state.to_string(), state as i64));
     STATE.add_to(module, "IntEnum", states, "How far a clock's interval can be trusted.")?;
 
-    let flags = [("SLEWING", Flags::SLEWING), ("LEAP_PENDING", Flags::LEAP_PENDING)];
+    let flags = [
+        ("AUTHENTICATED", Flags::AUTHENTICATED),
+        ("SLEWING", Flags::SLEWING),
+        ("LEAP_PENDING", Flags::LEAP_PENDING),
+        ("VETOED", Flags::VETOED),
+    ];
     let flags = flags.map(|(name, flag)| (name.to_owned(), flag.0.into()));
     FLAGS.add_to(module, "IntFlag", flags, "Facts beside the state, one bit each.")?;
 

@@ -141,6 +141,36 @@ pub extern "C" fn ntp_selection_name(selection: i32) -> *const c_char {
     named.flatten().map_or(c"unknown", |(_, name)| name).as_ptr()
 }
 
+/// Names a reason why a source or an answer was refused: "origin" for `NTP_REASON_ORIGIN`.
+///
+/// The text is static. Any number may be asked for; "unknown" names those that are none. Any thread may call this at
+/// any time; it never fails.
+#[unsafe(no_mangle)]
+pub extern "C" fn ntp_reason_name(reason: i32) -> *const c_char {
+    const REASONS: [&CStr; 18] = [
+        c"malformed",
+        c"origin",
+        c"authentication",
+        c"nak",
+        c"rate",
+        c"deny",
+        c"kiss",
+        c"unsynchronized",
+        c"loop",
+        c"no_timestamp",
+        c"root_distance",
+        c"hold",
+        c"negative_delay",
+        c"late",
+        c"silence",
+        c"network",
+        c"contradiction",
+        c"falseticker",
+    ];
+    let named = usize::try_from(reason).ok().and_then(|place| REASONS.get(place));
+    named.copied().unwrap_or(c"unknown").as_ptr()
+}
+
 /// The version of the library that is running, as "0.1.0": compare `NTPCLOCK_VERSION_STRING`, the version
 /// of the header a program was compiled with. The text is static.
 #[unsafe(no_mangle)]
@@ -156,6 +186,7 @@ pub extern "C" fn ntp_version_string() -> *const c_char {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::Reason;
 
     fn text_of(array: &[c_char]) -> String {
         let bytes: Vec<u8> = array.iter().map(|&byte| byte as u8).collect();
@@ -208,6 +239,10 @@ mod tests {
             assert_ne!(name_of(ntp_selection_name(number)), "unknown");
         }
         assert_eq!(name_of(ntp_selection_name(Selection::Duplicate as i32)), Selection::Duplicate.to_string());
+        for reason in Reason::ALL {
+            assert_eq!(name_of(ntp_reason_name(reason as i32)), reason.name());
+        }
+        assert_eq!([-1, Reason::ALL.len() as i32].map(|none| name_of(ntp_reason_name(none))), ["unknown"; 2]);
         assert_eq!(name_of(ntp_state_name(i32::MIN)), "UNKNOWN");
         assert_eq!(name_of(ntp_selection_name(6)), "unknown");
         assert_eq!(name_of(ntp_version_string()), env!("CARGO_PKG_VERSION"));

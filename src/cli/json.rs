@@ -2,6 +2,7 @@
 //!
 //! Each conversion takes its source apart field by field, so that a new fact cannot be forgotten here.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 use super::{Failure, Faults, table, text};
 use crate::clock::Offset;
 use crate::error::Error;
+use crate::status::ServerOptions;
 use crate::{reading, status};
 
 /// Writes `value` with indentation and a newline.
@@ -133,6 +135,7 @@ struct Report {
     leap: &'static str,
     exchanges: u64,
     rejected: u64,
+    flags: Vec<&'static str>,
     role: String,
     leader_pid: Option<u32>,
 }
@@ -159,6 +162,7 @@ impl From<&status::Report> for Report {
             leap: announced,
             exchanges,
             rejected,
+            flags,
             role,
             leader_pid,
         } = report;
@@ -182,6 +186,7 @@ impl From<&status::Report> for Report {
             leap: leap(announced),
             exchanges,
             rejected,
+            flags: table::flag_names(flags),
             role: role.to_string(),
             leader_pid: (leader_pid != 0).then_some(leader_pid),
         }
@@ -209,6 +214,12 @@ pub(super) struct SourceInfo {
     rejected: u64,
     restarts: u32,
     fault: Option<String>,
+    authenticated: bool,
+    key: Option<u32>,
+    require: bool,
+    prefer: bool,
+    trust: bool,
+    refusals: BTreeMap<&'static str, u64>,
 }
 
 impl From<&status::SourceInfo> for SourceInfo {
@@ -233,6 +244,9 @@ impl From<&status::SourceInfo> for SourceInfo {
             rejected,
             restarts,
             ref fault,
+            authenticated,
+            options: ServerOptions { key, require, prefer, trust },
+            ref refusals,
         } = source;
         // Before the first exchange the figures are zeros that mean nothing.
         let measured = |ns| if exchanges == 0 { None } else { known(ns) };
@@ -256,6 +270,12 @@ impl From<&status::SourceInfo> for SourceInfo {
             rejected,
             restarts,
             fault: fault.clone(),
+            authenticated,
+            key,
+            require,
+            prefer,
+            trust,
+            refusals: refusals.iter().map(|(reason, count)| (reason.name(), count)).collect(),
         }
     }
 }

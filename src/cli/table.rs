@@ -6,7 +6,7 @@ use super::{Faults, text};
 use crate::clock::Offset;
 use crate::error::Error;
 use crate::reading::Reading;
-use crate::status::{Flags, QueryResult, Report, Role, SourceInfo};
+use crate::status::{Flags, QueryResult, Refusals, Report, Role, ServerOptions, SourceInfo};
 
 /// On which side of its column a cell stands.
 #[derive(Clone, Copy)]
@@ -108,12 +108,17 @@ fn flags(flags: Flags) -> String {
 
 /// The names of the bits that are set; they are also JSON's.
 pub(super) fn flag_names(flags: Flags) -> Vec<&'static str> {
-    let all = [(Flags::SLEWING, "slewing"), (Flags::LEAP_PENDING, "leap_pending")];
+    let all = [
+        (Flags::AUTHENTICATED, "authenticated"),
+        (Flags::SLEWING, "slewing"),
+        (Flags::LEAP_PENDING, "leap_pending"),
+        (Flags::VETOED, "vetoed"),
+    ];
     all.into_iter().filter(|&(flag, _)| flags.contains(flag)).map(|(_, name)| name).collect()
 }
 
 /// One line a source.
-pub(super) fn sources(sources: &[SourceInfo]) -> Table<11> {
+pub(super) fn sources(sources: &[SourceInfo]) -> Table<13> {
     let mut table = Table::with_heads([
         ("source", Left),
         ("address", Left),
@@ -125,6 +130,8 @@ pub(super) fn sources(sources: &[SourceInfo]) -> Table<11> {
         ("offset", Right),
         ("± bound", Right),
         ("delay", Right),
+        ("options", Left),
+        ("refused", Left),
         ("fault", Left),
     ]);
     let unknown = || "-".to_owned();
@@ -142,10 +149,27 @@ pub(super) fn sources(sources: &[SourceInfo]) -> Table<11> {
             measured(text::difference, source.offset_ns),
             measured(text::bound, source.bound_ns),
             measured(text::span, source.delay_ns),
+            options(source),
+            refusals(&source.refusals),
             source.fault.clone().unwrap_or_default(),
         ]);
     }
     table
+}
+
+/// What the source was given beside its name, in the words of `--source`.
+fn options(source: &SourceInfo) -> String {
+    let ServerOptions { key, require, prefer, trust } = source.options;
+    let words = [(require, "require"), (prefer, "prefer"), (trust, "trust")];
+    let words = words.into_iter().filter(|(given, _)| *given).map(|(_, word)| word.to_owned());
+    key.map(|key| format!("key {key}")).into_iter().chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// `3 silence, 1 origin`: what happened most stands first.
+fn refusals(refusals: &Refusals) -> String {
+    let mut counts: Vec<_> = refusals.iter().filter(|(_, count)| *count > 0).collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts.iter().map(|(reason, count)| format!("{count} {}", reason.name())).collect::<Vec<_>>().join(", ")
 }
 
 /// One line a server that answered.

@@ -105,7 +105,8 @@ impl Models {
             age_ns: (middle - model.newest_exchange).max(Nanos::ZERO).0,
             epoch,
             state: if fresh { State::Synchronized } else { State::Holdover },
-            flags: Flags::default()
+            // Its line may be one model's, its interval another's.
+            flags: Flags(model.flags.0 & narrowest.model.flags.0)
                 .with(Flags::SLEWING, shown.is_some() && model.line.is_slewing(middle))
                 .with(Flags::LEAP_PENDING, pending),
             leap: model.leap,

@@ -60,7 +60,8 @@ pub(crate) fn start(config: Config, shared: SharedRef, start: Start) -> Result<W
             Begun::Run(parts) => Some(*parts),
             Begun::Follow(follower) => {
                 let succession = follower.run(&running.0, &order);
-                let prepare = |succession| prepare(&config, &running.0, Beginning::Succeeding(Box::new(succession))).ok();
+                let prepare =
+                    |succession| prepare(&config, &running.0, Beginning::Succeeding(Box::new(succession))).ok();
                 succession.and_then(prepare)
             }
         };
@@ -143,7 +144,7 @@ pub(super) fn prepare(config: &Config, shared: &Shared, beginning: Beginning) ->
         core.restore(&memory, counter::now());
         show(&core, &mut told, shared);
     }
-    let roster = Roster::new(&config.servers, &mut core, counter::now());
+    let roster = Roster::new(config, &mut core, counter::now())?;
     // Told before the thread can: who asks right after the start finds every source.
     let account = Account::of(&core, &roster, &told.watchdog);
     let leads = told.lead.is_some();
@@ -295,7 +296,7 @@ mod tests {
         let shown = writer.publish_with(&shared.place, 0, counter::now, |switch| (model(switch, published), None, ()));
         assert!(shown.is_some());
         let mut core = Synchronizer::new(Config::new().settings, build_date(), 3);
-        let nobody = Roster::new(&[], &mut core, counter::now());
+        let nobody = Roster::new(&Config::new(), &mut core, counter::now()).unwrap();
         let left = Account::of(&core, &nobody, &Watchdog::new(clocks, marks));
         let (now, shown) = now;
         let after = go_on(&shared, &left, &mut core, &now, &Watchdog::new(now, shown));

@@ -47,6 +47,7 @@ impl Synchronizer {
             leap: model.leap,
             exchanges: self.sources.iter().map(|source| source.exchanges).sum(),
             rejected: self.sources.iter().map(|source| source.rejected).sum(),
+            flags: model.flags,
             role: Role::Alone,
             leader_pid: 0,
         }
@@ -85,6 +86,9 @@ impl Synchronizer {
             rejected: source.rejected,
             restarts: source.restarts,
             fault: source.complaint(),
+            authenticated: source.standing.is_authenticated(),
+            options: source.standing.options,
+            refusals: source.refusals,
         }
     }
 }

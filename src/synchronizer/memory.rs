@@ -23,7 +23,7 @@ use crate::model::bound::{FrequencyRange, Witness};
 use crate::model::estimator::Prior;
 use crate::model::slew::Line;
 use crate::model::{ClockModel, UtcSpan};
-use crate::status::{Leap, Selection, State};
+use crate::status::{Flags, Leap, Selection, State};
 use crate::units::{Counter, Nanos, Ppb, Rate, UnixTime};
 
 /// What is worth keeping of a run.
@@ -136,6 +136,8 @@ impl Synchronizer {
             span,
             state: State::Holdover,
             leap: Leap::None,
+            // Of whom it came the file does not tell.
+            flags: Flags::default(),
             epoch: self.last_epoch + 1,
             holdover_at: now,
             bound_cap: self.settings.bound_cap,

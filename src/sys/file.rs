@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,8 @@ pub(crate) enum Distrust {
     NotAFile,
     Owner(u32),
     Writable(u32),
+    /// Of a secret.
+    Readable(u32),
 }
 
 impl fmt::Display for Distrust {
@@ -28,6 +30,7 @@ impl fmt::Display for Distrust {
             Self::NotAFile => f.write_str("it is no regular file"),
             Self::Owner(user) => write!(f, "it belongs to user {user}, neither us nor root"),
             Self::Writable(mode) => write!(f, "others may write it (mode {:o})", mode & 0o7777),
+            Self::Readable(mode) => write!(f, "others may read it (mode {:o})", mode & 0o7777),
         }
     }
 }
@@ -35,6 +38,16 @@ impl fmt::Display for Distrust {
 impl From<io::Error> for Distrust {
     fn from(error: io::Error) -> Self {
         Self::Unreadable(error.kind(), error.to_string())
+    }
+}
+
+impl From<Distrust> for io::Error {
+    fn from(distrust: Distrust) -> Self {
+        let kind = match distrust {
+            Distrust::Unreadable(kind, _) => kind,
+            _ => io::ErrorKind::PermissionDenied,
+        };
+        Self::new(kind, distrust.to_string())
     }
 }
 
@@ -67,6 +80,19 @@ pub(crate) fn open_trusted(path: &Path, options: &mut OpenOptions, user: u32) ->
         return Err(Distrust::Writable(about.mode()));
     }
     Ok(file)
+}
+
+/// What is in the file at `path`, which only `user` or root can have written and nobody else may read; one byte above
+/// `limit` at most.
+pub(crate) fn read_secret(path: &Path, user: u32, limit: u64) -> Result<Vec<u8>, Distrust> {
+    let file = open_trusted(path, File::options().read(true), user)?;
+    let mode = file.metadata()?.mode();
+    if mode & 0o077 != 0 {
+        return Err(Distrust::Readable(mode));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Makes a file at `path`, where there must be none, that only we may read and write.

@@ -72,6 +72,41 @@ pub(crate) fn listening(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
+/// Has the kernel drop what cannot answer the request sent with the transmit timestamp `transmit`: whatever is too short,
+/// or has another origin timestamp (RFC 5905, figure 8). It costs the receiver nothing then, and takes no room from the
+/// answer. A kindness of the kernel as well.
+pub(crate) fn admit_only(socket: &UdpSocket, transmit: u64) -> io::Result<()> {
+    /// The filter sees the datagram with its UDP header of 8 bytes.
+    const ORIGIN: u32 = 8 + 24;
+    let load =
+        |at| libc::sock_filter { code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: at };
+    let equal = |word, otherwise| libc::sock_filter {
+        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+        jt: 0,
+        jf: otherwise,
+        k: word,
+    };
+    let accept = |length| libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: length };
+    // To load what is not there drops the datagram.
+    let mut filter = [
+        load(ORIGIN),
+        equal((transmit >> 32) as u32, 3),
+        load(ORIGIN + 4),
+        equal(transmit as u32, 1),
+        accept(u32::MAX),
+        accept(0),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    let length = size_of_val(&program) as libc::socklen_t;
+    let place = &raw const program;
+    // SAFETY: the descriptor is open as long as `socket` is borrowed; `program` holds `length` bytes, and as many
+    // instructions as it says, all live here: the kernel copies them.
+    checked(unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, place.cast(), length)
+    })?;
+    Ok(())
+}
+
 /// Kernels switch timestamping on with a delay when the first socket asks for it, and off with the last; while
 /// this one is open, the datagrams of all our sockets carry stamps from the first on.
 pub(crate) fn stamping_holder() -> Option<UdpSocket> {
@@ -314,6 +349,25 @@ mod tests {
             ("127.0.0.2:0", "127.0.0.2"),
         ] {
             assert!(is_answered(listen, asked), "{listen} asked at {asked}");
+        }
+    }
+
+    #[test]
+    fn the_kernel_drops_what_has_another_origin_if_it_is_told_to() {
+        for listen in ["127.0.0.1:0", "[::1]:0"] {
+            let server = stamped(listen.parse().unwrap()).unwrap();
+            let client = connected(server.local_addr().unwrap()).unwrap();
+            admit_only(&client, 0x0102_0304_0506_0708).unwrap();
+            let to = client.local_addr().unwrap();
+            let with_origin = |origin: u64| [&[0; 24], origin.to_be_bytes().as_slice(), &[0; 16]].concat();
+            for junk in [&[][..], &[1; 31], &with_origin(0), &with_origin(0x0102_0304_0506_0709)] {
+                server.send_to(junk, to).unwrap();
+            }
+            server.send_to(&with_origin(0x0102_0304_0506_0708), to).unwrap();
+            wake::wait(&[client.as_raw_fd()], Some(std::time::Duration::from_secs(5))).unwrap();
+            let mut buffer = [0; DATAGRAM_MAX];
+            assert_eq!(receive(&client, &mut buffer).unwrap().length, 48);
+            assert_eq!(receive(&client, &mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         }
     }
 

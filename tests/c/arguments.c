@@ -16,6 +16,12 @@ static void null_pointers(ntp_config *config, ntp_clock *clock)
     EXPECT_TEXT("`config` is NULL");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers(config, NULL));
     EXPECT_TEXT("`servers` is NULL");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(NULL, "127.0.0.1", 0, 0));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(config, NULL, 0, 0));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_load_keys(NULL, "keys"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_load_keys(config, NULL));
+    EXPECT_TEXT("`path` is NULL");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_authentication(NULL, NTP_AUTHENTICATION_MIX));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_poll(NULL, 4, 10));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_fault_limit(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_min_agreeing(NULL, 1));
@@ -118,7 +124,9 @@ static void numbers(ntp_config *config)
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_min_agreeing(config, wild32[i]));
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_local(server_config, wild32[i], 0));
         CHECK(strcmp(ntp_state_name(wild32[i]), "UNKNOWN") == 0);
+        EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_authentication(config, wild32[i]));
         CHECK(strcmp(ntp_selection_name(wild32[i]), "unknown") == 0);
+        CHECK(strcmp(ntp_reason_name(wild32[i]), "unknown") == 0);
         CHECK(strstr(ntp_result_message(wild32[i]), "success") == NULL);
     }
     for (size_t i = 0; i < sizeof wild64 / sizeof wild64[0]; i++) {
@@ -139,6 +147,15 @@ static void numbers(ntp_config *config)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_shared_page(config, "/"));
     EXPECT_TEXT("`shared_page` is `/`, which names no file");
 
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(config, "127.0.0.1", UINT32_MAX, 0));
+    EXPECT_TEXT("`options` has the bits 0xfffffff8");
+    EXPECT(NTP_ERR_SYSTEM, ntp_config_load_keys(config, "/no/such/file"));
+    EXPECT_TEXT("reading key file /no/such/file");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_khronos(config, 2));
+    EXPECT_TEXT("`enabled` is 2");
+    EXPECT(NTP_OK, ntp_config_set_khronos(config, 1));
+    EXPECT(NTP_OK, ntp_config_set_authentication(config, NTP_AUTHENTICATION_IGNORE));
+    EXPECT(NTP_OK, ntp_config_set_authentication(config, NTP_AUTHENTICATION_MIX));
     EXPECT(NTP_OK, ntp_config_set_poll(config, 0, 17));
     EXPECT(NTP_OK, ntp_config_set_fault_limit(config, INT32_MAX));
     EXPECT(NTP_OK, ntp_config_set_min_agreeing(config, 1));

@@ -77,6 +77,14 @@ void errors() {
     CHECK(ntp::error_category().message(NTP_ERR_TIMEOUT) == "the time ran out");
     CHECK(std::string_view{ntp::version()} == NTPCLOCK_VERSION_STRING);
     CHECK(std::string_view{ntp::name(ntp::state::holdover)} == "HOLDOVER");
+    CHECK(std::string_view{ntp::name(ntp::reason::negative_delay)} == "negative_delay");
+    fails(ntp::errc::system, "/dev/null: it is no regular file", [] { ntp::config{}.load_keys("/dev/null"); });
+    fails(ntp::errc::invalid_argument, "5 of 127.0.0.1:1 is none of the AES keys", [] {
+        ntp::client{ntp::config{}.add_servers("127.0.0.1:1", {5, true, true, true})};
+    });
+    fails(ntp::errc::invalid_argument, "no server is authenticated", [] {
+        ntp::client{ntp::config{"127.0.0.1:1"}.authentication(ntp::authentication::require)};
+    });
 }
 
 void a_state_file_that_is_none_is_told() {
@@ -127,6 +135,7 @@ void tells_the_truth(const Clock& clock) {
     const auto sources = clock.sources();
     CHECK(sources.size() == 1 && sources[0].verdict() == ntp::selection::truechimer);
     CHECK(sources[0].delay() >= 0ns && sources[0].bound());
+    CHECK(sources[0].refused(ntp::reason::origin) == 0 && !sources[0].authenticated() && !reading.authenticated());
 }
 
 template <class Clock>

@@ -50,7 +50,7 @@ int main(void)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_port(server, 0, NULL));
     CHECK(port == 7);
 
-    EXPECT(NTP_OK, ntp_config_add_servers(config, list));
+    EXPECT(NTP_OK, ntp_config_add_servers_with(config, list, NTP_SERVER_REQUIRE | NTP_SERVER_TRUST, 0));
     EXPECT(NTP_OK, ntp_config_set_poll(config, 0, 4));
     EXPECT(NTP_OK, ntp_clock_start(config, &clock));
     ntp_config_free(config);
@@ -78,6 +78,10 @@ int main(void)
     CHECK(count == 1 && source.selection == NTP_SELECTION_TRUECHIMER && source.stratum == 1);
     CHECK(strcmp(source.name, list) == 0 && strcmp(source.address, list) == 0 && source.fault[0] == '\0');
     CHECK((source.reach & 1) == 1);
+    CHECK(source.options == (NTP_SERVER_REQUIRE | NTP_SERVER_TRUST) && source.key_id == 0 && report.flags == 0);
+    for (size_t i = 0; i < NTPCLOCK_REASONS; i++)
+        CHECK(source.refusals[i] == 0);
+    CHECK(strcmp(ntp_reason_name(NTP_REASON_FALSETICKER), "falseticker") == 0);
 
     /* The process-wide clock knows nothing of it. */
     CHECK(ntp_status() == NTP_STATE_UNSYNCHRONIZED);

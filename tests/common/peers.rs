@@ -37,10 +37,24 @@ impl Chronyd {
 
     /// Serves at `address`, `seconds` ahead of the system clock, and answers when this returns.
     pub(crate) fn start_at(address: SocketAddr, seconds: i64) -> Self {
+        Self::start_in(Directory::new(), address, seconds, "")
+    }
+
+    /// As [`Chronyd::start`], and knows the `keys`, a key file's text.
+    pub(crate) fn with_keys(keys: &str) -> Self {
         let directory = Directory::new();
+        let file = directory.path().join("keys");
+        fs::write(&file, keys).expect("the temporary directory is writable");
+        let more = format!("keyfile {}\n", file.display());
+        Self::start_in(directory, free_address(Ipv4Addr::LOCALHOST.into()), 0, &more)
+    }
+
+    /// With files in `directory`, and `more` in its configuration.
+    fn start_in(directory: Directory, address: SocketAddr, seconds: i64, more: &str) -> Self {
         // Else it would also take the port of the other family's wildcard address, from its neighbours.
         let family = if address.is_ipv4() { "-4" } else { "-6" };
-        let child = spawn(&directory, &config_text(address, directory.path()), |command| {
+        let config = config_text(address, directory.path()) + more;
+        let child = spawn(&directory, &config, |command| {
             command.arg(family);
             if seconds != 0 {
                 // What the `faketime` command does, without its process in between, which would survive a kill.

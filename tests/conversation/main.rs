@@ -4,6 +4,7 @@
 //! known shift. Nothing here reads the network beyond loopback, and no clock of the machine is ever set.
 
 mod faults;
+mod keys;
 mod live;
 mod names;
 mod network;
