@@ -6,7 +6,7 @@
 #           without loom's model, which changes stacks in a way of its own.
 # thread    C programs with a main of their own (the harness of Rust's tests is not built for it, and would be accused), linked
 #           with the library as this sanitizer wants it and with the runtime that belongs to the compiler; sanitizers.supp has what is
-#           suppressed, and why.
+#           suppressed, and why. Programs that count threads are left out: the runtime has one of its own.
 #           The standard library comes without instrumentation: what of it is generic is built into ours, the rest synchronises
 #           by pthreads, which the runtime understands. It does not understand fences, by which the latch orders its words; but these
 #           are atomics all, so that no order makes a data race of them. That their order is right, loom shows.
@@ -50,14 +50,12 @@ thread() {
         TSAN_OPTIONS=halt_on_error=1:history_size=7:suppressions=tests/sanitizers.supp "$out/$program" $arguments
     done <<PROGRAMS
 stress $seconds
-cycles 100
 events alone
 moments alone
 lifecycle
 handles
 arguments
 errors
-signals
 exits
 PROGRAMS
 }

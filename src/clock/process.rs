@@ -41,9 +41,7 @@ pub fn start(servers: Option<&str>) -> Result<(), Error> {
 ///
 /// As [`start`].
 pub fn start_with(config: &Config) -> Result<(), Error> {
-    if config.servers.is_empty() {
-        return Err(Error::NoServers);
-    }
+    config.check()?;
     // Its page is static, which is what makes it cheap.
     if config.shared_page.is_some() {
         return Err(Error::argument("config", "names a shared page, which the process-wide clock cannot have"));

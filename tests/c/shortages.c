@@ -224,7 +224,9 @@ static void starts_with_few_threads(const struct want *unused)
     ntp_config *config = ntp_config_new();
     ntp_clock *clock;
     (void)unused;
-    CHECK(setresuid(54321, 54321, 54321) == 0);
+    /* The limit counts all threads of that user, in whatever process. */
+    const uid_t user = 1000000 + (uid_t)getpid();
+    CHECK(setresuid(user, user, user) == 0);
     limit(RLIMIT_NPROC, 1);
     EXPECT(NTP_ERR_SYSTEM, ntp_start(list));
     EXPECT_TEXT("starting the clock's thread: Resource temporarily unavailable");
