@@ -801,6 +801,89 @@ typedef struct {
     char address[NTPCLOCK_ADDRESS_SIZE];
 } ntp_query_result;
 
+/**
+ * What a server has done since its start. Grows at its end: pass its size.
+ */
+typedef struct {
+    /**
+     * Datagrams received, whatever they were.
+     */
+    uint64_t requests;
+    /**
+     * Replies sent, kisses included.
+     */
+    uint64_t replies;
+    /**
+     * Replies in interleaved mode (RFC 9769).
+     */
+    uint64_t interleaved;
+    /**
+     * Clients that were told to ask less (the kiss code `RATE`).
+     */
+    uint64_t kisses;
+    /**
+     * Requests beyond the rate limit that were answered all the same.
+     */
+    uint64_t leaked;
+    /**
+     * Dropped: no NTP header, or no sender.
+     */
+    uint64_t malformed;
+    /**
+     * Dropped: of another version than 1 to 4.
+     */
+    uint64_t wrong_version;
+    /**
+     * Dropped: no request of a client.
+     */
+    uint64_t wrong_mode;
+    /**
+     * Dropped: of a client that is denied.
+     */
+    uint64_t denied;
+    /**
+     * Dropped: beyond the rate limit.
+     */
+    uint64_t limited;
+    /**
+     * Dropped: there was no time to give.
+     */
+    uint64_t unsynchronized;
+    /**
+     * Replies that the system would not send.
+     */
+    uint64_t unsent;
+    /**
+     * Requests answered that had no receive stamp of the kernel that could be used: their times are a little late.
+     */
+    uint64_t unstamped;
+    /**
+     * Datagrams that the kernel dropped since the receive buffer was full.
+     */
+    uint64_t overflowed;
+    /**
+     * The smallest receive buffer of a socket, in bytes as the kernel counts them: less than 16 MiB where the system's
+     * limit (`net.core.rmem_max`) allows no more and the process is not root.
+     */
+    uint64_t receive_buffer_bytes;
+    /**
+     * Datagrams received in a second, lately.
+     */
+    double requests_per_second;
+    /**
+     * Replies sent in a second, lately.
+     */
+    double replies_per_second;
+    /**
+     * Threads that serve.
+     */
+    uint32_t threads;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+} ntp_server_counters;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1016,6 +1099,22 @@ ntp_result ntp_config_set_poll(ntp_config *config, int32_t min_exponent, int32_t
  * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
  */
 ntp_result ntp_config_set_fault_limit(ntp_config *config, int32_t sources);
+
+/**
+ * Asks servers, in interleaved mode (RFC 9769), when their last reply really left, if `is_interleaved` is not 0; off
+ * unless set. A server that does not know the mode answers as ever.
+ *
+ * It narrows what a server's own work and queue add to the delay, where the server knows better than when it handed a
+ * reply to its system; what is known then is one poll interval old.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if `config` is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_interleaved(ntp_config *config,
+                                      int32_t is_interleaved);
 
 /**
  * Sets the fewest sources that must agree before the clock counts as synchronised. Default 1.
@@ -1616,6 +1715,84 @@ ntp_result ntp_server_config_set_local(ntp_server_config *config,
                                        int64_t root_dispersion_ns);
 
 /**
+ * Answers clients of `prefix`: `address/length`, or one address. Where one prefix lies in another the longer one
+ * counts. Whoever is in none is answered, unless anything at all is allowed in this way.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if `prefix` is none, if it is denied already, if it is one too many (1024
+ * in all), or if a pointer is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+ *   meanwhile.
+ * - `prefix` is NULL or a NUL-terminated string that does not change during the call.
+ */
+ntp_result ntp_server_config_allow(ntp_server_config *config,
+                                   const char *prefix);
+
+/**
+ * Ignores clients of `prefix`; see `ntp_server_config_allow`.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if `prefix` is none, if it is allowed already, if it is one too many (1024
+ * in all), or if a pointer is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+ *   meanwhile.
+ * - `prefix` is NULL or a NUL-terminated string that does not change during the call.
+ */
+ntp_result ntp_server_config_deny(ntp_server_config *config,
+                                  const char *prefix);
+
+/**
+ * Answers each address (of IPv6: each network of 64 bits) at most `per_second` times a second over time, and
+ * `burst` times at once; 16 and 64 unless set, and then not the loopback addresses of this host. A `per_second` of 0
+ * answers everything.
+ *
+ * Of what is beyond, a random quarter is answered all the same, so that nobody can silence the server to somebody
+ * by asking in that one's name, and some are told to ask less (the kiss code `RATE`).
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` unless 0 <= `per_second` <= 1000000 and 1 <= `burst` <= 1000000, or if so
+ * many take over an hour, or if `config` is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+ *   meanwhile.
+ */
+ntp_result ntp_server_config_set_rate_limit(ntp_server_config *config,
+                                            int64_t per_second,
+                                            int64_t burst);
+
+/**
+ * Serves with so many threads, each with a socket of its own for each address; unless set, with one for each
+ * processor that the process may use.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` unless 1 <= `threads` <= 64, or if `config` is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+ *   meanwhile.
+ */
+ntp_result ntp_server_config_set_threads(ntp_server_config *config, int32_t threads);
+
+/**
+ * Says nothing while the clock is not synchronised if `is_silent` is not 0; else, and unless set, clients are told
+ * that it is not (leap indicator 3, stratum 16, no time).
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if `config` is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+ *   meanwhile.
+ */
+ntp_result ntp_server_config_set_silent_unless_synchronized(ntp_server_config *config,
+                                                            int32_t is_silent);
+
+/**
  * Starts to answer NTP clients with the time of `clock`; `server` gets the handle.
  *
  * A NULL `clock` is the process-wide one. The configuration is copied. Free the server with
@@ -1656,6 +1833,23 @@ void ntp_server_free(ntp_server *server);
  * - `port` is NULL, or points to a number that no other thread uses meanwhile.
  */
 ntp_result ntp_server_port(const ntp_server *server, size_t index, uint16_t *port);
+
+/**
+ * Tells what a server has done since its start. Pass `sizeof(ntp_server_counters)` as `size`, which is understood as in
+ * `ntp_clock_report`.
+ *
+ * Any number of threads may ask at the same time. What its threads have not told yet, for a second at most, is missing.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if a pointer is NULL or `size` makes no sense.
+ *
+ * Contract:
+ *
+ * - `server` is NULL, or came from `ntp_server_start` and is not freed.
+ * - `counters` is NULL, or points to `size` bytes that no other thread uses meanwhile.
+ */
+ntp_result ntp_server_statistics(const ntp_server *server,
+                                 ntp_server_counters *counters,
+                                 size_t size);
 
 /**
  * Says what a result means, in general; `ntp_last_error` says what happened to this call.

@@ -8,6 +8,7 @@ mod json;
 mod record;
 mod replay;
 mod serve;
+mod settings;
 mod table;
 mod text;
 
@@ -75,8 +76,8 @@ enum Command {
     Now(Session),
     /// Ask each server once and print what it answers
     Query(Query),
-    /// Synchronise, then print the clock's state in numbers
-    Status(Session),
+    /// Synchronise, then print the clock's state in numbers; or tell what a server has done
+    Status(Status),
     /// Synchronise, then print one line a source
     Sources(Session),
     /// Answer NTP clients
@@ -94,7 +95,7 @@ impl Command {
         match self {
             Self::Now(session) => session.now(out),
             Self::Query(query) => query.run(out),
-            Self::Status(session) => session.status(out),
+            Self::Status(status) => status.run(out),
             Self::Sources(session) => session.sources(out),
             Self::Serve(serve) => serve.run(out),
             Self::Demo(demo) => demo.run(out),
@@ -110,6 +111,9 @@ struct Upstream {
     /// Comma-separated list: host, host:port, [v6]:port, pool:host (may be repeated) [default: $NTPCLOCK_SERVERS]
     #[arg(short, long, value_name = "LIST")]
     servers: Vec<String>,
+    /// Ask servers when their last reply really left (interleaved mode, RFC 9769)
+    #[arg(long)]
+    interleaved: bool,
     /// One server with options: `HOST [key N] [require] [prefer] [trust]` (may be repeated)
     #[arg(long, value_name = "SOURCE", value_parser = source)]
     source: Vec<(String, ServerOptions)>,
@@ -139,6 +143,7 @@ impl Upstream {
             config.load_keys(path)?;
         }
         config.set_authentication(self.authentication).set_khronos(self.khronos);
+        config.set_interleaved(self.interleaved);
         Ok(config)
     }
 
@@ -264,6 +269,27 @@ impl Session {
     }
 }
 
+/// A clock's state, or a server's.
+#[derive(Args)]
+struct Status {
+    #[command(flatten)]
+    session: Session,
+    /// Tell what a server has done instead: the file is the server's own `--statistics-file`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["servers", "state_file", "shared_page"])]
+    server: Option<PathBuf>,
+}
+
+impl Status {
+    fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let Some(path) = &self.server else { return self.session.status(out) };
+        let statistics = json::Statistics::read(path)?;
+        if self.session.json {
+            return json::write(out, &statistics);
+        }
+        Ok(write!(out, "{}", table::statistics(&statistics))?)
+    }
+}
+
 /// One exchange with each server, without a clock.
 #[derive(Args)]
 struct Query {
@@ -311,6 +337,8 @@ enum Failure {
     Output(io::Error),
     /// Some of the hosts could not be asked; one sentence each, which names the host.
     Hosts(Vec<String>),
+    /// What a file asks for makes no sense; the sentence names the file.
+    Settings(String),
     /// The recording ended before it was to; the sentence names the file.
     Recording(String),
 }
@@ -319,7 +347,7 @@ impl Failure {
     /// A file that is not what it should be is misuse, as a wrong option is.
     fn exit_code(&self) -> i32 {
         match self {
-            Self::Clock(Error::Malformed { .. }) => MISUSED,
+            Self::Clock(Error::Malformed { .. }) | Self::Settings(_) => MISUSED,
             _ => FAILED,
         }
     }
@@ -342,7 +370,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Clock(error) => error.fmt(f),
             Self::Output(error) => write!(f, "the output cannot be written: {error}"),
-            Self::Recording(sentence) => f.write_str(sentence),
+            Self::Recording(sentence) | Self::Settings(sentence) => f.write_str(sentence),
             Self::Hosts(sentences) => f.write_str(&sentences.join("\n")),
         }
     }

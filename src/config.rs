@@ -62,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) drift: DriftLimit,
     /// Largest frequency error of the raw counter against UTC.
     pub(crate) frequency_limit: Ppb,
+    /// Servers are asked when their last reply really left.
+    pub(crate) interleaved: bool,
     pub(crate) authentication: Authentication,
     /// Whether servers of the pools that are not polled are asked now and then.
     pub(crate) khronos: bool,
@@ -127,6 +129,7 @@ impl Default for Settings {
             // Twice the worst of ordinary crystals (±100 ppm with ageing and temperature), and well
             // above what a kernel's calibration of the counter is off by.
             frequency_limit: Ppb::from_ppm(200.0),
+            interleaved: false,
             authentication: Authentication::default(),
             khronos: false,
         }
@@ -220,6 +223,16 @@ impl Config {
         }
         (self.settings.poll_min, self.settings.poll_max) = (min, max);
         Ok(self)
+    }
+
+    /// Asks servers, in interleaved mode (RFC 9769), when their last reply really left; off unless set. A server that does
+    /// not know the mode answers as ever.
+    ///
+    /// It narrows what a server's own work and queue add to the delay, and with it the bound, where the server knows better
+    /// than when it handed a reply to its system; what is known then is one poll interval old.
+    pub fn set_interleaved(&mut self, is_interleaved: bool) -> &mut Self {
+        self.settings.interleaved = is_interleaved;
+        self
     }
 
     /// Sets how many sources may lie about the time. Default: ⌊(n-1)/3⌋ of n.

@@ -304,7 +304,9 @@ pub(crate) fn measure(
             other => Kiss::Other(*other),
         }));
     }
-    if packet.receive == NtpTime::ZERO || packet.transmit == NtpTime::ZERO {
+    let gives_time = packet.leap != Leap::Unknown && packet.stratum < STRATUM_MAX;
+    // A server that does not know the time need not tell one.
+    if gives_time && (packet.receive == NtpTime::ZERO || packet.transmit == NtpTime::ZERO) {
         return Err(Refusal::NoTimestamp);
     }
     let server = ServerState {

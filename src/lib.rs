@@ -104,7 +104,7 @@ pub use events::Events;
 pub use query::query;
 pub use reading::Reading;
 pub use reading::compare::Relation;
-pub use server::{Server, ServerConfig};
+pub use server::{Server, ServerConfig, ServerStatistics};
 pub use status::{
     Flags, Leap, QueryResult, Reason, Refusals, Report, Role, Selection, ServerOptions, SourceInfo, State,
 };

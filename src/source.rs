@@ -1,6 +1,7 @@
 //! One server over time: when to ask it, what it said, what is wrong with it.
 
 pub(crate) mod filter;
+pub(crate) mod interleaving;
 pub(crate) mod poll;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use crate::packet::{self, HEADER_LEN, Packet};
 use crate::status::{Reason, Refusals, Selection, ServerOptions};
 use crate::units::{Counter, Nanos, NtpTime, UnixTime};
 use filter::{Filter, Testimony};
+use interleaving::{Interleaving, Told};
 use poll::Poll;
 
 /// Exchanges in a row that selection may call false before another server is wanted.
@@ -61,6 +63,8 @@ pub(crate) struct Source {
     resolve_failures: i8,
     poll: Poll,
     pending: Option<Pending>,
+    /// Interleaved mode, where it is asked for.
+    interleaving: Option<Interleaving>,
     filter: Filter,
     pub(crate) server: Option<ServerState>,
     /// Of the newest exchange that counted.
@@ -141,6 +145,8 @@ pub(crate) enum Outcome {
     Ignored,
     /// It was the server's, and no good; the request is over.
     Refused,
+    /// It was the server's, and told nothing new; the request is over.
+    Answered,
 }
 
 impl Source {
@@ -154,6 +160,7 @@ impl Source {
             resolve_failures: 0,
             poll: Poll::new(settings, now),
             pending: None,
+            interleaving: settings.interleaved.then(Interleaving::default),
             filter: Filter::default(),
             server: None,
             stamps: None,
@@ -234,6 +241,7 @@ impl Source {
     /// The counter stood still or was replaced before `now`: that holds for what is under way, too.
     pub(crate) fn handle_gap(&mut self, now: Counter) {
         self.pending = None;
+        self.interleaving.iter_mut().for_each(Interleaving::forget);
         self.handle_disruption(now);
         self.poll.hasten(now);
     }
@@ -317,6 +325,7 @@ impl Source {
         self.poll.restart(now);
         self.filter.clear();
         self.pending = None;
+        self.interleaving.iter_mut().for_each(Interleaving::forget);
         (self.server, self.stamps, self.width) = (None, None, None);
         (self.selection, self.objection) = (Selection::Unreachable, None);
         (self.false_streak, self.denials, self.probation, self.fault) = (0, 0, 0, None);
@@ -347,7 +356,12 @@ impl Source {
         let address = self.address.filter(|_| self.wants_to_send(now))?;
         self.poll.handle_sent(now, dither);
         self.pending = Some(Pending { transmit, t1: now, own_id: None, deadline: now + self.poll.timeout() });
-        let mut datagram = Packet::request(transmit).bytes().to_vec();
+        let request = match &mut self.interleaving {
+            // What the polls are moved by is seen by nobody before the request is, and means nothing afterwards.
+            Some(interleaving) => interleaving.request(transmit, dither),
+            None => Packet::request(transmit),
+        };
+        let mut datagram = request.bytes().to_vec();
         if let Some(key) = &self.standing.key {
             key.authenticate(&mut datagram);
         }
@@ -372,10 +386,21 @@ impl Source {
         settings: &Settings,
     ) -> Outcome {
         let Some(pending) = self.pending else { return Outcome::Ignored };
-        match self.judge(datagram, &pending, t4, pivot, settings) {
+        let packet = Packet::parse(datagram);
+        let told = self.interleaving.zip(packet).and_then(|(state, packet)| state.told(&packet, pending.transmit));
+        match self.judge(datagram, told.as_ref(), &pending, t4, pivot, settings) {
             Ok(exchange) => {
-                self.handle_exchange(&exchange, settings);
-                Outcome::Accepted
+                if let (Some(interleaving), Some(packet)) = (&mut self.interleaving, packet) {
+                    interleaving.note(&packet, pending.t1, t4, told.is_none());
+                }
+                if told.is_some_and(|told| told.counted) {
+                    self.handle_repetition();
+                } else {
+                    self.handle_exchange(&exchange, settings);
+                }
+                // However old what it told is, the server has just told it.
+                self.fresh_until = Some(t4 + Nanos(self.poll.interval().0.saturating_mul(3)));
+                if told.is_some_and(|told| told.counted) { Outcome::Answered } else { Outcome::Accepted }
             }
             Err(refusal) => {
                 self.rejected += 1;
@@ -401,12 +426,13 @@ impl Source {
     fn judge(
         &self,
         datagram: &[u8],
+        told: Option<&Told>,
         pending: &Pending,
         t4: Counter,
         pivot: UnixTime,
         settings: &Settings,
     ) -> Result<Exchange, Refusal> {
-        let packet = exchange::answer(datagram, pending.transmit)?;
+        let packet = exchange::answer(datagram, told.map_or(pending.transmit, |told| told.origin))?;
         // Nothing of what is not authenticated is believed, not even that we are refused.
         if let Some(key) = &self.standing.key {
             key.verify(datagram, HEADER_LEN).map_err(Refusal::Forged)?;
@@ -414,7 +440,9 @@ impl Source {
         if t4 > pending.deadline {
             return Err(Refusal::Late);
         }
-        let exchange = exchange::measure(&packet, pending.t1, t4, pivot, settings.frequency_limit)?;
+        // What is told of the exchange before is judged as the reply that would have been sent then.
+        let (packet, t1, t4) = told.map_or((&packet, pending.t1, t4), |told| (&told.packet, told.t1, told.t4));
+        let exchange = exchange::measure(packet, t1, t4, pivot, settings.frequency_limit)?;
         // Above stratum 1 the reference id is the address of the server's own server (RFC 5905, section 7.3).
         match (&exchange.server, pending.own_id) {
             (server, Some(own)) if server.stratum > 1 && server.reference_id == own => Err(Refusal::Loop),
@@ -459,6 +487,14 @@ impl Source {
             self.refusals.add(Reason::Contradiction);
             self.fault = Some(Fault::Contradiction);
         }
+    }
+
+    /// The server has answered, and told once more of an exchange that counted already.
+    fn handle_repetition(&mut self) {
+        self.pending = None;
+        self.denials = 0;
+        self.fault = None;
+        self.poll.handle_answer(true, |_| true);
     }
 
     /// A recorded exchange, asked for and answered.
@@ -570,4 +606,92 @@ impl Source {
 fn stays_useful(told: &Testimony, span: Nanos, settings: &Settings) -> bool {
     let later = told.witness.after(span, &settings.drift);
     later.half_width().0 <= told.witness.offset.half_width().0.saturating_mul(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Mode;
+    use crate::units::{NtpShort, unix_seconds};
+
+    const PIVOT: UnixTime = unix_seconds(1_700_000_000);
+
+    /// The server's clock at a counter value.
+    fn utc(counter: Counter) -> UnixTime {
+        unix_seconds(1_795_000_000) + (counter - Counter(0))
+    }
+
+    /// A server 100 µs away that takes 40 µs over a reply, 30 of them after it has written its transmit timestamp; and that
+    /// knows of the last one when it left.
+    struct Server {
+        speaks_interleaved: bool,
+        last: Option<(NtpTime, NtpTime)>,
+    }
+
+    impl Server {
+        fn answer(&mut self, request: &Packet, t1: Counter) -> (Packet, Counter) {
+            let came = t1 + Nanos(100_000);
+            let (written, left) = (came + Nanos(10_000), came + Nanos(40_000));
+            let stamp = |counter| NtpTime::from_unix(utc(counter));
+            let known = self.last.filter(|(receive, _)| self.speaks_interleaved && request.origin == *receive);
+            self.last = Some((stamp(came), stamp(left)));
+            let (origin, transmit) =
+                known.map_or((request.transmit, stamp(written)), |(_, left)| (request.receive, left));
+            let packet = Packet {
+                mode: Mode::Server,
+                stratum: 1,
+                precision: -25,
+                root_dispersion: NtpShort(2),
+                origin,
+                receive: stamp(came),
+                ..Packet::request(transmit)
+            };
+            (packet, left + Nanos(100_000))
+        }
+    }
+
+    /// Outcomes and delays of exchanges 2 s apart.
+    fn exchanges(settings: &Settings, server: &mut Server, count: u64) -> Vec<(Outcome, i64)> {
+        let mut source = Source::new(Standing::default(), settings, Counter(0));
+        source.assign(SocketAddr::from(([192, 0, 2, 1], 123)), Counter(0));
+        let mut told = Vec::new();
+        for number in 0..count {
+            let now = source.due();
+            let (_, request) = source.poll_transmit(now, NtpTime(1_000 + number), 9_000 + number).unwrap();
+            source.handle_sent(now, None);
+            let (reply, t4) = server.answer(&Packet::parse(&request).unwrap(), now);
+            let outcome = source.handle_datagram(&reply.bytes(), t4, PIVOT, settings);
+            assert!(source.fresh_until().unwrap() > t4 + source.interval());
+            told.push((outcome, source.newest().unwrap().delay.0));
+        }
+        assert_eq!((source.rejected, source.reach().count_ones()), (0, count.min(8) as u32));
+        told
+    }
+
+    #[test]
+    fn in_interleaved_mode_an_exchange_counts_once_and_by_when_its_reply_really_left() {
+        let settings = Settings { interleaved: true, ..Settings::default() };
+        let mut server = Server { speaks_interleaved: true, last: None };
+        let told = exchanges(&settings, &mut server, 6);
+        let outcomes: Vec<_> = told.iter().map(|(outcome, _)| *outcome).collect();
+        // The second tells of the first, which counted by what its own reply said.
+        assert_eq!(outcomes[..2], [Outcome::Accepted, Outcome::Answered]);
+        assert_eq!(outcomes[2..], [Outcome::Accepted; 4]);
+        // A nanosecond is what the wire rounds by.
+        let near = |delay: i64, expected: i64| (delay - expected).abs() <= 1;
+        assert!(near(told[0].1, 230_000) && told[2..].iter().all(|(_, delay)| near(*delay, 200_000)), "{told:?}");
+    }
+
+    #[test]
+    fn a_server_that_does_not_know_the_mode_or_has_forgotten_is_heard_as_ever() {
+        for interleaved in [true, false] {
+            let settings = Settings { interleaved, ..Settings::default() };
+            let mut server = Server { speaks_interleaved: false, last: None };
+            assert!(exchanges(&settings, &mut server, 6).iter().all(|(outcome, _)| *outcome == Outcome::Accepted));
+        }
+        // Who does not ask for it is not answered in it.
+        let mut server = Server { speaks_interleaved: true, last: None };
+        let told = exchanges(&Settings::default(), &mut server, 6);
+        assert!(told.iter().all(|(outcome, delay)| *outcome == Outcome::Accepted && *delay > 229_000), "{told:?}");
+    }
 }

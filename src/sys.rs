@@ -3,12 +3,14 @@
 
 #![expect(unsafe_code, reason = "the one room that calls the C library; each call is wrapped in a safe function")]
 
+pub(crate) mod batch;
 pub(crate) mod clocks;
 pub(crate) mod counter;
 pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod host;
+pub(crate) mod listen;
 pub(crate) mod lock;
 pub(crate) mod mapping;
 pub(crate) mod process;
@@ -16,6 +18,9 @@ pub(crate) mod resume;
 pub(crate) mod socket;
 pub(crate) mod thread;
 pub(crate) mod ticks;
+pub(crate) mod translate;
+#[cfg(feature = "cli")]
+pub(crate) mod user;
 pub(crate) mod vmclock;
 pub(crate) mod wake;
 

@@ -620,6 +620,10 @@ public:
     config& fault_limit(std::int32_t sources) {
         return done(ntp_config_set_fault_limit(detail::held(handle_), sources));
     }
+    /** Asks servers when their last reply really left (RFC 9769). */
+    config& interleaved(bool is_interleaved = true) {
+        return done(ntp_config_set_interleaved(detail::held(handle_), is_interleaved ? 1 : 0));
+    }
     config& min_agreeing(std::int32_t sources) {
         return done(ntp_config_set_min_agreeing(detail::held(handle_), sources));
     }
@@ -749,6 +753,32 @@ public:
         return *this;
     }
 
+    /** Answers clients of `address/length`, and no others but those of other such prefixes; the longest one counts. */
+    server_config& allow(const std::string& prefix) {
+        detail::check(ntp_server_config_allow(detail::held(handle_), prefix.c_str()));
+        return *this;
+    }
+    /** Ignores clients of `address/length`; the longest prefix counts. */
+    server_config& deny(const std::string& prefix) {
+        detail::check(ntp_server_config_deny(detail::held(handle_), prefix.c_str()));
+        return *this;
+    }
+    /** Answers each address so often a second over time, and so often at once; 0 a second answers everything. */
+    server_config& rate_limit(std::int64_t per_second, std::int64_t burst) {
+        detail::check(ntp_server_config_set_rate_limit(detail::held(handle_), per_second, burst));
+        return *this;
+    }
+    /** Unless set, one for each processor. */
+    server_config& threads(std::int32_t number) {
+        detail::check(ntp_server_config_set_threads(detail::held(handle_), number));
+        return *this;
+    }
+    /** Says nothing while the clock is not synchronised, instead of saying so. */
+    server_config& silent_unless_synchronized(bool is_silent = true) {
+        detail::check(ntp_server_config_set_silent_unless_synchronized(detail::held(handle_), is_silent ? 1 : 0));
+        return *this;
+    }
+
     /** As C has it. */
     const ntp_server_config* c() const { return detail::held(handle_); }
 
@@ -768,6 +798,13 @@ public:
         std::uint16_t port = 0;
         detail::check(ntp_server_port(detail::held(handle_), index, &port));
         return port;
+    }
+
+    /** What it has done since its start. */
+    ntp_server_counters statistics() const {
+        ntp_server_counters counters;
+        detail::check(ntp_server_statistics(detail::held(handle_), &counters, sizeof counters));
+        return counters;
     }
 
 private:

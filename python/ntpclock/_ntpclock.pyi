@@ -34,6 +34,7 @@ __all__ = [
     "Role",
     "Selection",
     "Server",
+    "ServerStatistics",
     "SourceInfo",
     "State",
     "Timescale",
@@ -768,6 +769,7 @@ class Clock:
     `step_threshold_ns` (100 ms) step instead of slewing; with an error bound above `bound_cap_ns` (1 s) the clock
     counts as unsynchronised. `frequency_limit_ppm` (200) is the largest frequency error of the raw counter.
     `drift_limit` (2, 1000, 15) is how much its frequency changes at most: ppm within so many seconds, and ppm over any time.
+    With `interleaved` servers are asked when their last reply really left (RFC 9769).
 
     `state_file` names a file from which the clock starts warm, and in which it saves its state at the stop and every
     10 minutes: in the same boot it reads with a bound from the first moment, in HOLDOVER, and after any boot it expects
@@ -803,6 +805,7 @@ class Clock:
         khronos: bool = False,
         shared_page: str | os.PathLike[str] | None = None,
         restart_after_fork: bool = False,
+        interleaved: bool = False,
     ) -> Clock: ...
 
     @property
@@ -994,6 +997,85 @@ class Clock:
     ) -> None: ...
 
 @final
+class ServerStatistics:
+    """What a server has done since its start. Immutable."""
+
+    @property
+    def requests(self) -> int:
+        """Datagrams received, whatever they were."""
+
+    @property
+    def replies(self) -> int:
+        """Replies sent, kisses included."""
+
+    @property
+    def interleaved(self) -> int:
+        """Replies in interleaved mode (RFC 9769)."""
+
+    @property
+    def kisses(self) -> int:
+        """Clients that were told to ask less (`RATE`)."""
+
+    @property
+    def leaked(self) -> int:
+        """Requests beyond the rate limit that were answered all the same."""
+
+    @property
+    def malformed(self) -> int:
+        """Dropped: no NTP header, or no sender."""
+
+    @property
+    def wrong_version(self) -> int:
+        """Dropped: of another version than 1 to 4."""
+
+    @property
+    def wrong_mode(self) -> int:
+        """Dropped: no request of a client."""
+
+    @property
+    def denied(self) -> int:
+        """Dropped: of a client that is denied."""
+
+    @property
+    def limited(self) -> int:
+        """Dropped: beyond the rate limit."""
+
+    @property
+    def unsynchronized(self) -> int:
+        """Dropped: there was no time to give."""
+
+    @property
+    def unsent(self) -> int:
+        """Replies that the system would not send."""
+
+    @property
+    def unstamped(self) -> int:
+        """Requests answered that had no receive stamp of the kernel that could be used: their times are a little late."""
+
+    @property
+    def overflowed(self) -> int:
+        """Datagrams that the kernel dropped since the receive buffer was full."""
+
+    @property
+    def requests_per_second(self) -> float:
+        """Datagrams received in a second, lately."""
+
+    @property
+    def replies_per_second(self) -> float:
+        """Replies sent in a second, lately."""
+
+    @property
+    def threads(self) -> int:
+        """Threads that serve."""
+
+    @property
+    def receive_buffer_bytes(self) -> int:
+        """The smallest receive buffer of a socket, in bytes as the kernel counts them."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attributes by name, for tables and logs."""
+
+@final
 class Server:
     """A running NTP server; as a context manager it stops at the end.
 
@@ -1001,6 +1083,12 @@ class Server:
     time of `clock`, of the process-wide clock if that is None, or with `local=(stratum, root_dispersion_ns)`
     the *system clock*, without any upstream: for islands and demonstrations. The dispersion is your claim, and
     clients rely on it.
+
+    `allow` and `deny` are prefixes, `address/length`, of which the longest that holds a client's address counts; who is
+    in none is answered, unless anything at all is allowed. `rate_limit=(per_second, burst)` is what one address gets
+    (of IPv6: a network of 64 bits), (16, 64) unless set and then not for loopback addresses, and (0, 1) for no limit; of what is beyond, a random quarter is
+    answered all the same, and some are told to ask less. `threads` is one for each processor unless set. While the
+    clock is not synchronised clients are told so, or nothing at all.
 
     Raises ConfigError, and NtpOSError if an address cannot be bound.
     """
@@ -1011,11 +1099,21 @@ class Server:
         clock: Clock | None = None,
         *,
         local: tuple[int, int] | None = None,
+        allow: str | Iterable[str] | None = None,
+        deny: str | Iterable[str] | None = None,
+        rate_limit: tuple[int, int] | None = None,
+        threads: int | None = None,
+        silent_unless_synchronized: bool = False,
     ) -> Server: ...
 
     @property
     def addresses(self) -> list[str]:
         """The addresses served, with the ports that were picked; each may stand in a server list."""
+
+    def statistics(self) -> ServerStatistics:
+        """What it has done since its start; also once it is stopped. What its threads have not told yet, for a second at
+        most, is missing.
+        """
 
     def stop(self) -> None:
         """Stops answering. Stopping twice is harmless."""

@@ -72,6 +72,11 @@ pub(crate) fn addresses(listen: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     texts(listen)
 }
 
+/// Prefixes of addresses.
+pub(crate) fn prefixes(prefixes: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    texts(prefixes)
+}
+
 /// Seconds from now, fractions allowed.
 pub(crate) fn seconds(name: &'static str, seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds)

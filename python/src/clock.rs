@@ -27,7 +27,7 @@ impl Clock {
         servers = None, *, poll = None, fault_limit = None, min_agreeing = None,
         step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None, drift_limit = None,
         state_file = None, shared_page = None, restart_after_fork = false, keys = None, authentication = None,
-        khronos = false,
+        khronos = false, interleaved = false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python, one a setting")]
     fn new(
@@ -46,6 +46,7 @@ impl Clock {
         keys: Option<PathBuf>,
         authentication: Option<&str>,
         khronos: bool,
+        interleaved: bool,
     ) -> PyResult<Self> {
         let mut config = match servers {
             None => Config::from_environment().map_err(raise)?,
@@ -70,6 +71,7 @@ impl Clock {
         if let Some(sources) = fault_limit {
             config.set_fault_limit(arguments::count("fault_limit", sources)?);
         }
+        config.set_interleaved(interleaved);
         if let Some(sources) = min_agreeing {
             config.set_min_agreeing(arguments::count("min_agreeing", sources)?).map_err(raise)?;
         }

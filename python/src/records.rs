@@ -19,7 +19,8 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Deadline>()?;
     module.add_class::<Report>()?;
     module.add_class::<SourceInfo>()?;
-    module.add_class::<QueryResult>()
+    module.add_class::<QueryResult>()?;
+    module.add_class::<ServerStatistics>()
 }
 
 /// The Rust face marks the unknown by the ends of the range, Python by `None`.
@@ -447,5 +448,92 @@ impl QueryResult {
             reference_time_ns: happened(result.reference_time_ns),
             kernel_timestamp: result.kernel_timestamp,
         })
+    }
+}
+
+record! {
+    /// What a server has done since its start.
+    ServerStatistics {
+        /// Datagrams received, whatever they were.
+        requests: u64,
+        /// Replies sent, kisses included.
+        replies: u64,
+        /// Replies in interleaved mode (RFC 9769).
+        interleaved: u64,
+        /// Clients that were told to ask less (`RATE`).
+        kisses: u64,
+        /// Requests beyond the rate limit that were answered all the same.
+        leaked: u64,
+        /// Dropped: no NTP header, or no sender.
+        malformed: u64,
+        /// Dropped: of another version than 1 to 4.
+        wrong_version: u64,
+        /// Dropped: no request of a client.
+        wrong_mode: u64,
+        /// Dropped: of a client that is denied.
+        denied: u64,
+        /// Dropped: beyond the rate limit.
+        limited: u64,
+        /// Dropped: there was no time to give.
+        unsynchronized: u64,
+        /// Replies that the system would not send.
+        unsent: u64,
+        /// Requests answered that had no receive stamp of the kernel that could be used: their times are a little late.
+        unstamped: u64,
+        /// Datagrams that the kernel dropped since the receive buffer was full.
+        overflowed: u64,
+        /// Datagrams received in a second, lately.
+        requests_per_second: f64,
+        /// Replies sent in a second, lately.
+        replies_per_second: f64,
+        /// Threads that serve.
+        threads: u32,
+        /// The smallest receive buffer of a socket, in bytes as the kernel counts them.
+        receive_buffer_bytes: u64,
+    }
+}
+
+impl From<ntpclock::ServerStatistics> for ServerStatistics {
+    fn from(told: ntpclock::ServerStatistics) -> Self {
+        let ntpclock::ServerStatistics {
+            requests,
+            replies,
+            interleaved,
+            kisses,
+            leaked,
+            malformed,
+            wrong_version,
+            wrong_mode,
+            denied,
+            limited,
+            unsynchronized,
+            unsent,
+            unstamped,
+            overflowed,
+            requests_per_second,
+            replies_per_second,
+            threads,
+            receive_buffer_bytes,
+        } = told;
+        Self {
+            requests,
+            replies,
+            interleaved,
+            kisses,
+            leaked,
+            malformed,
+            wrong_version,
+            wrong_mode,
+            denied,
+            limited,
+            unsynchronized,
+            unsent,
+            unstamped,
+            overflowed,
+            requests_per_second,
+            replies_per_second,
+            threads,
+            receive_buffer_bytes,
+        }
     }
 }

@@ -228,6 +228,28 @@ pub unsafe extern "C" fn ntp_config_set_fault_limit(config: *mut ntp_config, sou
     }
 }
 
+/// Asks servers, in interleaved mode (RFC 9769), when their last reply really left, if `is_interleaved` is not 0; off
+/// unless set. A server that does not know the mode answers as ever.
+///
+/// It narrows what a server's own work and queue add to the delay, where the server knows better than when it handed a
+/// reply to its system; what is known then is one poll interval old.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` if `config` is NULL.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_set_interleaved(config: *mut ntp_config, is_interleaved: i32) -> ntp_result {
+    // SAFETY: the same contract.
+    unsafe {
+        change(config, |config| {
+            config.set_interleaved(is_interleaved != 0);
+            Ok(())
+        })
+    }
+}
+
 /// Sets the fewest sources that must agree before the clock counts as synchronised. Default 1.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` unless 1 <= `sources` <= 64.

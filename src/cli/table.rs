@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Faults, text};
+use super::{Faults, json, text};
 use crate::clock::Offset;
 use crate::error::Error;
 use crate::reading::Reading;
@@ -75,6 +75,33 @@ pub(super) fn status(reading: &Reading, offset: Offset, report: &Report, faults:
         facts.push(("role", role(report)));
     }
     facts.extend([faults.state_file, faults.shared_page].into_iter().flatten().map(|fault| ("warning", fault)));
+    Table { sides: [Left, Left], rows: facts.into_iter().map(|(name, fact)| [name.to_owned(), fact]).collect() }
+}
+
+/// What a server has done, one fact a line.
+pub(super) fn statistics(told: &json::Statistics) -> Table<2> {
+    let rate = |per_second: f64| format!("{per_second:.1} a second lately");
+    let facts = [
+        ("as of", text::utc(told.unix_ns)),
+        ("requests", format!("{}, {}", told.requests, rate(told.requests_per_second))),
+        ("replies", format!("{}, {}", told.replies, rate(told.replies_per_second))),
+        ("interleaved", told.interleaved.to_string()),
+        (
+            "rate limit",
+            format!("{} refused, {} told so, {} answered all the same", told.limited, told.kisses, told.leaked),
+        ),
+        ("dropped", format!("{} denied, {} without time to give", told.denied, told.unsynchronized)),
+        (
+            "no requests",
+            format!(
+                "{} malformed, {} of a wrong version, {} of a wrong mode",
+                told.malformed, told.wrong_version, told.wrong_mode
+            ),
+        ),
+        ("lost", format!("{} in a full receive buffer, {} not sent", told.overflowed, told.unsent)),
+        ("without a stamp", told.unstamped.to_string()),
+        ("threads", format!("{}, receive buffers of {} KiB", told.threads, told.receive_buffer_bytes / 1024)),
+    ];
     Table { sides: [Left, Left], rows: facts.into_iter().map(|(name, fact)| [name.to_owned(), fact]).collect() }
 }
 

@@ -8,7 +8,7 @@ use crate::packet::Packet;
 use crate::synchronizer::{Request, SourceId};
 use crate::sys::counter::{self, Arrived, Bracket};
 use crate::sys::socket::{self, DATAGRAM_MAX};
-use crate::units::Counter;
+use crate::units::{Counter, NtpTime};
 
 /// One exchange under way.
 #[derive(Debug)]
@@ -17,8 +17,8 @@ struct Open {
     socket: UdpSocket,
     /// The system clock against the counter when the request left.
     sent: Bracket,
-    /// What answers must have as their origin.
-    transmit: u64,
+    /// What answers must have as their origin: the one or, in interleaved mode, the other.
+    origins: [u64; 2],
     /// Datagrams that came and were no answer.
     junk: usize,
 }
@@ -64,8 +64,10 @@ impl Exchanger {
         let t1 = counter::now();
         socket.send(&request.datagram)?;
         let local = socket.local_addr().ok().map(|address| address.ip());
-        let transmit = Packet::parse(&request.datagram).map_or(0, |packet| packet.transmit.0);
-        self.open.push(Open { source: request.source, socket, sent, transmit, junk: 0 });
+        let origins = Packet::parse(&request.datagram).map_or([0; 2], |Packet { transmit, receive, .. }| {
+            [transmit.0, if receive == NtpTime::ZERO { transmit.0 } else { receive.0 }]
+        });
+        self.open.push(Open { source: request.source, socket, sent, origins, junk: 0 });
         Ok((t1, local))
     }
 
@@ -107,7 +109,7 @@ impl Exchanger {
         open.junk += 1;
         if open.junk == Self::JUNK_MAX {
             // Where the kernel will not, we go on looking at everything, so many at a time.
-            let _ = socket::admit_only(&open.socket, open.transmit);
+            let _ = socket::admit_only(&open.socket, open.origins);
         }
     }
 

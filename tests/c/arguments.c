@@ -7,6 +7,7 @@ static void null_pointers(ntp_config *config, ntp_clock *clock)
     ntp_server_config *server_config = ntp_server_config_new();
     ntp_clock *no_clock = (ntp_clock *)&config;
     ntp_server *no_server = (ntp_server *)&config;
+    ntp_server_counters counters;
     ntp_query_result result;
     int64_t number = 7;
     uint16_t port = 7;
@@ -25,6 +26,7 @@ static void null_pointers(ntp_config *config, ntp_clock *clock)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_poll(NULL, 4, 10));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_fault_limit(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_min_agreeing(NULL, 1));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_interleaved(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_step_threshold(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_bound_cap(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_frequency_limit(NULL, 1.0));
@@ -65,12 +67,20 @@ static void null_pointers(ntp_config *config, ntp_clock *clock)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_add_listen(server_config, NULL));
     EXPECT_TEXT("`address` is NULL");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_local(NULL, 1, 0));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_allow(NULL, "127.0.0.1"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_allow(server_config, NULL));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_deny(NULL, "127.0.0.1"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_deny(server_config, NULL));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_rate_limit(NULL, 1, 1));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_threads(NULL, 1));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_silent_unless_synchronized(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_start(clock, server_config, NULL));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_start(clock, NULL, &no_server));
     CHECK(no_server == NULL);
     /* It names no address to listen on. */
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_start(clock, server_config, &no_server));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_port(NULL, 0, &port));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_statistics(NULL, &counters, sizeof counters));
     CHECK(port == 7);
 
     ntp_server_config_free(server_config);
@@ -109,6 +119,11 @@ static void texts(ntp_config *config)
     EXPECT(NTP_ERR_INVALID_SERVER, ntp_query("127.0.0.1:0", 10, &result, sizeof result));
     EXPECT(NTP_ERR_NO_SERVERS, ntp_start(""));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_add_listen(server_config, "no.literal.example"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_allow(server_config, "192.0.2.1/24"));
+    EXPECT_TEXT("192.0.2.1/24");
+    EXPECT(NTP_OK, ntp_server_config_allow(server_config, "192.0.2.0/24"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_deny(server_config, "192.0.2.0/24"));
+    EXPECT_TEXT("both allowed and denied");
     ntp_server_config_free(server_config);
 }
 
@@ -123,6 +138,7 @@ static void numbers(ntp_config *config)
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_poll(config, wild32[i], wild32[i]));
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_min_agreeing(config, wild32[i]));
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_local(server_config, wild32[i], 0));
+        EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_threads(server_config, wild32[i]));
         CHECK(strcmp(ntp_state_name(wild32[i]), "UNKNOWN") == 0);
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_authentication(config, wild32[i]));
         CHECK(strcmp(ntp_selection_name(wild32[i]), "unknown") == 0);
@@ -133,6 +149,8 @@ static void numbers(ntp_config *config)
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_step_threshold(config, wild64[i]));
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_bound_cap(config, wild64[i]));
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_local(server_config, 1, wild64[i]));
+        EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_rate_limit(server_config, wild64[i], 1));
+        EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_rate_limit(server_config, 1, wild64[i]));
     }
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_poll(config, 6, 5));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_fault_limit(config, -1));

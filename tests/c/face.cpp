@@ -228,12 +228,21 @@ int main() {
     a_shared_page_that_is_none_is_refused_and_one_that_is_taken_away_is_told();
     moved_from_owners_say_so();
 
-    const ntp::server server{ntp::server_config{}.listen("127.0.0.1:0").local(1, 1us)};
+    const ntp::server server{ntp::server_config{}
+                                 .listen("127.0.0.1:0")
+                                 .local(1, 1us)
+                                 .allow("127.0.0.0/8")
+                                 .deny("127.0.0.2")
+                                 .rate_limit(100, 100)
+                                 .threads(1)
+                                 .silent_unless_synchronized()};
     const std::string list = "127.0.0.1:" + std::to_string(server.port());
     const ntp::query_result answer = ntp::query(list, 2s);
     CHECK(std::chrono::abs(answer.offset()) <= answer.bound() && answer.stratum == 1);
 
-    ntp::client client{ntp::config{list}.poll(0, 4)};
+    CHECK(server.statistics().threads == 1 && server.statistics().denied == 0);
+
+    ntp::client client{ntp::config{list}.poll(0, 4).interleaved()};
     tells_the_truth(client);
     tells_instants(client);
     tells_events(std::move(client));

@@ -122,10 +122,16 @@ pub(crate) struct ChronydClient {
 impl ChronydClient {
     /// Asks `server` every 2^`polls.0` to 2^`polls.1` seconds.
     pub(crate) fn start(server: SocketAddr, polls: (i8, i8)) -> Self {
+        Self::asking(server, polls, "")
+    }
+
+    /// The same with more `options` of its own; it keeps `measurements.log`, too.
+    pub(crate) fn asking(server: SocketAddr, polls: (i8, i8), options: &str) -> Self {
         let directory = Directory::new();
         let own = directory.path().display();
         let text = format!(
-            "server {} port {} minpoll {} maxpoll {}\nport 0\ncmdport 0\npidfile {own}/pid\nlogdir {own}\nlog tracking\n",
+            "server {} port {} minpoll {} maxpoll {} {options}\nport 0\ncmdport 0\npidfile {own}/pid\nlogdir {own}\n\
+             log tracking measurements\n",
             server.ip(),
             server.port(),
             polls.0,
@@ -138,6 +144,11 @@ impl ChronydClient {
     /// What it has logged of its clock so far; empty before the first update.
     pub(crate) fn tracking_log(&self) -> String {
         fs::read_to_string(self.directory.path().join("tracking.log")).unwrap_or_default()
+    }
+
+    /// What it has logged of its server's replies so far.
+    pub(crate) fn measurements_log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("measurements.log")).unwrap_or_default()
     }
 
     /// What it has said so far.

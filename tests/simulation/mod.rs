@@ -60,6 +60,7 @@ macro_rules! scenarios {
 scenarios! {
     ordinary:
         one_server_in_the_same_building
+        case_3_a_server_of_a_clock_says_no_less_than_what_that_is_off_by
         four_servers_on_the_internet
         sixteen_servers_of_all_kinds
         servers_that_are_nearly_alike_do_not_take_turns

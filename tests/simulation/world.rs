@@ -16,6 +16,7 @@ use crate::publication::gauge::Finding;
 use crate::publication::note::Note;
 use crate::publication::{Publication, Writer};
 use crate::reading::Reading;
+use crate::server::served;
 use crate::source::Outcome;
 use crate::status::{Report, Selection, SourceInfo, State};
 use crate::synchronizer::{SourceId, Synchronizer};
@@ -35,6 +36,9 @@ const LATE: f64 = 0.02;
 
 /// Every so many times that something is published, what the core says of itself is looked at.
 const LOOK: u64 = 16;
+
+/// Every so many readings, what a server of this clock would say is looked at.
+const SERVE: i64 = 13;
 
 /// A datagram on its way to us.
 type Arrival = Reverse<(Counter, usize, Vec<u8>)>;
@@ -325,6 +329,10 @@ impl World {
         let utc = self.oscillator.utc_at(at);
         let seconds = (at - self.origin).as_f64() / 1e9;
         self.oracle.judge(&reading, utc, seconds, promise);
+        if self.next_reading % SERVE == 0 && promise == Promise::HoldsUtc {
+            let (page, tick) = self.publication.read(|kind| processor::read(kind, at));
+            self.oracle.judge_served(&served(&page, tick, &self.core.report(at)), utc, seconds);
+        }
         if let Some(calibration) = self.calibration.as_mut().filter(|_| reading.state.is_usable()) {
             let expected = self.core.report(at).estimated_error_ns;
             calibration.add((reading.unix_ns - utc.0) as f64, expected as f64);
