@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use parking_lot::{Mutex, MutexGuard};
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
+static FORKS: AtomicU32 = AtomicU32::new(0);
 static LIFECYCLE: Mutex<()> = Mutex::new(());
 static EXCLUSIVE: Mutex<()> = Mutex::new(());
 static REGISTERED: Once = Once::new();
@@ -22,6 +23,11 @@ static NOT_INHERITED: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 /// How many forks lie between this process and the one that first loaded us.
 pub(crate) fn generation() -> u32 {
     GENERATION.load(Relaxed)
+}
+
+/// How many forks this process and those before it have begun; under [`exclusive`] none begins.
+pub(crate) fn count() -> u32 {
+    FORKS.load(Relaxed)
 }
 
 /// Has the C library call us around forks; costs nothing after the first time. To be called before the first thread
@@ -71,6 +77,7 @@ fn is_forking() -> bool {
 
 extern "C" fn before() {
     let guards = [LIFECYCLE.lock(), EXCLUSIVE.lock()];
+    FORKS.fetch_add(1, Relaxed);
     // Where there are no thread-locals any more the locks are let go of again: better unguarded than dead.
     drop(HELD.try_with(|held| held.replace(Some(guards))));
 }
