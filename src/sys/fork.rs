@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use super::futex;
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
+static FORKS: AtomicU32 = AtomicU32::new(0);
 static LIFECYCLE: Gate = Gate::new();
 static EXCLUSIVE: Gate = Gate::new();
 static REGISTERED: Once = Once::new();
@@ -31,6 +32,11 @@ static NOT_INHERITED: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 /// How many forks lie between this process and the one that first loaded us.
 pub(crate) fn generation() -> u32 {
     GENERATION.load(Relaxed)
+}
+
+/// How many forks this process and those before it have begun; under [`exclusive`] none begins.
+pub(crate) fn count() -> u32 {
+    FORKS.load(Relaxed)
 }
 
 /// Has the C library call us around forks; costs nothing after the first time. To be called before the first thread
@@ -82,6 +88,7 @@ pub(crate) fn is_forking() -> bool {
 extern "C" fn before() {
     LIFECYCLE.enter();
     EXCLUSIVE.enter();
+    FORKS.fetch_add(1, Relaxed);
     FORKING.set(true);
 }
 
