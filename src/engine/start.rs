@@ -16,7 +16,8 @@ use crate::publication::gauge::Finding;
 use crate::synchronizer::Synchronizer;
 use crate::sys::clocks::{self, Anchor};
 use crate::sys::thread::Worker;
-use crate::sys::{counter, fork, ticks};
+use crate::sys::ticks::{self, Kind};
+use crate::sys::{counter, fork};
 
 /// Starts the engine's thread; it publishes to `shared`, which no other engine may do meanwhile. Of a page that processes
 /// share, `seat` is the lead, or the place where to stand for it.
@@ -46,7 +47,14 @@ pub(crate) fn start(mut config: Config, shared: SharedRef, seat: Option<Result<L
             Begun::Run(parts) => Some(*parts),
             Begun::Follow(follower) => {
                 let succession = follower.run(&running.0, &order);
-                succession.and_then(|succession| prepare(&config, &running.0, Some(succession)).ok())
+                succession.and_then(|succession| match prepare(&config, &running.0, Some(succession)) {
+                    Ok(parts) => Some(parts),
+                    Err(error) => {
+                        let fault = Some(format!("taking over the shared page: {error}"));
+                        running.0.tell_membership(Membership { fault, ..Membership::default() });
+                        None
+                    }
+                })
             }
         };
         if let Some(parts) = parts {
@@ -123,11 +131,12 @@ pub(super) fn prepare(config: &Config, shared: &Shared, succession: Option<Succe
 /// Goes on where the former leader of a page ended.
 fn succeed(succession: Succession, core: &mut Synchronizer, watchdog: Watchdog) -> Told {
     let Succession { mut lead, watch, .. } = succession;
-    let sight = lead.page().sight();
     let Some((page, note)) = lead.left.take().map(|left| *left) else {
+        let sight = lead.page().sight(false);
         let writer = Writer::new(lead.publication(), sight);
         return Told { writer, watch, watchdog, lead: Some(lead) };
     };
+    let sight = lead.page().sight(page.relation.scale.kind == Kind::Ticks);
     let (writer, finding) = Writer::succeed(&page, sight);
     let now = counter::now();
     core.succeed(page.current.model, &note.report, &note.legacy, now);
