@@ -56,6 +56,8 @@ mod config;
 mod error;
 mod exchange;
 mod model;
+#[cfg_attr(not(feature = "_nts"), expect(dead_code, reason = "without ciphers there are no sessions"))]
+mod nts;
 mod packet;
 mod selection;
 mod source;

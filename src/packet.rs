@@ -1,7 +1,9 @@
 //! Bytes ↔ values: the NTP header (RFC 5905, section 7.3), versions 3 and 4.
 //!
-//! Extension fields and authenticators may follow the header; nothing here asks for any, so whatever
-//! follows is carried past unread.
+//! Extension fields and authenticators may follow the header ([`extension`]); whoever has asked for none carries what follows
+//! past unread.
+
+pub(crate) mod extension;
 
 use std::net::IpAddr;
 

@@ -9,12 +9,13 @@ use std::fs;
 use std::path::Path;
 
 /// Every room of `src`, each knowing only those before it. Up to `synchronizer` they are the sans-IO core.
-const ROOMS: [&str; 23] = [
+const ROOMS: [&str; 24] = [
     "units",
     "status",
     "error",
     "config",
     "packet",
+    "nts",
     "exchange",
     "model",
     "source",
