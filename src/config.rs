@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::nts::KEY_EXCHANGE_PORT;
 use crate::units::{Nanos, Ppb};
 
 /// The port of NTP (RFC 5905).
@@ -34,6 +35,16 @@ pub struct Config {
     pub(crate) settings: Settings,
     pub(crate) recording: Option<PathBuf>,
     pub(crate) state_file: Option<PathBuf>,
+    pub(crate) trust: TrustWish,
+}
+
+/// Whose word is taken on who a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TrustWish {
+    /// Files of certificates (PEM).
+    pub(crate) files: Vec<PathBuf>,
+    /// Those of the platform, too.
+    pub(crate) platform: bool,
 }
 
 /// Everything the core must know besides its sources.
@@ -125,7 +136,8 @@ impl Default for Config {
 impl Config {
     /// No servers yet, and the defaults of the documentation.
     pub fn new() -> Self {
-        Self { servers: Vec::new(), settings: Settings::default(), recording: None, state_file: None }
+        let trust = TrustWish { files: Vec::new(), platform: true };
+        Self { servers: Vec::new(), settings: Settings::default(), recording: None, state_file: None, trust }
     }
 
     /// The defaults, with the servers of `list` (see [`Config::add_servers`]).
@@ -287,6 +299,41 @@ impl Config {
         Ok(self)
     }
 
+    /// Adds one server: an entry as in [`Config::add_servers`], with Network Time Security if `nts` is set, whether or not
+    /// the entry says so.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidServer`], [`Error::Unsupported`].
+    pub fn add_server(&mut self, entry: &str, nts: bool) -> Result<&mut Self, Error> {
+        let entry = entry.trim();
+        if entry.contains(',') {
+            return Err(Error::argument("server", format!("is `{entry}`; one entry is expected, not a list")));
+        }
+        let said = entry.split_whitespace().nth(1).is_some();
+        if nts && !said { self.add_servers(&format!("{entry} nts")) } else { self.add_servers(entry) }
+    }
+
+    /// Trusts the certificates in the file at `path` (PEM) to vouch for servers with ` nts`, beside those of the platform.
+    /// The file is read when a clock starts; one that cannot be read, or holds none, fails the start.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if `path` names no file, [`Error::Unsupported`] in a build without NTS.
+    pub fn add_trusted_certificates(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, Error> {
+        if !cfg!(feature = "_nts") {
+            return Err(Error::Unsupported("Network Time Security, so no use for certificates"));
+        }
+        self.trust.files.push(file("path", path.as_ref())?);
+        Ok(self)
+    }
+
+    /// Whether the certificates that the platform trusts vouch for servers with ` nts`. Default: yes.
+    pub fn set_platform_trust(&mut self, trusted: bool) -> &mut Self {
+        self.trust.platform = trusted;
+        self
+    }
+
     /// The list the servers were parsed from, in canonical form.
     pub fn servers(&self) -> String {
         self.servers.iter().map(ServerSpec::to_string).collect::<Vec<_>>().join(",")
@@ -301,6 +348,14 @@ pub(crate) struct ServerSpec {
     pub(crate) port: u16,
     /// Up to [`POOL_MEMBERS`] sources may come from this name.
     pub(crate) pool: bool,
+    /// Network Time Security: host and port are those of the key exchange.
+    pub(crate) nts: bool,
+}
+
+impl ServerSpec {
+    fn default_port(nts: bool) -> u16 {
+        if nts { KEY_EXCHANGE_PORT } else { NTP_PORT }
+    }
 }
 
 impl fmt::Display for ServerSpec {
@@ -308,12 +363,14 @@ impl fmt::Display for ServerSpec {
         if self.pool {
             f.write_str("pool:")?;
         }
-        match (self.host.contains(':'), self.port) {
-            (true, NTP_PORT) => write!(f, "[{}]", self.host),
-            (true, port) => write!(f, "[{}]:{port}", self.host),
-            (false, NTP_PORT) => f.write_str(&self.host),
-            (false, port) => write!(f, "{}:{port}", self.host),
+        match self.host.contains(':') {
+            true => write!(f, "[{}]", self.host)?,
+            false => f.write_str(&self.host)?,
         }
+        if self.port != Self::default_port(self.nts) {
+            write!(f, ":{}", self.port)?;
+        }
+        if self.nts { f.write_str(" nts") } else { Ok(()) }
     }
 }
 
@@ -341,18 +398,20 @@ pub(crate) fn parse_server(entry: &str) -> Result<ServerSpec, Error> {
     let wrong = |why| Error::InvalidServer { entry: entry.chars().take(300).collect(), why };
     let mut words = entry.split_whitespace();
     let address = words.next().ok_or(wrong("is empty"))?;
-    match (words.next(), words.next()) {
-        (None, _) => {}
+    let nts = match (words.next(), words.next()) {
+        (None, _) => false,
+        // Never asked without it instead.
+        (Some("nts"), None) if cfg!(feature = "_nts") => true,
         (Some("nts"), None) => return Err(Error::Unsupported("Network Time Security (` nts`)")),
         _ => return Err(wrong("only ` nts` may follow the name")),
-    }
+    };
     let (pool, address) = match address.strip_prefix("pool:") {
         Some(rest) => (true, rest),
         None => (false, address),
     };
     let (host, port) = split_port(address).map_err(wrong)?;
     let port = match port {
-        None => NTP_PORT,
+        None => ServerSpec::default_port(nts),
         Some(digits) => match digits.parse() {
             Ok(port) if port != 0 && digits.bytes().all(|byte| byte.is_ascii_digit()) => port,
             _ => return Err(wrong("the port is not a number from 1 to 65535")),
@@ -368,7 +427,7 @@ pub(crate) fn parse_server(entry: &str) -> Result<ServerSpec, Error> {
     if !host.chars().all(in_a_name) {
         return Err(wrong("the host name has a character that no name has"));
     }
-    Ok(ServerSpec { host: host.to_owned(), port, pool })
+    Ok(ServerSpec { host: host.to_owned(), port, pool, nts })
 }
 
 /// Splits `host`, `host:port`, `[v6]`, `[v6]:port`, or a bare IPv6 address.
@@ -399,7 +458,7 @@ mod tests {
     use super::*;
 
     fn spec(host: &str, port: u16, pool: bool) -> ServerSpec {
-        ServerSpec { host: host.into(), port, pool }
+        ServerSpec { host: host.into(), port, pool, nts: false }
     }
 
     #[test]
@@ -451,8 +510,27 @@ mod tests {
         assert!(parse_servers(&"x,".repeat(LIST_MAX)).unwrap_err().to_string().contains("limit"));
     }
 
+    #[cfg(feature = "_nts")]
     #[test]
-    fn nts_is_refused_rather_than_ignored() {
+    fn nts_follows_the_name_and_its_port_is_that_of_the_key_exchange() {
+        let secure = |host, port, pool| ServerSpec { nts: true, ..spec(host, port, pool) };
+        assert_eq!(
+            parse_servers("a nts,b:4461 nts ,[::1] nts,pool:c\tnts,d:123 nts").unwrap(),
+            [
+                secure("a", 4460, false),
+                secure("b", 4461, false),
+                secure("::1", 4460, false),
+                secure("c", 4460, true),
+                secure("d", 123, false),
+            ]
+        );
+        let list = "a nts,b:4461 nts,[::1] nts,pool:c nts,d:123 nts,e:4460";
+        assert_eq!(Config::with_servers(list).unwrap().servers(), list);
+    }
+
+    #[cfg(not(feature = "_nts"))]
+    #[test]
+    fn nts_is_refused_rather_than_ignored_where_there_is_none() {
         assert!(matches!(parse_server("a nts"), Err(Error::Unsupported(_))));
     }
 

@@ -2,6 +2,11 @@
 
 pub(crate) mod exchanger;
 pub(crate) mod files;
+#[cfg(feature = "_nts")]
+pub(crate) mod handshake;
+pub(crate) mod helper;
+#[cfg(feature = "_nts")]
+mod keys;
 pub(crate) mod resolve;
 pub(crate) mod roster;
 pub(crate) mod watchdog;
@@ -24,7 +29,7 @@ use crate::events::desk::Desk;
 use crate::events::watch::Watch;
 use crate::model::ClockModel;
 use crate::publication::{Publication, Writer};
-use crate::source::Outcome;
+use crate::source::{Chance, Outcome};
 use crate::status::{Report, SourceInfo, State};
 use crate::synchronizer::{SourceId, Synchronizer};
 use crate::sys::clocks::Anchor;
@@ -183,6 +188,8 @@ struct Parts {
     roster: Roster,
     files: Files,
     told: Told,
+    #[cfg(feature = "_nts")]
+    keys: keys::KeyExchanges,
 }
 
 /// Does what can fail, and what is to be seen as soon as the clock is started.
@@ -191,13 +198,16 @@ fn prepare(config: &Config, shared: &Shared) -> Result<Parts, Error> {
     // Before the state file is judged: no suspend falls between the two.
     let clocks = Anchor::read();
     let watchdog = Watchdog::new(clocks);
-    let (files, memory) = Files::open(config)?;
+    #[cfg(feature = "_nts")]
+    let keys = keys::KeyExchanges::new(config)?;
+    let (files, recollection) = Files::open(config)?;
     let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
+    recollection.floor.into_iter().for_each(|floor| core.raise_floor(floor));
     let mut writer = Writer::new(&shared.publication, ticks::kernel_sight());
     writer.note_suspended(watchdog.suspended());
     let mut told = Told { writer, watch: Watch::new(last_epoch), watchdog };
     shared.with_history(|history| history.note(clocks));
-    if let Some(memory) = memory {
+    if let Some(memory) = recollection.memory {
         core.restore(&memory, counter::now());
         show(&core, &mut told, shared);
     }
@@ -213,7 +223,14 @@ fn prepare(config: &Config, shared: &Shared) -> Result<Parts, Error> {
         status.files = files.faults.clone();
         status.unwatched = None;
     });
-    Ok(Parts { core, roster, files, told })
+    Ok(Parts {
+        core,
+        roster,
+        files,
+        told,
+        #[cfg(feature = "_nts")]
+        keys,
+    })
 }
 
 /// Publishes what `core` remembers, and waits for the moment in which it takes effect: the first reading has a bound.
@@ -267,6 +284,11 @@ pub(crate) fn build_date() -> UnixTime {
     unix_seconds(env!("NTPCLOCK_BUILD_DATE").parse().unwrap_or(0)) - BUILD_CLOCK_ERROR
 }
 
+/// What chance has in store for one request.
+fn chance() -> std::io::Result<Chance> {
+    Ok(Chance::new(sys::random()?, sys::random()?, sys::random_bytes()?, sys::random_bytes()?))
+}
+
 /// The engine's thread.
 struct Run {
     core: Synchronizer,
@@ -280,6 +302,8 @@ struct Run {
     order: Order,
     answers: Sender<(usize, Addresses)>,
     answered: Receiver<(usize, Addresses)>,
+    #[cfg(feature = "_nts")]
+    keys: keys::KeyExchanges,
     buffer: Box<[u8; socket::DATAGRAM_MAX]>,
     /// When a publication came to nothing last.
     gave_up: Counter,
@@ -289,7 +313,14 @@ struct Run {
 
 impl Run {
     fn new(parts: Parts, shared: SharedRef, order: Order) -> Self {
-        let Parts { core, roster, files, told } = parts;
+        let Parts {
+            core,
+            roster,
+            files,
+            told,
+            #[cfg(feature = "_nts")]
+            keys,
+        } = parts;
         let (answers, answered) = crossbeam_channel::unbounded();
         // After the descriptor that ends the thread: that one is needed, this one only good to have.
         let resume_watch = ResumeWatch::new();
@@ -307,6 +338,8 @@ impl Run {
             order,
             answers,
             answered,
+            #[cfg(feature = "_nts")]
+            keys,
             buffer: Box::new([0; socket::DATAGRAM_MAX]),
             gave_up: Counter(i64::MIN),
             pause: None,
@@ -327,6 +360,8 @@ impl Run {
         while let Ok((tag, addresses)) = self.answered.try_recv() {
             self.handle_addresses(SourceId(tag), addresses);
         }
+        #[cfg(feature = "_nts")]
+        self.keys.take_in(&mut self.roster, &mut self.core);
         self.tick();
         self.told.listeners(&self.shared);
         let now = counter::now();
@@ -370,12 +405,12 @@ impl Run {
             self.look_up(id, now);
         }
         loop {
-            let Ok((transmit, dither)) = sys::random().and_then(|transmit| Ok((transmit, sys::random()?))) else {
+            let Ok(chance) = chance() else {
                 // Without randomness there is no safe request: come back a little later.
                 self.pause = Some(RANDOMNESS_RETRY);
                 return;
             };
-            let Some(request) = self.core.poll_transmit(counter::now(), transmit, dither) else { return };
+            let Some(request) = self.core.poll_request(counter::now(), &chance) else { return };
             match self.exchanger.send(&request) {
                 Ok((t1, local)) => self.core.handle_sent(request.source, t1, local),
                 Err(error) => self.core.handle_failure(request.source, error.to_string(), counter::now()),
@@ -393,6 +428,8 @@ impl Run {
                 answers: self.answers.clone(),
                 waker: Arc::clone(&self.order.waker),
             }),
+            #[cfg(feature = "_nts")]
+            Some(Lookup::Keys(exchanger)) => self.keys.order(id, exchanger, &self.core, &self.order.waker),
             None => {}
         }
     }
@@ -459,6 +496,7 @@ impl Run {
     }
 
     fn publish(&mut self) {
+        self.core.review(counter::now());
         let core = &self.core;
         let plan = self.told.publish(&self.shared, |switch| {
             let plan = core.plan(switch);

@@ -175,6 +175,8 @@ pub(crate) enum Refusal {
     Mode,
     /// Not the answer to our request: perhaps forged, perhaps old. The request stays open.
     Origin,
+    /// Not proven to be the server's, where proof is asked for; in words.
+    Unproven(&'static str),
     Kiss(Kiss),
     /// Leap indicator 3, or stratum 16 and above.
     Unsynchronized,
@@ -193,7 +195,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// Whether the datagram may have come from anybody: it proves nothing about the server.
     pub(crate) fn is_anonymous(self) -> bool {
-        matches!(self, Self::Short | Self::Version(_) | Self::Mode | Self::Origin)
+        matches!(self, Self::Short | Self::Version(_) | Self::Mode | Self::Origin | Self::Unproven(_))
     }
 }
 
@@ -204,6 +206,7 @@ impl fmt::Display for Refusal {
             Self::Version(version) => write!(f, "the reply has NTP version {version}"),
             Self::Mode => f.write_str("the packet is not a server's reply"),
             Self::Origin => f.write_str("the reply does not answer our request"),
+            Self::Unproven(why) => write!(f, "the reply is not believed: {why}"),
             Self::Kiss(Kiss::Rate) => f.write_str("the server says we ask too often (RATE)"),
             Self::Kiss(Kiss::Deny) => f.write_str("the server denies service (DENY)"),
             Self::Kiss(Kiss::Other(code)) => write!(f, "the server sent the kiss code {}", code.escape_ascii()),

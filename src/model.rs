@@ -4,7 +4,7 @@ pub(crate) mod bound;
 pub(crate) mod estimator;
 pub(crate) mod slew;
 
-use crate::status::{Leap, State};
+use crate::status::{Flags, Leap, State};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
 use slew::Line;
 
@@ -16,6 +16,8 @@ pub(crate) struct ClockModel {
     /// As of publication; the reader lowers it by the deadlines below.
     pub(crate) state: State,
     pub(crate) leap: Leap,
+    /// What is said of its sources: AUTHENTICATED or PROVISIONAL.
+    pub(crate) flags: Flags,
     /// 0: never synchronised, there is no line.
     pub(crate) epoch: u32,
     /// From here on SYNCHRONIZED is HOLDOVER.
@@ -72,6 +74,7 @@ impl ClockModel {
         },
         state: State::Unsynchronized,
         leap: Leap::Unknown,
+        flags: Flags(0),
         epoch: 0,
         holdover_at: Counter(0),
         bound_cap: Nanos(0),

@@ -41,6 +41,8 @@ pub(crate) mod aead {
     }
 }
 
+use std::net::IpAddr;
+
 /// The TCP port of key exchanges (RFC 8915, section 7.2).
 pub(crate) const KEY_EXCHANGE_PORT: u16 = 4460;
 
@@ -103,9 +105,42 @@ impl std::fmt::Debug for Cookie {
     }
 }
 
+/// Whether an NTP server may be at `address`, if the key exchange that names it was with `exchanger`: it must be one
+/// host's, and only a server on this very host may speak of this host.
+pub(crate) fn may_serve(address: IpAddr, exchanger: IpAddr) -> bool {
+    let one_hosts = match address.to_canonical() {
+        // 240.0.0.0/4 is nobody's; its last address is everybody's.
+        IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && v4.octets()[0] < 240 && v4.octets()[0] != 0,
+        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
+    };
+    one_hosts && (!address.to_canonical().is_loopback() || exchanger.to_canonical().is_loopback())
+}
+
 /// What one request needs of chance.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chance {
     pub(crate) unique: [u8; session::UNIQUE_LEN],
     pub(crate) nonce: [u8; aead::NONCE_MAX],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_negotiated_server_is_one_host_and_not_this_one() {
+        let may = |address: &str, exchanger: &str| may_serve(address.parse().unwrap(), exchanger.parse().unwrap());
+        for address in ["192.0.2.1", "10.0.0.1", "2001:db8::1", "fe80::1", "::ffff:192.0.2.1"] {
+            assert!(may(address, "198.51.100.1"), "{address}");
+        }
+        let everybody =
+            ["0.0.0.0", "0.1.2.3", "224.0.1.1", "239.1.1.1", "240.0.0.1", "255.255.255.255", "::", "ff02::101"];
+        for address in everybody.into_iter().chain(["::ffff:224.0.0.1", "::ffff:0.0.0.0", "::ffff:255.255.255.255"]) {
+            assert!(!may(address, "198.51.100.1") && !may(address, "127.0.0.1"), "{address}");
+        }
+        for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(!may(address, "198.51.100.1") && !may(address, "2001:db8::1"), "{address}");
+            assert!(may(address, "127.0.0.2") && may(address, "::1"), "{address}");
+        }
+    }
 }

@@ -9,7 +9,11 @@ use std::net::{IpAddr, SocketAddr};
 use crate::config::Settings;
 use crate::exchange::{self, Exchange, Kiss, Refusal, ServerState, Stamps};
 use crate::model::estimator::{Prior, Sample};
-use crate::packet;
+use crate::nts;
+use crate::nts::aead::NONCE_MAX;
+use crate::nts::session::{Association, Grant, KeyFault, Reply, UNIQUE_LEN};
+use crate::nts::trust::{Basis, Invalid};
+use crate::packet::{self, Packet};
 use crate::status::Selection;
 use crate::units::{Counter, Nanos, NtpTime, UnixTime};
 use filter::{Filter, Testimony};
@@ -25,6 +29,8 @@ const RESOLVE_RETRY_MAX: i8 = 6;
 #[derive(Debug)]
 pub(crate) struct Source {
     address: Option<SocketAddr>,
+    /// What Network Time Security asks for here: an address then comes with keys, and nothing is sent or believed without.
+    nts: Option<Association>,
     /// When an address should next be looked for.
     resolve_due: Option<Counter>,
     /// An address is being looked for.
@@ -97,6 +103,22 @@ pub(crate) enum Objection {
     Apart(Nanos),
 }
 
+/// What one request needs of chance.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chance {
+    transmit: NtpTime,
+    dither: u64,
+    nts: nts::Chance,
+}
+
+impl Chance {
+    /// All of it random.
+    pub(crate) fn new(transmit: u64, dither: u64, unique: [u8; UNIQUE_LEN], nonce: [u8; NONCE_MAX]) -> Self {
+        // 64 random bits: who has not seen the request cannot answer it. Zero would mean "none".
+        Self { transmit: NtpTime(transmit.max(1)), dither, nts: nts::Chance { unique, nonce } }
+    }
+}
+
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -113,6 +135,7 @@ impl Source {
     pub(crate) fn new(settings: &Settings, now: Counter) -> Self {
         Self {
             address: None,
+            nts: None,
             resolve_due: Some(now),
             resolving: false,
             resolve_failures: 0,
@@ -134,6 +157,20 @@ impl Source {
             rejected: 0,
             restarts: 0,
         }
+    }
+
+    /// From the beginning on, Network Time Security is asked for.
+    pub(crate) fn require_nts(&mut self, now: Counter) {
+        self.nts = Some(Association::new(now));
+    }
+
+    pub(crate) fn nts(&self) -> Option<&Association> {
+        self.nts.as_ref()
+    }
+
+    /// The keys it has are from a session whose certificate was not checked at a time that was obtained.
+    pub(crate) fn awaits_review(&self) -> bool {
+        self.nts.as_ref().and_then(Association::basis).is_some_and(|basis| basis != Basis::Obtained)
     }
 
     pub(crate) fn address(&self) -> Option<SocketAddr> {
@@ -249,6 +286,7 @@ impl Source {
         let wished = self.resolve_due.is_some_and(|due| due <= now);
         if wished {
             (self.resolve_due, self.resolving) = (None, true);
+            self.nts.iter_mut().for_each(|nts| nts.handle_asked(now));
         }
         wished
     }
@@ -281,15 +319,63 @@ impl Source {
         self.resolve_due = Some(now + Nanos::from_log2_seconds(self.resolve_failures - 1));
     }
 
-    /// A request, if one is due: `transmit` and `dither` are random.
-    pub(crate) fn poll_transmit(&mut self, now: Counter, transmit: NtpTime, dither: u64) -> Option<SocketAddr> {
+    /// Keys were exchanged: the server to ask from now on, and how.
+    pub(crate) fn grant(&mut self, address: SocketAddr, grant: Grant, now: Counter) {
+        self.assign(address, now);
+        if let Some(nts) = &mut self.nts {
+            nts.grant(grant);
+        }
+    }
+
+    /// No keys were to be had; another attempt follows.
+    pub(crate) fn handle_no_keys(&mut self, fault: &KeyFault, now: Counter) {
+        let (KeyFault::Unreached(why) | KeyFault::Failed(why)) = fault;
+        self.handle_no_address(why.clone(), now);
+        let Some(nts) = &mut self.nts else { return };
+        nts.handle_no_keys(fault, now);
+        self.resolve_due = self.resolve_due.map(|due| due.max(nts.not_before()));
+    }
+
+    /// Checks the certificate of the session, at a time that was obtained.
+    pub(crate) fn check_certificate(&self, at: UnixTime) -> Result<(), Invalid> {
+        self.nts.as_ref().map_or(Ok(()), |nts| nts.check_certificate(at))
+    }
+
+    /// The certificate has passed that check.
+    pub(crate) fn certify(&mut self) {
+        self.nts.iter_mut().for_each(Association::certify);
+    }
+
+    /// It has not: what was said under these keys means nothing, and others are wanted.
+    pub(crate) fn revoke(&mut self, why: &str, now: Counter) {
+        self.nts.iter_mut().for_each(|nts| nts.revoke(why));
+        self.pending = None;
+        self.filter.clear();
+        self.fault = Some(Fault::World(why.to_owned()));
+        self.wish_for_another(now);
+    }
+
+    /// A request, if one is due.
+    pub(crate) fn poll_transmit(&mut self, now: Counter, chance: &Chance) -> Option<(SocketAddr, Vec<u8>)> {
         let address = self.address?;
         if self.pending.is_some() || self.poll.due() > now {
             return None;
         }
-        self.poll.handle_sent(now, dither);
-        self.pending = Some(Pending { transmit, t1: now, own_id: None, deadline: now + self.poll.timeout() });
-        Some(address)
+        self.poll.handle_sent(now, chance.dither);
+        let header = Packet::request(chance.transmit).bytes();
+        let request = match &mut self.nts {
+            None => Some(header.to_vec()),
+            Some(nts) => nts.request(&header, &chance.nts),
+        };
+        let Some(request) = request else {
+            // The poll is missed: whatever is asked without keys, no answer could be believed.
+            self.handle_miss(Fault::World("there are no cookies left".to_owned()), now);
+            self.wish_for_another(now);
+            return None;
+        };
+        let (transmit, deadline) = (chance.transmit, now + self.poll.timeout());
+        self.pending = Some(Pending { transmit, t1: now, own_id: None, deadline });
+        Some((address, request))
     }
 
     /// The request really left at `t1` (or just after), from the address `local`.
@@ -310,12 +396,33 @@ impl Source {
         settings: &Settings,
     ) -> Outcome {
         let Some(pending) = self.pending else { return Outcome::Ignored };
-        let judged = exchange::judge(datagram, pending.transmit, pending.t1, t4, pivot, settings.frequency_limit);
+        let proof = self.nts.as_ref().map(|nts| nts.open(datagram));
+        let judged = match proof {
+            Some(Reply::Unproven(why)) => Err(Refusal::Unproven(why)),
+            _ => exchange::judge(datagram, pending.transmit, pending.t1, t4, pivot, settings.frequency_limit),
+        };
         // Above stratum 1 the reference id is the address of the server's own server (RFC 5905, section 7.3).
         let judged = judged.and_then(|exchange| match (&exchange.server, pending.own_id) {
             (server, Some(own)) if server.stratum > 1 && server.reference_id == own => Err(Refusal::Loop),
             _ => Ok(exchange),
         });
+        let judged = match (&mut self.nts, proof) {
+            (Some(nts), Some(Reply::Proven(cookies))) => {
+                // One that answers another request may come again and again.
+                if !judged.is_err_and(Refusal::is_anonymous) {
+                    nts.accept(cookies);
+                }
+                judged
+            }
+            (Some(nts), _) => {
+                if matches!(judged, Err(Refusal::Kiss(_))) {
+                    nts.handle_nak();
+                }
+                let anonymous = judged.err().filter(|refusal| refusal.is_anonymous());
+                Err(anonymous.unwrap_or(Refusal::Unproven("it is not authenticated")))
+            }
+            (None, _) => judged,
+        };
         match judged {
             Ok(exchange) => {
                 self.handle_exchange(&exchange, settings);
@@ -394,8 +501,15 @@ impl Source {
 
     /// The request came to nothing: `fault` says why.
     pub(crate) fn handle_failure(&mut self, fault: Fault, now: Counter) {
-        if self.pending.take().is_some() {
-            self.handle_miss(fault, now);
+        if self.pending.take().is_none() {
+            return;
+        }
+        let refused = self.nts.as_mut().is_some_and(Association::take_refused);
+        let fault =
+            if refused { Fault::World("the server no longer knows the keys (NTS NAK)".to_owned()) } else { fault };
+        self.handle_miss(fault, now);
+        if refused || self.nts.as_ref().is_some_and(Association::is_out_of_cookies) {
+            self.wish_for_another(now);
         }
     }
 
@@ -433,7 +547,9 @@ impl Source {
     /// Asks for a (perhaps different) address, one question at a time.
     fn wish_for_another(&mut self, now: Counter) {
         if self.resolve_due.is_none() && !self.resolving {
-            self.resolve_due = Some(now);
+            // Keys are exchanged no more often than that, whoever wishes for it.
+            let earliest = self.nts.as_ref().map_or(now, Association::not_before);
+            self.resolve_due = Some(now.max(earliest));
         }
     }
 

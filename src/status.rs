@@ -51,6 +51,10 @@ impl fmt::Display for State {
 pub struct Flags(pub u32);
 
 impl Flags {
+    /// The time rests on authenticated sources alone, whose certificates hold at that very time.
+    pub const AUTHENTICATED: Self = Self(1 << 0);
+    /// The time rests on a source whose certificate could be checked at no trustworthy time yet.
+    pub const PROVISIONAL: Self = Self(1 << 1);
     /// A correction is being slewed in: the rate differs from the oscillator's by up to 500 ppm.
     pub const SLEWING: Self = Self(1 << 2);
     /// The sources announce a leap second.
@@ -59,6 +63,15 @@ impl Flags {
     /// Whether every bit of `other` is set.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    pub(crate) const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Those of a published model, as they are packed into a page.
+    pub(crate) fn from_number(number: u64) -> Self {
+        Self(number as u32 & Self::AUTHENTICATED.union(Self::PROVISIONAL).0)
     }
 
     pub(crate) fn with(self, other: Self, set: bool) -> Self {

@@ -6,6 +6,7 @@
 //! (Synchronizer::commit), so that a publisher who was late can plan again.
 
 mod account;
+mod certificates;
 pub(crate) mod memory;
 mod plan;
 
@@ -15,10 +16,9 @@ use crate::config::Settings;
 use crate::exchange::{Exchange, ServerState};
 use crate::model::estimator::Prior;
 use crate::model::{ClockModel, UtcSpan};
-use crate::packet::{HEADER_LEN, Packet};
-use crate::source::{Fault, Outcome, Source};
+use crate::source::{Chance, Fault, Outcome, Source};
 use crate::status::State;
-use crate::units::{Counter, Nanos, NtpTime, Ppb, UnixTime};
+use crate::units::{Counter, Nanos, Ppb, UnixTime};
 use memory::Remembered;
 pub(crate) use plan::Plan;
 
@@ -30,11 +30,11 @@ const SETTLE: Nanos = Nanos::from_seconds(1);
 pub(crate) struct SourceId(pub(crate) usize);
 
 /// A datagram to be sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) source: SourceId,
     pub(crate) address: SocketAddr,
-    pub(crate) datagram: [u8; HEADER_LEN],
+    pub(crate) datagram: Vec<u8>,
 }
 
 /// The oscillator broke its limits, or stood still: nothing older is to be trusted.
@@ -76,6 +76,10 @@ pub(crate) struct Synchronizer {
     settings: Settings,
     /// Begins the era in which timestamps of the wire are resolved.
     pivot: UnixTime,
+    /// UTC is not before this.
+    floor: UnixTime,
+    /// What is published rests on a certificate that was not checked at the time obtained.
+    unreviewed: bool,
     /// What every source's estimator expects of our oscillator.
     prior: Prior,
     sources: Vec<Source>,
@@ -102,6 +106,8 @@ impl Synchronizer {
         Self {
             settings,
             pivot,
+            floor: pivot,
+            unreviewed: false,
             prior: Prior::default(),
             sources: Vec::new(),
             model,
@@ -168,15 +174,18 @@ impl Synchronizer {
         self.dirty = true;
     }
 
-    /// The next request that is due; call until `None`. `transmit` and `dither` are random, new at each call.
+    /// The next request that is due; call until `None`, with another chance each time.
+    pub(crate) fn poll_request(&mut self, now: Counter, chance: &Chance) -> Option<Request> {
+        self.sources.iter_mut().enumerate().find_map(|(index, source)| {
+            let (address, datagram) = source.poll_transmit(now, chance)?;
+            Some(Request { source: SourceId(index), address, datagram })
+        })
+    }
+
+    /// As [`Self::poll_request`], where no source asks for NTS.
+    #[cfg(test)]
     pub(crate) fn poll_transmit(&mut self, now: Counter, transmit: u64, dither: u64) -> Option<Request> {
-        // 64 random bits: who has not seen the request cannot answer it. Zero would mean "none".
-        let transmit = NtpTime(transmit.max(1));
-        let (index, address) =
-            self.sources.iter_mut().enumerate().find_map(|(index, source)| {
-                source.poll_transmit(now, transmit, dither).map(|address| (index, address))
-            })?;
-        Some(Request { source: SourceId(index), address, datagram: Packet::request(transmit).bytes() })
+        self.poll_request(now, &Chance::new(transmit, dither, [0; _], [0; _]))
     }
 
     /// The request left not before `t1`, from the address `local`.
@@ -307,6 +316,7 @@ impl Synchronizer {
             source.handle_selection(*selection, *objection, now);
         }
         if let Some(heard) = plan.heard {
+            self.unreviewed = plan.unreviewed;
             self.disruption = None;
             self.heard = Some(heard);
             self.remembered = self.remembered.filter(|_| !plan.refutes_memory);

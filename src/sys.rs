@@ -22,7 +22,12 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
 
 /// 64 random bits from the system; there is no state of ours that a fork could copy.
 pub(crate) fn random() -> io::Result<u64> {
-    let mut bytes = [0; 8];
+    random_bytes().map(u64::from_ne_bytes)
+}
+
+/// As [`random`], as many as are wanted.
+pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(u64::from_ne_bytes(bytes))
+    Ok(bytes)
 }

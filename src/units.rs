@@ -4,6 +4,7 @@
 //! difference on either line is a span of [`Nanos`]. All arithmetic saturates: hostile timestamps may
 //! be any 64 bits, and a saturated span is refused by every later check, where a wrapped one might pass.
 
+use std::fmt;
 use std::ops::{Add, AddAssign, Neg, Sub};
 
 /// Nanoseconds in one second.
@@ -11,6 +12,8 @@ pub(crate) const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// Seconds from the first NTP era (1900-01-01) to the Unix epoch (1970-01-01); RFC 5905, figure 4.
 const NTP_UNIX_OFFSET_S: i64 = 2_208_988_800;
+
+const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Seconds in one NTP era.
 const ERA_S: i64 = 1 << 32;
@@ -263,6 +266,36 @@ impl AddAssign for Nanos {
 /// The point of UTC that is `seconds` after 1970-01-01T00:00:00Z.
 pub(crate) const fn unix_seconds(seconds: i64) -> UnixTime {
     UnixTime(seconds.saturating_mul(NANOS_PER_SECOND))
+}
+
+/// As ISO 8601 has it: `2026-11-22T17:03:47.123456789Z`.
+impl fmt::Display for UnixTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, nanos) = (self.0.div_euclid(NANOS_PER_SECOND), self.0.rem_euclid(NANOS_PER_SECOND));
+        let (days, second) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
+        let (year, month, day) = civil(days);
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+    }
+}
+
+/// Year, month and day of the day that is `days` after 1970-01-01, in the Gregorian calendar.
+fn civil(days: i64) -> (i64, i64, i64) {
+    /// Days of 400 years: the calendar repeats after them.
+    const CYCLE: i64 = 146_097;
+    /// 0000-03-01 to 1970-01-01. Years that begin in March have the leap day at their end, where it shifts nothing.
+    const MARCH_OF_YEAR_0: i64 = 719_468;
+    let day = days + MARCH_OF_YEAR_0;
+    let (cycle, day) = (day.div_euclid(CYCLE), day.rem_euclid(CYCLE));
+    // Take out the leap days before `day`: one in 4 years, none in 100, one in 400. Each span is counted by
+    // its whole length less one day, so that its last day still belongs to it.
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    // From March on, the lengths 31 30 31 30 31 repeat: 153 days in five months.
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (cycle * 400 + year + next_year, month, day)
 }
 
 #[cfg(test)]

@@ -3,39 +3,14 @@
 use crate::clock::Offset;
 use crate::reading::Reading;
 use crate::status::Leap;
-use crate::units::NANOS_PER_SECOND;
-
-const SECONDS_PER_DAY: i64 = 86_400;
+use crate::units::UnixTime;
 
 /// Units of a span, longest first, with their length in nanoseconds and its number of zeros.
 const UNITS: [(&str, u64, usize); 4] = [("s", 1_000_000_000, 9), ("ms", 1_000_000, 6), ("µs", 1_000, 3), ("ns", 1, 0)];
 
 /// `unix_ns` as UTC: `2026-11-22T17:03:47.123456789Z`.
 pub(super) fn utc(unix_ns: i64) -> String {
-    let (seconds, nanos) = (unix_ns.div_euclid(NANOS_PER_SECOND), unix_ns.rem_euclid(NANOS_PER_SECOND));
-    let (days, second) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
-}
-
-/// Year, month and day of the day that is `days` after 1970-01-01, in the Gregorian calendar.
-fn civil(days: i64) -> (i64, i64, i64) {
-    /// Days of 400 years: the calendar repeats after them.
-    const CYCLE: i64 = 146_097;
-    /// 0000-03-01 to 1970-01-01. Years that begin in March have the leap day at their end, where it shifts nothing.
-    const MARCH_OF_YEAR_0: i64 = 719_468;
-    let day = days + MARCH_OF_YEAR_0;
-    let (cycle, day) = (day.div_euclid(CYCLE), day.rem_euclid(CYCLE));
-    // Take out the leap days before `day`: one in 4 years, none in 100, one in 400. Each span is counted by
-    // its whole length less one day, so that its last day still belongs to it.
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    // From March on, the lengths 31 30 31 30 31 repeat: 153 days in five months.
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (cycle * 400 + year + next_year, month, day)
+    UnixTime(unix_ns).to_string()
 }
 
 /// The reading and its error bound: `2026-11-22T17:03:47.123456789Z ±412 µs`.

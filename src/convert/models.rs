@@ -95,6 +95,7 @@ impl Models {
         let model = shown.map_or(&narrowest.model, |entry| &entry.model);
         let fresh = alive && shown.is_some() && model.state_at(middle) == State::Synchronized;
         let pending = matches!(model.leap, Leap::Insert | Leap::Delete);
+        let both = [model.flags, narrowest.model.flags];
         Some(Reading {
             unix_ns: utc.max(earliest).min(latest).0,
             earliest_ns: earliest.0,
@@ -104,6 +105,9 @@ impl Models {
             epoch,
             state: if fresh { State::Synchronized } else { State::Holdover },
             flags: Flags::default()
+                // The time is of the one, the interval of the other.
+                .with(Flags::AUTHENTICATED, both.iter().all(|flags| flags.contains(Flags::AUTHENTICATED)))
+                .with(Flags::PROVISIONAL, both.iter().any(|flags| flags.contains(Flags::PROVISIONAL)))
                 .with(Flags::SLEWING, shown.is_some() && model.line.is_slewing(middle))
                 .with(Flags::LEAP_PENDING, pending),
             leap: model.leap,

@@ -8,8 +8,7 @@ use std::path::{Path, absolute};
 use crate::config::Config;
 use crate::error::Error;
 use crate::exchange::Exchange;
-use crate::state::StateFile;
-use crate::synchronizer::memory::Memory;
+use crate::state::{Recollection, StateFile};
 use crate::synchronizer::{SourceId, Synchronizer};
 use crate::sys::counter;
 use crate::sys::host::Host;
@@ -48,13 +47,13 @@ pub(crate) struct Files {
 
 impl Files {
     /// Opens what `config` names, and reads what an earlier run has left.
-    pub(crate) fn open(config: &Config) -> Result<(Self, Option<Memory>), Error> {
+    pub(crate) fn open(config: &Config) -> Result<(Self, Recollection), Error> {
         let recorder = config.recording.as_deref().map(Recorder::create).transpose()?;
         let mut state = config.state_file.as_deref().map(located).transpose()?;
         let found = state.as_mut().map(|file| file.load(&Host::observe())).unwrap_or_default();
-        let faults = FileFaults { refused: found.refusal, ..FileFaults::default() };
+        let faults = FileFaults { refused: found.refusal.clone(), ..FileFaults::default() };
         let (save_due, suspended) = (counter::now() + SAVE_INTERVAL, counter::suspended());
-        Ok((Self { recorder, state, save_due, suspended, faults }, found.memory))
+        Ok((Self { recorder, state, save_due, suspended, faults }, found))
     }
 
     /// When something is to be done without any exchange.

@@ -17,6 +17,8 @@ struct Entry {
     sources: Vec<SourceId>,
     /// Addresses given up because they were silent or false; the oldest are forgiven first.
     given_up: Vec<SocketAddr>,
+    /// With NTS the addresses are those of key exchanges: who gave each source its keys.
+    exchangers: Vec<(SourceId, SocketAddr)>,
 }
 
 /// All entries, and the source → entry relation.
@@ -31,13 +33,33 @@ pub(crate) enum Lookup {
     Literal(SocketAddr),
     /// The resolver knows.
     Name { host: String, port: u16 },
+    /// It comes with keys.
+    #[cfg(feature = "_nts")]
+    Keys(Exchanger),
+}
+
+/// Whom to exchange keys with.
+#[cfg(feature = "_nts")]
+pub(crate) struct Exchanger {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Addresses of the host that other sources of the entry have.
+    pub(crate) taken: Vec<SocketAddr>,
+    /// Addresses that others are preferred to, the longest ago given up first.
+    pub(crate) given_up: Vec<SocketAddr>,
+    /// Who gave the source the keys that it has.
+    pub(crate) present: Option<SocketAddr>,
 }
 
 impl Roster {
     /// One source for each entry; pools grow when their name is first resolved.
     pub(crate) fn new(specs: &[ServerSpec], core: &mut Synchronizer, now: Counter) -> Self {
-        let entry =
-            |spec: &ServerSpec| Entry { spec: spec.clone(), sources: vec![core.add_source(now)], given_up: Vec::new() };
+        let entry = |spec: &ServerSpec| Entry {
+            spec: spec.clone(),
+            sources: vec![add_source(spec, core, now)],
+            given_up: Vec::new(),
+            exchangers: Vec::new(),
+        };
         Self { entries: specs.iter().map(entry).collect() }
     }
 
@@ -52,11 +74,47 @@ impl Roster {
 
     /// Where to look for the address of `id`.
     pub(crate) fn lookup(&mut self, id: SourceId) -> Option<Lookup> {
-        let spec = &self.entry(id)?.spec;
+        let entry = self.entry(id)?;
+        let spec = &entry.spec;
+        #[cfg(feature = "_nts")]
+        if spec.nts {
+            let gave = |own: bool| {
+                let exchangers = entry.exchangers.iter().filter(move |(source, _)| (*source == id) == own);
+                exchangers.map(|(_, address)| *address)
+            };
+            let (present, taken) = (gave(true).next(), gave(false).collect());
+            let (host, port, given_up) = (spec.host.clone(), spec.port, entry.given_up.clone());
+            return Some(Lookup::Keys(Exchanger { host, port, taken, given_up, present }));
+        }
         Some(match spec.host.parse::<IpAddr>() {
             Ok(literal) => Lookup::Literal(SocketAddr::new(literal, spec.port)),
             Err(_) => Lookup::Name { host: spec.host.clone(), port: spec.port },
         })
+    }
+
+    /// Source `id` was given keys by `exchanger`, one of `known`. A pool's further places are for the others.
+    #[cfg(feature = "_nts")]
+    pub(crate) fn handle_exchanger(
+        &mut self,
+        id: SourceId,
+        exchanger: SocketAddr,
+        known: usize,
+        core: &mut Synchronizer,
+        now: Counter,
+    ) {
+        let Some(entry) = self.entry(id) else { return };
+        let former = entry.exchangers.iter().position(|(source, _)| *source == id);
+        let former = former.map(|place| entry.exchangers.swap_remove(place).1);
+        entry.exchangers.push((id, exchanger));
+        // Who was left for another has been given up; who was asked again has not.
+        entry.given_up.retain(|address| *address != exchanger);
+        entry.given_up.extend(former.filter(|former| *former != exchanger));
+        let surplus = entry.given_up.len().saturating_sub(known.max(POOL_MEMBERS));
+        entry.given_up.drain(..surplus);
+        while entry.spec.pool && entry.sources.len() < POOL_MEMBERS.min(known) && core.source_count() < SOURCES_MAX {
+            let member = add_source(&entry.spec, core, now);
+            entry.sources.push(member);
+        }
     }
 
     /// Gives `id`, and for a pool the places still free, addresses out of `found`.
@@ -97,6 +155,15 @@ impl Roster {
         let surplus = entry.given_up.len().saturating_sub(found.len().max(POOL_MEMBERS));
         entry.given_up.drain(..surplus);
     }
+}
+
+/// One more source of an entry.
+fn add_source(spec: &ServerSpec, core: &mut Synchronizer, now: Counter) -> SourceId {
+    let id = core.add_source(now);
+    if spec.nts {
+        core.require_nts(id, now);
+    }
+    id
 }
 
 #[cfg(test)]

@@ -131,9 +131,9 @@ impl Association {
     }
 
     /// The keys are not to be trusted any more.
-    pub(crate) fn revoke(&mut self, why: String) {
+    pub(crate) fn revoke(&mut self, why: &str) {
         (self.session, self.unique, self.refused) = (None, None, false);
-        self.fault = Some(why);
+        self.fault = Some(why.to_owned());
     }
 
     /// Whether the next request could not be made.
@@ -154,19 +154,14 @@ impl Association {
         self.session.as_ref().map(|session| session.credential.basis)
     }
 
-    /// Checks the certificate behind the keys at a time that was obtained. `Err`: it does not hold, and the keys are gone.
-    pub(crate) fn review(&mut self, at: UnixTime) -> Result<(), Invalid> {
-        let Some(session) = &mut self.session else { return Ok(()) };
-        match session.credential.chain.check(at) {
-            Ok(()) => {
-                session.credential.basis = Basis::Obtained;
-                Ok(())
-            }
-            Err(invalid) => {
-                self.revoke(format!("at the time obtained, {invalid}"));
-                Err(invalid)
-            }
-        }
+    /// Checks the certificate behind the keys at a time that was obtained.
+    pub(crate) fn check_certificate(&self, at: UnixTime) -> Result<(), Invalid> {
+        self.session.as_ref().map_or(Ok(()), |session| session.credential.chain.check(at))
+    }
+
+    /// The certificate has passed that check.
+    pub(crate) fn certify(&mut self) {
+        self.session.iter_mut().for_each(|session| session.credential.basis = Basis::Obtained);
     }
 
     /// The request that `header` begins; `None` without a cookie.
@@ -295,7 +290,7 @@ pub(crate) mod tests {
 
     impl super::super::trust::Chain for Until {
         fn check(&self, at: UnixTime) -> Result<(), Invalid> {
-            if at <= unix_seconds(self.0) { Ok(()) } else { Err(Invalid::Otherwise("expired".to_owned())) }
+            if at <= unix_seconds(self.0) { Ok(()) } else { Err(Invalid::Expired { since: unix_seconds(self.0) }) }
         }
     }
 
@@ -514,19 +509,6 @@ pub(crate) mod tests {
         association.handle_asked(later);
         association.handle_no_keys(&KeyFault::Failed("refused".into()), later);
         assert_eq!(association.not_before(), later + Nanos::from_seconds(16));
-    }
-
-    #[test]
-    fn a_certificate_that_does_not_hold_at_the_time_obtained_takes_the_keys_with_it() {
-        for (until, holds) in [(2_000, true), (1_000, false)] {
-            let (grant, _) = Server::grant(Algorithm::Aes128GcmSiv, 8, Basis::Floor, until);
-            let mut association = Association::new(NOW);
-            association.grant(grant);
-            assert_eq!(association.basis(), Some(Basis::Floor));
-            assert_eq!(association.review(unix_seconds(1_500)).is_ok(), holds);
-            assert_eq!(association.basis(), holds.then_some(Basis::Obtained));
-            assert_eq!(association.fault.is_some(), !holds);
-        }
     }
 
     #[test]

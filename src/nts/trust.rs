@@ -67,17 +67,28 @@ impl CertificateTime {
 pub(crate) enum Invalid {
     /// Not before this time.
     NotYet { from: UnixTime },
-    /// Whatever the time, or no longer; in words.
+    /// Not after this time.
+    Expired { since: UnixTime },
+    /// Whatever the time; in words.
     Otherwise(String),
 }
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotYet { from } => {
-                write!(f, "the certificate is not valid before {} s since 1970", from.0.div_euclid(1_000_000_000))
-            }
+            Self::NotYet { from } => write!(f, "the certificate is not valid before {from}"),
+            Self::Expired { since } => write!(f, "the certificate has expired, {since}"),
             Self::Otherwise(why) => f.write_str(why),
+        }
+    }
+}
+
+impl fmt::Display for CertificateTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.basis {
+            Basis::Obtained => write!(f, "at the time obtained, {}", self.at),
+            Basis::Host => write!(f, "at the system clock's time, {}", self.at),
+            Basis::Floor => write!(f, "the system clock being out of the question, from {} on", self.at),
         }
     }
 }
@@ -130,7 +141,7 @@ mod tests {
                     return Err(Invalid::NotYet { from: years(from) });
                 }
                 if at > years(until) {
-                    return Err(Invalid::Otherwise("expired".to_owned()));
+                    return Err(Invalid::Expired { since: years(until) });
                 }
             }
             Ok(at)

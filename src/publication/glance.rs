@@ -12,7 +12,8 @@
 
 use super::page::Page;
 use super::scale::{Factor, high_product};
-use crate::status::{Leap, State};
+use crate::model::ClockModel;
+use crate::status::{Flags, Leap, State};
 use crate::sys::ticks::{Kind, Tick};
 use crate::units::{Counter, Nanos, UnixTime};
 
@@ -75,15 +76,17 @@ pub(crate) struct Glimpse {
     pub(crate) epoch: u32,
     pub(crate) state: State,
     pub(crate) leap: Leap,
+    pub(crate) flags: Flags,
 }
 
 impl Marks {
     /// Of a state that is usable: SYNCHRONIZED if this is not set.
     const HOLDOVER: u64 = 1 << 8;
 
-    fn new(shift: u32, state: State, leap: Leap, epoch: u32) -> Self {
-        let state = if state == State::Holdover { Self::HOLDOVER } else { 0 };
-        Self(u64::from(shift) | state | (leap as u64) << 16 | u64::from(epoch) << 32)
+    fn new(shift: u32, model: &ClockModel) -> Self {
+        let state = if model.state == State::Holdover { Self::HOLDOVER } else { 0 };
+        let flags = u64::from(model.flags.0) << 24;
+        Self(u64::from(shift) | state | (model.leap as u64) << 16 | flags | u64::from(model.epoch) << 32)
     }
 
     /// The shift of the factors of a page that is read by `kind`; most readers know it beforehand.
@@ -132,6 +135,7 @@ pub(crate) fn settled_at(word: impl Fn(usize) -> u64, kind: Kind, tick: Tick, ge
         epoch: (marks.0 >> 32) as u32,
         state: if marks.0 & Marks::HOLDOVER == 0 { State::Synchronized } else { State::Holdover },
         leap: Leap::from_number(marks.0 >> 16 & 3),
+        flags: Flags::from_number(marks.0 >> 24),
     };
     (holds, glimpse)
 }
@@ -164,7 +168,7 @@ impl Glance {
         let (earliest, latest) = model.span.at(scale.counter_at(start));
         let gaining = |gain| scale.factor.gaining(gain).multiplier;
         Self {
-            marks: Marks::new(shift, model.state, model.leap, model.epoch),
+            marks: Marks::new(shift, model),
             start,
             utc,
             per_tick,

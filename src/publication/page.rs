@@ -12,7 +12,7 @@ use super::scale::{Factor, Scale};
 use super::track::Track;
 use crate::model::slew::Line;
 use crate::model::{ClockModel, UtcSpan};
-use crate::status::{Leap, State};
+use crate::status::{Flags, Leap, State};
 use crate::sys::ticks::{Kind, Sight, Tick};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
 
@@ -126,8 +126,8 @@ impl Page {
 
 fn shown_words(shown: &Shown) -> [u64; MODEL_WORDS] {
     let Shown { model, track } = *shown;
-    let ClockModel { line, span, state, leap, epoch, holdover_at, bound_cap, newest_exchange } = model;
-    let marks = u64::from(epoch) << 32 | (leap as u64) << 8 | state as u64;
+    let ClockModel { line, span, state, leap, flags, epoch, holdover_at, bound_cap, newest_exchange } = model;
+    let marks = u64::from(epoch) << 32 | u64::from(flags.0) << 16 | (leap as u64) << 8 | state as u64;
     [
         track.start.0,
         track.utc.0,
@@ -187,6 +187,7 @@ fn shown(words: &mut impl Iterator<Item = u64>) -> Shown {
         span,
         state: State::from_number(marks & 0xff),
         leap: Leap::from_number(marks >> 8 & 0xff),
+        flags: Flags::from_number(marks >> 16),
         epoch: (marks >> 32) as u32,
         holdover_at: Counter(next()),
         bound_cap: Nanos(next()),

@@ -23,7 +23,7 @@ use crate::model::bound::{FrequencyRange, Witness};
 use crate::model::estimator::Prior;
 use crate::model::slew::Line;
 use crate::model::{ClockModel, UtcSpan};
-use crate::status::{Leap, Selection, State};
+use crate::status::{Flags, Leap, Selection, State};
 use crate::units::{Counter, Nanos, Ppb, Rate, UnixTime};
 
 /// What is worth keeping of a run.
@@ -49,12 +49,15 @@ pub(crate) struct RememberedTime {
     pub(crate) fastest: Rate,
     pub(crate) knee: Nanos,
     pub(crate) newest_exchange: Counter,
+    /// It rests on authenticated sources alone.
+    pub(crate) authenticated: bool,
 }
 
 /// The remembered time as a witness beside the sources.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Remembered {
     span: UtcSpan,
+    authenticated: bool,
     /// When it falls silent; `None`: the sources have not agreed on anything yet.
     until: Option<Counter>,
 }
@@ -62,7 +65,7 @@ pub(super) struct Remembered {
 impl Remembered {
     /// What it and the sources leave possible together at `now`; `None` if they contradict each other.
     pub(super) fn narrow(&self, told: Witness, now: Counter) -> Option<Witness> {
-        if self.until.is_some_and(|until| now >= until) {
+        if self.is_silent(now) {
             return Some(told);
         }
         let span = &self.span;
@@ -73,6 +76,15 @@ impl Remembered {
         let remembered = if still_steady { remembered } else { remembered.widened(span.drift_long.ppb()) };
         let frequency = told.frequency.intersect(remembered);
         (!offset.is_empty() && !frequency.is_empty()).then_some(Witness { offset, frequency, ..told })
+    }
+
+    fn is_silent(&self, now: Counter) -> bool {
+        self.until.is_some_and(|until| now >= until)
+    }
+
+    /// Whether what it says, if anything, rests on authenticated sources alone.
+    pub(super) fn is_authenticated_or_silent(&self, now: Counter) -> bool {
+        self.authenticated || self.is_silent(now)
     }
 
     /// The sources agreed on something at `now`; memory is worth something for `knee` from then on.
@@ -99,7 +111,7 @@ impl Synchronizer {
         let model = self.recall(&time, now);
         if model.state_at(now).is_usable() {
             self.last_epoch = model.epoch;
-            self.remembered = Some(Remembered { span: model.span, until: None });
+            self.remembered = Some(Remembered { span: model.span, authenticated: time.authenticated, until: None });
             self.model = model;
             self.dirty = true;
         }
@@ -125,6 +137,7 @@ impl Synchronizer {
             span,
             state: State::Holdover,
             leap: Leap::None,
+            flags: Flags::default().with(Flags::AUTHENTICATED, time.authenticated),
             epoch: self.last_epoch + 1,
             holdover_at: now,
             bound_cap: self.settings.bound_cap,
@@ -152,6 +165,7 @@ impl Synchronizer {
                 fastest: span.fastest,
                 knee: span.knee,
                 newest_exchange: model.newest_exchange,
+                authenticated: model.flags.contains(Flags::AUTHENTICATED),
             }
         });
         Some(Memory { time, frequency: Prior { mean: self.verdict.frequency, deviation: self.frequency_deviation() } })

@@ -5,12 +5,14 @@ use super::{Primary, Synchronizer, Verdict};
 use crate::model::bound::Witness;
 use crate::model::slew::{Course, steer};
 use crate::model::{ClockModel, UtcSpan};
+use crate::nts::session::Association;
+use crate::nts::trust::Basis;
 use crate::packet;
 use crate::selection::cluster::{self, Voice};
 use crate::selection::{self, Agreement, Disagreement};
 use crate::source::filter::Testimony;
-use crate::source::{Fault, Objection};
-use crate::status::{Leap, Selection, State};
+use crate::source::{Fault, Objection, Source};
+use crate::status::{Flags, Leap, Selection, State};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
 
 /// What would be published at one instant.
@@ -24,6 +26,8 @@ pub(crate) struct Plan {
     pub(super) heard: Option<UtcSpan>,
     /// What the sources agree on cannot be true if what is remembered is.
     pub(super) refutes_memory: bool,
+    /// It rests on a certificate that was not checked at the time obtained.
+    pub(super) unreviewed: bool,
 }
 
 /// What selection thinks of a source, and what it has against it.
@@ -162,6 +166,7 @@ impl Synchronizer {
             span: self.utc_span(switch, &known),
             state: State::Synchronized,
             leap: self.leap(&survivors),
+            flags: self.flags(switch, testimonies, &judgements),
             epoch,
             holdover_at: sources().filter_map(|source| source.fresh_until()).max().unwrap_or(switch),
             bound_cap: self.settings.bound_cap,
@@ -170,7 +175,8 @@ impl Synchronizer {
         let primary = primary.and_then(|source| self.primary(source));
         let verdict = Verdict { frequency, deviation: Some(consensus.deviation), primary, ..verdict };
         let heard = Some(self.utc_span(switch, &told));
-        Plan { model, verdict, judgements, heard, refutes_memory }
+        let unreviewed = self.voters(testimonies, &judgements).any(Source::awaits_review);
+        Plan { model, verdict, judgements, heard, refutes_memory, unreviewed }
     }
 
     /// What source `index` says to the others at `switch`.
@@ -200,7 +206,28 @@ impl Synchronizer {
         let state = if self.model.has_line() { state } else { State::Unsynchronized };
         let Verdict { frequency, deviation, primary, .. } = self.verdict;
         let verdict = Verdict { frequency, deviation, primary, ..verdict };
-        Plan { model: ClockModel { state, ..self.model }, verdict, judgements, heard: None, refutes_memory: false }
+        let model = ClockModel { state, ..self.model };
+        Plan { model, verdict, judgements, heard: None, refutes_memory: false, unreviewed: false }
+    }
+
+    /// The sources that what is agreed on rests on: those that can be telling the truth, and their other names, which have a
+    /// say in what they vouch for. Whoever's interval misses it has not made it any narrower.
+    fn voters(&self, testimonies: &[Option<Testimony>], judgements: &[Judgement]) -> impl Iterator<Item = &Source> {
+        let heard = self.sources.iter().zip(testimonies).zip(judgements);
+        heard.filter_map(|((source, testimony), (selection, _))| {
+            let has_a_say = matches!(selection, Selection::Truechimer | Selection::Duplicate) && testimony.is_some();
+            has_a_say.then_some(source)
+        })
+    }
+
+    /// What can be said of all of them together, and of what is remembered as long as that has a say.
+    fn flags(&self, switch: Counter, testimonies: &[Option<Testimony>], judgements: &[Judgement]) -> Flags {
+        let basis = |source: &Source| source.nts().and_then(Association::basis);
+        let voters = || self.voters(testimonies, judgements);
+        let authenticated = voters().all(|source| basis(source) == Some(Basis::Obtained))
+            && self.remembered.as_ref().is_none_or(|remembered| remembered.is_authenticated_or_silent(switch));
+        let provisional = voters().any(|source| basis(source) == Some(Basis::Floor));
+        Flags::default().with(Flags::AUTHENTICATED, authenticated).with(Flags::PROVISIONAL, provisional)
     }
 
     fn utc_span(&self, at: Counter, known: &Witness) -> UtcSpan {

@@ -37,10 +37,16 @@ impl Chronyd {
 
     /// Serves at `address`, `seconds` ahead of the system clock, and answers when this returns.
     pub(crate) fn start_at(address: SocketAddr, seconds: i64) -> Self {
+        Self::start_with(address, seconds, "")
+    }
+
+    /// As [`Chronyd::start_at`], with these further lines of configuration.
+    pub(crate) fn start_with(address: SocketAddr, seconds: i64, further: &str) -> Self {
         let directory = Directory::new();
         // Else it would also take the port of the other family's wildcard address, from its neighbours.
         let family = if address.is_ipv4() { "-4" } else { "-6" };
-        let child = spawn(&directory, &config_text(address, directory.path()), |command| {
+        let config = config_text(address, directory.path()) + further;
+        let child = spawn(&directory, &config, |command| {
             command.arg(family);
             if seconds != 0 {
                 // What the `faketime` command does, without its process in between, which would survive a kill.

@@ -1,0 +1,467 @@
+//! Key exchanges (RFC 8915, section 4): TCP, TLS 1.3, one message each way. Blocks, so it is for the helper thread; and
+//! whatever the other side does, it ends after [`Limits::whole`] and [`BYTES_MAX`].
+//!
+//! TLS is rustls with a provider of our own choosing, which is told to nobody else in the process. Certificates are judged
+//! at the time that [`crate::nts::trust`] has found, and against the name that the user wrote, wherever the NTP server
+//! turns out to be.
+
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{self, CertificateDer, ServerName};
+use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::resolve::resolve;
+use crate::config::{NTP_PORT, TrustWish};
+use crate::error::Error;
+use crate::nts;
+use crate::nts::aead::Keys;
+use crate::nts::record::{self, Direction, Response};
+use crate::nts::session::{Grant, KeyFault};
+use crate::nts::trust::{CertificateTime, Chain, Credential, Invalid};
+use crate::units::{NANOS_PER_SECOND, UnixTime};
+
+const ALPN: &[u8] = b"ntske/1";
+const EXPORTER_LABEL: &[u8] = b"EXPORTER-network-time-security";
+
+/// Bytes in both directions, TLS and all: a chain of certificates takes some thousands, a response some hundreds.
+const BYTES_MAX: usize = 64 * 1024;
+
+/// Where distributions keep the certificates that they trust; the first that is there counts. Not asked: environment
+/// variables, which are our host's.
+const PLATFORM_FILES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// How long a key exchange may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// To find out that nobody is at an address.
+    pub(crate) connect: Duration,
+    /// All of it, however many addresses there are; a name's lookup aside.
+    pub(crate) whole: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(3), whole: Duration::from_secs(6) }
+    }
+}
+
+/// A key exchange to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Addresses of the host that are not to be asked.
+    pub(crate) taken: Vec<SocketAddr>,
+    /// Addresses that others are preferred to, the longer ago given up the better.
+    pub(crate) given_up: Vec<SocketAddr>,
+    pub(crate) time: CertificateTime,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) limits: Limits,
+}
+
+/// What has come of it.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    /// Who gave the keys, and how many there are of them.
+    pub(crate) exchanger: SocketAddr,
+    pub(crate) exchangers: usize,
+    /// Where the NTP server is.
+    pub(crate) server: SocketAddr,
+    pub(crate) grant: Grant,
+}
+
+/// Whose certificates vouch for servers.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    own: Vec<CertificateDer<'static>>,
+    platform: bool,
+}
+
+impl Trust {
+    /// Reads the files of `wish`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if one cannot be read, [`Error::InvalidArgument`] if it holds no certificate.
+    pub(crate) fn load(wish: &TrustWish) -> Result<Self, Error> {
+        let mut own = Vec::new();
+        for path in &wish.files {
+            let found = certificates(path)
+                .map_err(|error| Error::io(format!("reading certificates from {}", path.display()), error))?;
+            if found.is_empty() {
+                let why = format!("`{}` holds no certificate in PEM", path.display());
+                return Err(Error::argument("trusted certificates", why));
+            }
+            own.extend(found);
+        }
+        Ok(Self { own, platform: wish.platform })
+    }
+
+    /// The certificates to trust now: those of the platform may have been renewed.
+    fn roots(&self) -> Result<RootCertStore, KeyFault> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(self.own.iter().cloned());
+        let bundle =
+            if self.platform { PLATFORM_FILES.map(PathBuf::from).into_iter().find(|file| file.exists()) } else { None };
+        if let Some(file) = bundle {
+            let why = |error| KeyFault::Failed(format!("the platform's certificates in {}: {error}", file.display()));
+            // Among so many one or another may be beyond us.
+            roots.add_parsable_certificates(certificates(&file).map_err(why)?);
+        }
+        if roots.is_empty() {
+            return Err(KeyFault::Failed("there are no trusted certificates".to_owned()));
+        }
+        Ok(roots)
+    }
+}
+
+/// The certificates in a file.
+fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let text = std::fs::read(path)?;
+    // What is not whole is no certificate, and the rest still are.
+    Ok(CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect())
+}
+
+/// The cryptography, chosen when we were built.
+fn provider() -> CryptoProvider {
+    #[cfg(feature = "nts-aws-lc")]
+    return rustls::crypto::aws_lc_rs::default_provider();
+    #[cfg(not(feature = "nts-aws-lc"))]
+    return rustls::crypto::ring::default_provider();
+}
+
+/// Exchanges keys with the first address of the host that does.
+pub(crate) fn exchange(order: &Order) -> Result<Granted, KeyFault> {
+    let found = resolve(&order.host, order.port)
+        .map_err(|why| KeyFault::Unreached(format!("the host cannot be resolved: {why}")))?;
+    let mut addresses: Vec<SocketAddr> = found.iter().copied().filter(|found| !order.taken.contains(found)).collect();
+    // Never tried before given up, and given up long ago before given up lately.
+    addresses.sort_by_key(|address| order.given_up.iter().position(|other| other == address).map_or(0, |age| age + 1));
+    let config = Tls::new(order)?;
+    let deadline = Instant::now() + order.limits.whole;
+    let mut fault = KeyFault::Unreached("all addresses of the name are in use".to_owned());
+    for address in addresses {
+        match exchange_with(address, order, &config, deadline) {
+            Ok((server, grant)) => return Ok(Granted { exchanger: address, exchangers: found.len(), server, grant }),
+            // A refusal says more than that nobody was there.
+            Err(KeyFault::Unreached(_)) if matches!(fault, KeyFault::Failed(_)) => {}
+            Err(new) => fault = new,
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+    }
+    Err(fault)
+}
+
+fn exchange_with(
+    address: SocketAddr,
+    order: &Order,
+    tls: &Tls,
+    deadline: Instant,
+) -> Result<(SocketAddr, Grant), KeyFault> {
+    let unreached = |error: io::Error| KeyFault::Unreached(format!("key exchange with {address}: {error}"));
+    let failed = |why: String| KeyFault::Failed(format!("key exchange with {address}: {why}"));
+    let patience = deadline.saturating_duration_since(Instant::now()).min(order.limits.connect);
+    if patience.is_zero() {
+        return Err(unreached(io::ErrorKind::TimedOut.into()));
+    }
+    let socket = TcpStream::connect_timeout(&address, patience).map_err(unreached)?;
+    let stream = Limited { socket, deadline, left: BYTES_MAX };
+    let (response, keys, chain) = tls.converse(stream).map_err(failed)?;
+    let server = server(&response, address).map_err(failed)?;
+    let credential = Credential { chain, basis: order.time.basis };
+    Ok((server, Grant { keys, cookies: response.cookies, credential }))
+}
+
+/// Where the NTP server is that `response` means.
+fn server(response: &Response, exchanger: SocketAddr) -> Result<SocketAddr, String> {
+    let port = response.port.unwrap_or(NTP_PORT);
+    let Some(name) = &response.server else {
+        return Ok(SocketAddr::new(exchanger.ip(), port));
+    };
+    let found = match name.parse::<IpAddr>() {
+        Ok(literal) => vec![SocketAddr::new(literal, port)],
+        Err(_) => {
+            resolve(name, port).map_err(|why| format!("the server `{name}` it names cannot be resolved: {why}"))?
+        }
+    };
+    let usable = || found.iter().filter(|found| nts::may_serve(found.ip(), exchanger.ip()));
+    // Where the exchange has got through, the family of addresses works.
+    let alike = usable().find(|found| found.is_ipv4() == exchanger.is_ipv4());
+    alike
+        .or_else(|| usable().next())
+        .copied()
+        .ok_or_else(|| format!("the server `{name}` it names is out of the question"))
+}
+
+/// TLS as we want it.
+struct Tls {
+    config: Arc<ClientConfig>,
+    verifier: Arc<WebPkiServerVerifier>,
+    name: ServerName<'static>,
+}
+
+impl Tls {
+    fn new(order: &Order) -> Result<Self, KeyFault> {
+        let failed = |why: String| KeyFault::Failed(why);
+        // The zone of a link-local address is no part of the name, nor is the dot that says where a name ends.
+        let host = order.host.split('%').next().unwrap_or_default().trim_end_matches('.');
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| failed(format!("`{host}` cannot be the name in a certificate")))?;
+        let provider = Arc::new(provider());
+        let roots = Arc::new(order.trust.roots()?);
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+            .build()
+            .map_err(|error| failed(error.to_string()))?;
+        let at_our_time = AtOurTime { verifier: Arc::clone(&verifier), time: order.time };
+        let mut config = ClientConfig::builder_with_details(provider, Arc::new(at_our_time.clone()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|error| failed(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(at_our_time))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // Every exchange is a new one, and nobody can tell from it that we were here before.
+        config.resumption = Resumption::disabled();
+        Ok(Self { config: Arc::new(config), verifier, name })
+    }
+
+    /// The whole conversation: what the server agrees to, the keys, and what stands behind them.
+    fn converse(&self, stream: Limited) -> Result<(Response, Keys, Arc<dyn Chain>), String> {
+        let client =
+            ClientConnection::new(Arc::clone(&self.config), self.name.clone()).map_err(|error| error.to_string())?;
+        let mut tls = rustls::StreamOwned::new(client, stream);
+        tls.write_all(&record::request()).and_then(|()| tls.flush()).map_err(told)?;
+        let response = read_response(&mut tls)?;
+        let client = &mut tls.conn;
+        // After the handshake, of which the response is the proof.
+        if client.alpn_protocol() != Some(ALPN) {
+            return Err("the server does not speak ntske/1".to_owned());
+        }
+        let key = |direction| {
+            let context = response.exporter_context(direction);
+            let key = vec![0; response.algorithm.key_length()];
+            client.export_keying_material(key, EXPORTER_LABEL, Some(&context)).map_err(|error| error.to_string())
+        };
+        let (c2s, s2c) = (key(Direction::ClientToServer)?, key(Direction::ServerToClient)?);
+        let keys = Keys::new(response.algorithm, c2s, s2c).ok_or("the keys have the wrong length")?;
+        let certificates = client.peer_certificates().ok_or("the server has shown no certificate")?;
+        let chain = Certificates {
+            verifier: Arc::clone(&self.verifier),
+            name: self.name.clone(),
+            chain: certificates.iter().map(|certificate| certificate.clone().into_owned()).collect(),
+        };
+        client.send_close_notify();
+        // It would only be polite.
+        let _ = tls.flush();
+        Ok((response, keys, Arc::new(chain)))
+    }
+}
+
+fn read_response(tls: &mut impl Read) -> Result<Response, String> {
+    let (mut message, mut buffer) = (Vec::new(), [0; 2048]);
+    loop {
+        match tls.read(&mut buffer) {
+            Ok(0) => return Err("the message ends too early".to_owned()),
+            Ok(length) => message.extend(buffer.iter().take(length)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err("the message ends too early".to_owned());
+            }
+            Err(error) => return Err(told(error)),
+        }
+        match record::parse(&message) {
+            Ok(Some(response)) => return Ok(response),
+            Ok(None) => {}
+            Err(fault) => return Err(fault.to_string()),
+        }
+    }
+}
+
+/// What an error says, without what TLS says about it.
+fn told(error: io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::General(why)) => why.clone(),
+        _ => error.to_string(),
+    }
+}
+
+/// A connection that lasts until its deadline, and carries so many bytes.
+struct Limited {
+    socket: TcpStream,
+    deadline: Instant,
+    left: usize,
+}
+
+impl Limited {
+    /// How much may be moved now, of `wanted`; and the socket gives up at the deadline.
+    fn allow(&self, wanted: usize) -> io::Result<usize> {
+        let patience = self.deadline.saturating_duration_since(Instant::now());
+        if patience.is_zero() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long"));
+        }
+        if self.left == 0 {
+            return Err(io::Error::other(format!("it takes more than {BYTES_MAX} bytes")));
+        }
+        self.socket.set_read_timeout(Some(patience))?;
+        self.socket.set_write_timeout(Some(patience))?;
+        Ok(wanted.min(self.left))
+    }
+
+    /// Takes note of what was moved, and gives a timeout its name.
+    fn moved(&mut self, result: io::Result<usize>) -> io::Result<usize> {
+        match result {
+            Ok(length) => {
+                self.left -= length.min(self.left);
+                Ok(length)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Read for Limited {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.allow(buffer.len())?;
+        let result = self.socket.read(&mut buffer[..length]);
+        self.moved(result)
+    }
+}
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.allow(bytes.len())?;
+        let result = self.socket.write(&bytes[..length]);
+        self.moved(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+/// Judges certificates at the time that we think it is.
+#[derive(Clone, Debug)]
+struct AtOurTime {
+    verifier: Arc<WebPkiServerVerifier>,
+    time: CertificateTime,
+}
+
+impl rustls::time_provider::TimeProvider for AtOurTime {
+    fn current_time(&self) -> Option<pki_types::UnixTime> {
+        Some(tls_time(self.time.at))
+    }
+}
+
+impl ServerCertVerifier for AtOurTime {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        _now: pki_types::UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let last = RefCell::new(None);
+        let check = |at| {
+            let verify =
+                self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, tls_time(at));
+            verify.map_err(|error| {
+                let invalid = invalid(&error);
+                last.replace(Some(error));
+                invalid
+            })
+        };
+        self.time.judge(check).map_err(|invalid| match last.take() {
+            // Whoever is told of it shall know which time that was.
+            Some(rustls::Error::InvalidCertificate(why)) if is_about_time(&why) => {
+                rustls::Error::General(format!("{}: {invalid}", self.time))
+            }
+            Some(error) => error,
+            None => rustls::Error::General(invalid.to_string()),
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        // Never asked: there is no TLS 1.2 here.
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+fn is_about_time(why: &CertificateError) -> bool {
+    use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+    matches!(why, Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })
+}
+
+/// The chain of a session, to be checked again.
+#[derive(Debug)]
+struct Certificates {
+    verifier: Arc<WebPkiServerVerifier>,
+    name: ServerName<'static>,
+    chain: Vec<CertificateDer<'static>>,
+}
+
+impl Chain for Certificates {
+    fn check(&self, at: UnixTime) -> Result<(), Invalid> {
+        let (end_entity, intermediates) =
+            self.chain.split_first().ok_or_else(|| Invalid::Otherwise("there is no certificate".to_owned()))?;
+        let verify = self.verifier.verify_server_cert(end_entity, intermediates, &self.name, &[], tls_time(at));
+        verify.map(drop).map_err(|error| invalid(&error))
+    }
+}
+
+fn invalid(error: &rustls::Error) -> Invalid {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
+            Invalid::NotYet { from: our_time(*not_before) }
+        }
+        rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
+            Invalid::Expired { since: our_time(*not_after) }
+        }
+        other => Invalid::Otherwise(other.to_string()),
+    }
+}
+
+fn tls_time(at: UnixTime) -> pki_types::UnixTime {
+    pki_types::UnixTime::since_unix_epoch(Duration::from_nanos(u64::try_from(at.0).unwrap_or(0)))
+}
+
+fn our_time(at: pki_types::UnixTime) -> UnixTime {
+    UnixTime(i64::try_from(at.as_secs()).unwrap_or(i64::MAX).saturating_mul(NANOS_PER_SECOND))
+}
