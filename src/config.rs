@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::nts::KEY_EXCHANGE_PORT;
+use crate::status::ServerOptions;
 use crate::units::{Nanos, Ppb};
 
 /// The port of NTP (RFC 5905).
@@ -160,7 +161,16 @@ impl Config {
     ///
     /// [`Error::InvalidServer`] names the first entry that does not follow the grammar.
     pub fn add_servers(&mut self, list: &str) -> Result<&mut Self, Error> {
-        let added = parse_servers(list)?;
+        self.add_servers_with(list, ServerOptions::default())
+    }
+
+    /// The same, and gives each of them `options`.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_servers`](Self::add_servers), and [`Error::Unsupported`] for what this build lacks.
+    pub fn add_servers_with(&mut self, list: &str, options: ServerOptions) -> Result<&mut Self, Error> {
+        let added = parse_servers(list, options)?;
         if self.servers.len() + added.len() > SOURCES_MAX {
             return Err(Error::argument("servers", format!("names more than {SOURCES_MAX} servers")));
         }
@@ -299,21 +309,6 @@ impl Config {
         Ok(self)
     }
 
-    /// Adds one server: an entry as in [`Config::add_servers`], with Network Time Security if `nts` is set, whether or not
-    /// the entry says so.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidServer`], [`Error::Unsupported`].
-    pub fn add_server(&mut self, entry: &str, nts: bool) -> Result<&mut Self, Error> {
-        let entry = entry.trim();
-        if entry.contains(',') {
-            return Err(Error::argument("server", format!("is `{entry}`; one entry is expected, not a list")));
-        }
-        let said = entry.split_whitespace().nth(1).is_some();
-        if nts && !said { self.add_servers(&format!("{entry} nts")) } else { self.add_servers(entry) }
-    }
-
     /// Trusts the certificates in the file at `path` (PEM) to vouch for servers with ` nts`, beside those of the platform.
     /// The file is read when a clock starts; one that cannot be read, or holds none, fails the start.
     ///
@@ -383,28 +378,34 @@ fn file(name: &'static str, path: &Path) -> Result<PathBuf, Error> {
 }
 
 /// Parses a whole list; blanks around entries are allowed, empty entries are not.
-fn parse_servers(list: &str) -> Result<Vec<ServerSpec>, Error> {
+fn parse_servers(list: &str, options: ServerOptions) -> Result<Vec<ServerSpec>, Error> {
     if list.len() > LIST_MAX {
         return Err(Error::argument("servers", format!("is {} bytes long; the limit is {LIST_MAX}", list.len())));
     }
     if list.trim().is_empty() {
         return Ok(Vec::new());
     }
-    list.split(',').map(|entry| parse_server(entry.trim())).collect()
+    list.split(',').map(|entry| parse_server_with(entry.trim(), options)).collect()
 }
 
 /// Parses one entry.
 pub(crate) fn parse_server(entry: &str) -> Result<ServerSpec, Error> {
+    parse_server_with(entry, ServerOptions::default())
+}
+
+fn parse_server_with(entry: &str, options: ServerOptions) -> Result<ServerSpec, Error> {
     let wrong = |why| Error::InvalidServer { entry: entry.chars().take(300).collect(), why };
     let mut words = entry.split_whitespace();
     let address = words.next().ok_or(wrong("is empty"))?;
     let nts = match (words.next(), words.next()) {
-        (None, _) => false,
-        // Never asked without it instead.
-        (Some("nts"), None) if cfg!(feature = "_nts") => true,
-        (Some("nts"), None) => return Err(Error::Unsupported("Network Time Security (` nts`)")),
+        (None, _) => options.nts,
+        (Some("nts"), None) => true,
         _ => return Err(wrong("only ` nts` may follow the name")),
     };
+    if nts && !cfg!(feature = "_nts") {
+        // Never asked without it instead.
+        return Err(Error::Unsupported("Network Time Security (` nts`)"));
+    }
     let (pool, address) = match address.strip_prefix("pool:") {
         Some(rest) => (true, rest),
         None => (false, address),
@@ -456,6 +457,10 @@ pub(crate) fn split_port(address: &str) -> Result<(&str, Option<&str>), &'static
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse_servers(list: &str) -> Result<Vec<ServerSpec>, Error> {
+        super::parse_servers(list, ServerOptions::default())
+    }
 
     fn spec(host: &str, port: u16, pool: bool) -> ServerSpec {
         ServerSpec { host: host.into(), port, pool, nts: false }
@@ -526,6 +531,9 @@ mod tests {
         );
         let list = "a nts,b:4461 nts,[::1] nts,pool:c nts,d:123 nts,e:4460";
         assert_eq!(Config::with_servers(list).unwrap().servers(), list);
+        let mut config = Config::new();
+        config.add_servers_with("a,b:1 nts", ServerOptions { nts: true }).unwrap().add_servers("c").unwrap();
+        assert_eq!(config.servers(), "a nts,b:1 nts,c");
     }
 
     #[cfg(not(feature = "_nts"))]

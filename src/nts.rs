@@ -94,7 +94,7 @@ pub(crate) struct Cookie(Vec<u8>);
 impl Cookie {
     /// `None` if it is too short or too long, or would be padded on its way.
     pub(crate) fn new(bytes: &[u8]) -> Option<Self> {
-        let fits = (COOKIE_LENGTH_MIN..=COOKIE_LENGTH_MAX).contains(&bytes.len()) && bytes.len() % 4 == 0;
+        let fits = (COOKIE_LENGTH_MIN..=COOKIE_LENGTH_MAX).contains(&bytes.len()) && bytes.len().is_multiple_of(4);
         fits.then(|| Self(bytes.to_vec()))
     }
 }

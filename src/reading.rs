@@ -257,6 +257,7 @@ mod tests {
             },
             state,
             leap: Leap::Insert,
+            flags: Flags::AUTHENTICATED,
             epoch: 7,
             holdover_at: base + Nanos::from_seconds(192),
             bound_cap: Nanos::from_seconds(1),

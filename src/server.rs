@@ -373,6 +373,7 @@ mod tests {
             span: UtcSpan { at: base, earliest: utc - bound, latest: utc + bound, ..UtcSpan::default() },
             state: State::Synchronized,
             leap: Leap::None,
+            flags: crate::status::Flags::default(),
             epoch,
             holdover_at: Counter(i64::MAX),
             bound_cap: SECOND,

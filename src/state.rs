@@ -494,8 +494,8 @@ mod tests {
 
     #[test]
     fn an_authenticated_time_is_a_floor_even_to_a_host_whose_clock_is_long_before_it() {
-        let directory = Directory::new("floor");
-        let mut file = StateFile::at(directory.0.join("state"));
+        let folder = Folder::new("floor");
+        let mut file = folder.file();
         let wrong = Host { system: UnixTime(0), origin: None, ..host() };
         let mut memory = memory();
         for authenticated in [false, true] {

@@ -341,9 +341,9 @@ impl Synchronizer {
 mod tests {
     use super::*;
     use crate::exchange::Stamps;
-    use crate::packet;
+    use crate::packet::{self, Packet};
     use crate::status::Selection;
-    use crate::units::{NANOS_PER_SECOND, unix_seconds};
+    use crate::units::{NANOS_PER_SECOND, NtpTime, unix_seconds};
     use std::net::Ipv4Addr;
 
     const PIVOT: UnixTime = unix_seconds(1_700_000_000);

@@ -306,6 +306,43 @@ mod tests {
     const ERA_1: i64 = ERA_S - NTP_UNIX_OFFSET_S;
 
     #[test]
+    fn known_instants_are_written_as_everybody_writes_them() {
+        let second = NANOS_PER_SECOND;
+        for (unix_ns, text) in [
+            (0, "1970-01-01T00:00:00.000000000Z"),
+            (-1, "1969-12-31T23:59:59.999999999Z"),
+            (951_782_400 * second, "2000-02-29T00:00:00.000000000Z"),
+            (1_709_251_199 * second + 5, "2024-02-29T23:59:59.000000005Z"),
+            (2_085_978_496 * second, "2036-02-07T06:28:16.000000000Z"),
+            (4_107_542_400 * second, "2100-03-01T00:00:00.000000000Z"),
+            (i64::MAX, "2262-04-11T23:47:16.854775807Z"),
+            (i64::MIN, "1677-09-21T00:12:43.145224192Z"),
+        ] {
+            assert_eq!(UnixTime(unix_ns).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn every_day_of_four_centuries_follows_the_one_before() {
+        let length = |year: i64, month: i64| match month {
+            2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        let mut expected = (1900, 1, 1);
+        for days in -25_567..-25_567 + 146_097 {
+            assert_eq!(civil(days), expected);
+            let (year, month, day) = expected;
+            expected = match (month, day) {
+                (12, 31) => (year + 1, 1, 1),
+                _ if day == length(year, month) => (year, month + 1, 1),
+                _ => (year, month, day + 1),
+            };
+        }
+    }
+
+    #[test]
     fn a_timestamp_survives_the_wire_to_the_nanosecond() {
         let pivot = unix_seconds(1_700_000_000);
         for nanos in [0, 1, 2, 499_999_999, 999_999_998, 999_999_999] {

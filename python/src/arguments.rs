@@ -1,11 +1,13 @@
 //! Python's arguments as the Rust face wants them. Nonsense is a `ConfigError`, never an `OverflowError`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use ntpclock::Config;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::errors::bad_argument;
+use crate::errors::{bad_argument, raise};
 
 /// `str | Iterable[str]`: the text itself, or the texts in their order.
 fn texts(argument: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
@@ -23,6 +25,22 @@ pub(crate) fn server_list(servers: Option<&Bound<'_, PyAny>>) -> PyResult<Option
 /// Addresses to listen on.
 pub(crate) fn addresses(listen: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     texts(listen)
+}
+
+/// Who vouches for servers with NTS: `path | Iterable[path]`, and whether those that the platform trusts do.
+pub(crate) fn trust(config: &mut Config, files: Option<&Bound<'_, PyAny>>, platform: bool) -> PyResult<()> {
+    let files: Vec<PathBuf> = match files {
+        None => Vec::new(),
+        Some(files) => match files.extract() {
+            Ok(path) => vec![path],
+            Err(_) => files.try_iter()?.map(|path| path?.extract()).collect::<PyResult<_>>()?,
+        },
+    };
+    for file in files {
+        config.add_trusted_certificates(file).map_err(raise)?;
+    }
+    config.set_platform_trust(platform);
+    Ok(())
 }
 
 /// Seconds from now, fractions allowed.

@@ -25,7 +25,7 @@ impl Clock {
     #[pyo3(signature = (
         servers = None, *, poll = None, fault_limit = None, min_agreeing = None,
         step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None, drift_limit = None,
-        state_file = None,
+        state_file = None, trusted_certificates = None, platform_trust = true,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python, one a setting")]
     fn new(
@@ -39,6 +39,8 @@ impl Clock {
         frequency_limit_ppm: Option<f64>,
         drift_limit: Option<(f64, f64, f64)>,
         state_file: Option<PathBuf>,
+        trusted_certificates: Option<&Bound<'_, PyAny>>,
+        platform_trust: bool,
     ) -> PyResult<Self> {
         let list = arguments::server_list(servers)?;
         let mut config =
@@ -68,6 +70,7 @@ impl Clock {
         if let Some(path) = state_file {
             config.set_state_file(path).map_err(raise)?;
         }
+        arguments::trust(&mut config, trusted_certificates, platform_trust)?;
         let servers = config.servers();
         let clock = py.detach(|| ntpclock::Clock::start(config)).map_err(raise)?;
         Ok(Self { clock, servers, stopped: AtomicBool::new(false) })

@@ -3,7 +3,7 @@
 //! They are made from the Rust ones when the module is imported, so that no number stands in two places;
 //! the stub repeats them for readers and type checkers, and a test compares it.
 
-use ntpclock::{Events, Flags, Leap, Relation, Selection, State, Timescale};
+use ntpclock::{Events, Flags, Leap, NtsState, Relation, Selection, State, Timescale};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -23,6 +23,7 @@ static LEAP: Word = Word::new("Leap");
 static SELECTION: Word = Word::new("Selection");
 static RELATION: Word = Word::new("Relation");
 static TIMESCALE: Word = Word::new("Timescale");
+static NTS_STATE: Word = Word::new("NtsState");
 static EVENTS: Word = Word::new("Events");
 
 /// The clocks of a machine, by name.
@@ -71,7 +72,12 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let states = states.map(|state| (state.to_string(), state as i64));
     STATE.add_to(module, "IntEnum", states, "How far a clock's interval can be trusted.")?;
 
-    let flags = [("SLEWING", Flags::SLEWING), ("LEAP_PENDING", Flags::LEAP_PENDING)];
+    let flags = [
+        ("AUTHENTICATED", Flags::AUTHENTICATED),
+        ("PROVISIONAL", Flags::PROVISIONAL),
+        ("SLEWING", Flags::SLEWING),
+        ("LEAP_PENDING", Flags::LEAP_PENDING),
+    ];
     let flags = flags.map(|(name, flag)| (name.to_owned(), flag.0.into()));
     FLAGS.add_to(module, "IntFlag", flags, "Facts beside the state, one bit each.")?;
 
@@ -89,6 +95,10 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ];
     let selections = selections.map(|selection| (selection.to_string().to_ascii_uppercase(), selection as i64));
     SELECTION.add_to(module, "IntEnum", selections, "What selection thinks of a source.")?;
+
+    let nts = [NtsState::Off, NtsState::NoKeys, NtsState::Provisional, NtsState::Unreviewed, NtsState::Authenticated];
+    let nts = nts.map(|state| (state.to_string().to_ascii_uppercase().replace(' ', "_"), state as i64));
+    NTS_STATE.add_to(module, "IntEnum", nts, "What a source has of Network Time Security.")?;
 
     let relations = [("BEFORE", Relation::Before), ("OVERLAP", Relation::Overlap), ("AFTER", Relation::After)];
     let relations = relations.map(|(name, relation)| (name.to_owned(), relation as i64));
@@ -131,6 +141,10 @@ pub(crate) fn flags(py: Python<'_>, flags: Flags) -> PyResult<Py<PyAny>> {
 
 pub(crate) fn leap(py: Python<'_>, leap: Leap) -> PyResult<Py<PyAny>> {
     LEAP.member(py, leap as i64)
+}
+
+pub(crate) fn nts_state(py: Python<'_>, state: NtsState) -> PyResult<Py<PyAny>> {
+    NTS_STATE.member(py, state as i64)
 }
 
 pub(crate) fn selection(py: Python<'_>, selection: Selection) -> PyResult<Py<PyAny>> {

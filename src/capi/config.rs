@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::result::ntp_result;
 use super::text::{LIST_LIMIT, PATH_LIMIT, borrow_text};
+use super::values::NTP_SERVER_NTS;
 use super::{boundary, guarded};
 use crate::config::Config;
 use crate::error::Error;
+use crate::status::ServerOptions;
 
 /// How a clock behaves: its servers, and what is assumed of them and of the oscillator.
 pub struct ntp_config(pub(super) Config);
@@ -73,6 +75,84 @@ pub unsafe extern "C" fn ntp_config_add_servers(config: *mut ntp_config, servers
     };
     // SAFETY: the same contract.
     unsafe { change(config, add) }
+}
+
+/// Adds the servers of a list as `ntp_config_add_servers` does, and gives each of them `options`: 0 or more of
+/// `NTP_SERVER_...`, or-ed. `key_id` must be 0.
+///
+/// Returns what `ntp_config_add_servers` does, and `NTP_ERR_INVALID_ARGUMENT` for an option that this version does not
+/// know.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+/// - `servers` is NULL or a NUL-terminated string that does not change during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_add_servers_with(
+    config: *mut ntp_config,
+    servers: *const c_char,
+    options: u32,
+    key_id: u32,
+) -> ntp_result {
+    let add = |config: &mut Config| {
+        // SAFETY: NULL or a string by contract, and it is used during this call only.
+        let servers = unsafe { borrow_text("servers", servers, LIST_LIMIT) }?;
+        let unknown = options & !NTP_SERVER_NTS;
+        if unknown != 0 {
+            return Err(Error::argument("options", format!("has the bits {unknown:#x}, which mean nothing")));
+        }
+        if key_id != 0 {
+            return Err(Error::Unsupported("keys of servers"));
+        }
+        config.add_servers_with(servers, ServerOptions { nts: options & NTP_SERVER_NTS != 0 }).map(drop)
+    };
+    // SAFETY: the same contract.
+    unsafe { change(config, add) }
+}
+
+/// Trusts the certificates in the file at `path` (PEM) to vouch for servers with Network Time Security, beside those of
+/// the platform. Further files add to them.
+///
+/// The file is read when a clock starts: `ntp_clock_start` fails with `NTP_ERR_SYSTEM` if it cannot be read, and with
+/// `NTP_ERR_INVALID_ARGUMENT` if it holds no certificate.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file, and
+/// `NTP_ERR_UNSUPPORTED` in a build without Network Time Security.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+/// - `path` is NULL or a NUL-terminated string that does not change during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_add_trusted_certificates(
+    config: *mut ntp_config,
+    path: *const c_char,
+) -> ntp_result {
+    let add = |config: &mut Config| {
+        // SAFETY: NULL or a string by contract, and it is used during this call only.
+        let path = unsafe { borrow_text("path", path, PATH_LIMIT) }?;
+        config.add_trusted_certificates(path).map(drop)
+    };
+    // SAFETY: the same contract.
+    unsafe { change(config, add) }
+}
+
+/// Sets whether the certificates that the platform trusts vouch for servers with Network Time Security: those in
+/// /etc/ssl/certs/ca-certificates.crt, or where else distributions keep theirs. Default: yes (not 0).
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` if `config` is NULL.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_set_platform_trust(config: *mut ntp_config, trusted: i32) -> ntp_result {
+    let set = |config: &mut Config| {
+        config.set_platform_trust(trusted != 0);
+        Ok(())
+    };
+    // SAFETY: the same contract.
+    unsafe { change(config, set) }
 }
 
 /// Sets the shortest and longest poll interval, as exponents of 2 in seconds. Default 4 and 10 (16 s, 17 min).

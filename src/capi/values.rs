@@ -5,13 +5,12 @@ use std::ffi::c_char;
 use super::text::fixed_text;
 use crate::error::Error;
 use crate::reading::Reading;
-use crate::status::{Flags, Leap, QueryResult, Report, Selection, SourceInfo, State};
+use crate::status::{Flags, Leap, NtsState, QueryResult, Report, Selection, SourceInfo, State};
 
-/// `ntp_reading.flags`: reserved for a time that comes from authenticated sources only; no
-/// version sets it yet.
+/// `ntp_reading.flags`: the time rests on authenticated sources alone, whose certificates hold at that very time.
 pub const NTP_FLAG_AUTHENTICATED: u32 = 1 << 0;
-/// `ntp_reading.flags`: reserved for the first model, whose bound will soon be much smaller; no
-/// version sets it yet.
+/// `ntp_reading.flags`: the time rests on a source whose certificate could be checked at no trustworthy time yet: the
+/// system clock is out of the question, and too few sources agree.
 pub const NTP_FLAG_PROVISIONAL: u32 = 1 << 1;
 /// `ntp_reading.flags`: a correction is being slewed in, at up to 500 ppm.
 pub const NTP_FLAG_SLEWING: u32 = 1 << 2;
@@ -19,6 +18,9 @@ pub const NTP_FLAG_SLEWING: u32 = 1 << 2;
 pub const NTP_FLAG_SMEARED: u32 = 1 << 3;
 /// `ntp_reading.flags`: a leap second is announced.
 pub const NTP_FLAG_LEAP_PENDING: u32 = 1 << 4;
+
+/// A server's option: Network Time Security; ` nts` behind the name does the same.
+pub const NTP_SERVER_NTS: u32 = 1 << 4;
 
 /// `ntp_reading.tai_minus_utc` when it is not known: INT16_MIN.
 pub const NTPCLOCK_TAI_UNKNOWN: i16 = i16::MIN;
@@ -30,6 +32,7 @@ pub const NTPCLOCK_ADDRESS_SIZE: usize = 64;
 /// Room for a source's last fault and its NUL.
 pub const NTPCLOCK_FAULT_SIZE: usize = 256;
 
+const _: () = assert!(Flags::AUTHENTICATED.0 == NTP_FLAG_AUTHENTICATED && Flags::PROVISIONAL.0 == NTP_FLAG_PROVISIONAL);
 const _: () = assert!(Flags::SLEWING.0 == NTP_FLAG_SLEWING && Flags::LEAP_PENDING.0 == NTP_FLAG_LEAP_PENDING);
 const _: () = assert!(size_of::<ntp_reading>() == 64);
 
@@ -77,6 +80,22 @@ pub enum ntp_selection {
     NTP_SELECTION_DUPLICATE = 4,
     /// It answers, but no agreement has been found.
     NTP_SELECTION_CANDIDATE = 5,
+}
+
+/// What a source has of Network Time Security.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub enum ntp_nts_state {
+    /// Not asked for.
+    NTP_NTS_OFF = 0,
+    /// Asked for, and there are no keys: nothing is sent, and nothing believed.
+    NTP_NTS_NO_KEYS = 1,
+    /// There are keys. The certificate behind them could be checked at no trustworthy time yet.
+    NTP_NTS_PROVISIONAL = 2,
+    /// There are keys. The certificate behind them was checked at the system clock's time, not yet at the time obtained.
+    NTP_NTS_UNREVIEWED = 3,
+    /// There are keys, and the certificate behind them holds at the time obtained.
+    NTP_NTS_AUTHENTICATED = 4,
 }
 
 /// One reading of a clock: the time, and the interval that holds UTC. 64 bytes, frozen.
@@ -203,6 +222,20 @@ pub struct ntp_source_info {
     /// What is wrong with it, UTF-8: why it is not believed, else its last fault since it last answered well, else why
     /// it is believed and yet not used; empty if nothing is.
     pub fault: [c_char; NTPCLOCK_FAULT_SIZE],
+    /// What it has of Network Time Security.
+    pub nts: ntp_nts_state,
+    /// The cipher, by its number among AEAD algorithms: 15, 17 or 30; 0 without keys.
+    pub nts_algorithm: u16,
+    /// Cookies left: so many requests can be made without an answer.
+    pub nts_cookies: u8,
+    /// Zero.
+    pub nts_reserved: u8,
+    /// Key exchanges that brought keys.
+    pub nts_key_exchanges: u32,
+    /// Answers that said the keys are not known to the server; whoever sees a request can send them.
+    pub nts_naks: u32,
+    /// Why the last key exchange brought no keys, or why they were given up, UTF-8; empty if all is well.
+    pub nts_fault: [c_char; NTPCLOCK_FAULT_SIZE],
 }
 
 /// What one exchange with a server told. Grows at its end: pass its size.
@@ -235,8 +268,10 @@ pub struct ntp_query_result {
     pub precision: i8,
     /// 1 if the kernel stamped the arrival.
     pub kernel_timestamp: u8,
+    /// 1 if the answer was authenticated, by a server whose certificate holds at the time it tells.
+    pub authenticated: u8,
     /// Zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 6],
     /// The address that answered, with its port.
     pub address: [c_char; NTPCLOCK_ADDRESS_SIZE],
 }
@@ -277,6 +312,18 @@ impl From<Selection> for ntp_selection {
             Selection::Unusable => Self::NTP_SELECTION_UNUSABLE,
             Selection::Duplicate => Self::NTP_SELECTION_DUPLICATE,
             Selection::Candidate => Self::NTP_SELECTION_CANDIDATE,
+        }
+    }
+}
+
+impl From<NtsState> for ntp_nts_state {
+    fn from(state: NtsState) -> Self {
+        match state {
+            NtsState::Off => Self::NTP_NTS_OFF,
+            NtsState::NoKeys => Self::NTP_NTS_NO_KEYS,
+            NtsState::Provisional => Self::NTP_NTS_PROVISIONAL,
+            NtsState::Unreviewed => Self::NTP_NTS_UNREVIEWED,
+            NtsState::Authenticated => Self::NTP_NTS_AUTHENTICATED,
         }
     }
 }
@@ -351,6 +398,13 @@ impl From<&SourceInfo> for ntp_source_info {
             name: fixed_text(&source.name),
             address: fixed_text(&address),
             fault: fixed_text(source.fault.as_deref().unwrap_or_default()),
+            nts: source.nts.state.into(),
+            nts_algorithm: source.nts.algorithm,
+            nts_cookies: source.nts.cookies,
+            nts_reserved: 0,
+            nts_key_exchanges: source.nts.key_exchanges,
+            nts_naks: source.nts.naks,
+            nts_fault: fixed_text(source.nts.fault.as_deref().unwrap_or_default()),
         }
     }
 }
@@ -371,7 +425,8 @@ impl From<&QueryResult> for ntp_query_result {
             leap: leap_byte(result.leap),
             precision: result.precision,
             kernel_timestamp: result.kernel_timestamp.into(),
-            reserved: [0; 7],
+            authenticated: result.authenticated.into(),
+            reserved: [0; 6],
             address: fixed_text(&result.address.to_string()),
         }
     }
@@ -440,6 +495,7 @@ mod tests {
             reference_id: 8,
             reference_time_ns: 9,
             kernel_timestamp: true,
+            authenticated: false,
         };
         (&result).into()
     }
@@ -484,6 +540,10 @@ mod tests {
             Selection::Candidate,
         ] {
             assert_eq!(ntp_selection::from(selection) as i32, selection as i32);
+        }
+        use NtsState::{Authenticated, NoKeys, Off, Provisional, Unreviewed};
+        for state in [Off, NoKeys, Provisional, Unreviewed, Authenticated] {
+            assert_eq!(ntp_nts_state::from(state) as i32, state as i32);
         }
     }
 }

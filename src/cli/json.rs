@@ -205,7 +205,32 @@ pub(super) struct SourceInfo {
     exchanges: u64,
     rejected: u64,
     restarts: u32,
+    nts: Option<Nts>,
     fault: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Nts {
+    state: String,
+    algorithm: Option<u16>,
+    cookies: u8,
+    key_exchanges: u32,
+    naks: u32,
+    fault: Option<String>,
+}
+
+impl Nts {
+    fn new(nts: &status::NtsInfo) -> Option<Self> {
+        let &status::NtsInfo { state, algorithm, cookies, key_exchanges, naks, ref fault } = nts;
+        (state != status::NtsState::Off).then(|| Self {
+            state: state.to_string().replace(' ', "_"),
+            algorithm: (algorithm != 0).then_some(algorithm),
+            cookies,
+            key_exchanges,
+            naks,
+            fault: fault.clone(),
+        })
+    }
 }
 
 impl From<&status::SourceInfo> for SourceInfo {
@@ -229,6 +254,7 @@ impl From<&status::SourceInfo> for SourceInfo {
             exchanges,
             rejected,
             restarts,
+            ref nts,
             ref fault,
         } = source;
         // Before the first exchange the figures are zeros that mean nothing.
@@ -252,6 +278,7 @@ impl From<&status::SourceInfo> for SourceInfo {
             exchanges,
             rejected,
             restarts,
+            nts: Nts::new(nts),
             fault: fault.clone(),
         }
     }
@@ -291,6 +318,7 @@ struct QueryResult {
     reference_id: u32,
     reference_time_ns: Option<i64>,
     kernel_timestamp: bool,
+    authenticated: bool,
 }
 
 impl From<&status::QueryResult> for QueryResult {
@@ -310,6 +338,7 @@ impl From<&status::QueryResult> for QueryResult {
             reference_id,
             reference_time_ns,
             kernel_timestamp,
+            authenticated,
         } = result;
         Self {
             address,
@@ -326,6 +355,7 @@ impl From<&status::QueryResult> for QueryResult {
             reference_id,
             reference_time_ns: happened(reference_time_ns),
             kernel_timestamp,
+            authenticated,
         }
     }
 }

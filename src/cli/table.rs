@@ -6,7 +6,7 @@ use super::text;
 use crate::clock::Offset;
 use crate::error::Error;
 use crate::reading::Reading;
-use crate::status::{Flags, QueryResult, Report, SourceInfo};
+use crate::status::{Flags, NtsInfo, NtsState, QueryResult, Report, SourceInfo};
 
 /// On which side of its column a cell stands.
 #[derive(Clone, Copy)]
@@ -100,16 +100,22 @@ fn flags(flags: Flags) -> String {
 
 /// The names of the bits that are set; they are also JSON's.
 pub(super) fn flag_names(flags: Flags) -> Vec<&'static str> {
-    let all = [(Flags::SLEWING, "slewing"), (Flags::LEAP_PENDING, "leap_pending")];
+    let all = [
+        (Flags::AUTHENTICATED, "authenticated"),
+        (Flags::PROVISIONAL, "provisional"),
+        (Flags::SLEWING, "slewing"),
+        (Flags::LEAP_PENDING, "leap_pending"),
+    ];
     all.into_iter().filter(|&(flag, _)| flags.contains(flag)).map(|(_, name)| name).collect()
 }
 
 /// One line a source.
-pub(super) fn sources(sources: &[SourceInfo]) -> Table<11> {
+pub(super) fn sources(sources: &[SourceInfo]) -> Table<12> {
     let mut table = Table::with_heads([
         ("source", Left),
         ("address", Left),
         ("selection", Left),
+        ("nts", Left),
         ("stratum", Right),
         ("reach", Right),
         ("poll", Right),
@@ -127,6 +133,7 @@ pub(super) fn sources(sources: &[SourceInfo]) -> Table<11> {
             source.name.clone(),
             source.address.map_or_else(unknown, |address| address.to_string()),
             source.selection.to_string(),
+            nts(&source.nts),
             if source.stratum == 0 { unknown() } else { source.stratum.to_string() },
             format!("{:08b}", source.reach),
             2_f64.powi(source.poll_exponent.into()).to_string() + " s",
@@ -134,14 +141,30 @@ pub(super) fn sources(sources: &[SourceInfo]) -> Table<11> {
             measured(text::difference, source.offset_ns),
             measured(text::bound, source.bound_ns),
             measured(text::span, source.delay_ns),
-            source.fault.clone().unwrap_or_default(),
+            complaints(source),
         ]);
     }
     table
 }
 
+/// The state, and the cipher with the cookies that are left: `authenticated (30, 8 cookies)`.
+fn nts(nts: &NtsInfo) -> String {
+    match (nts.state, nts.algorithm) {
+        (NtsState::Off, _) => "-".to_owned(),
+        (state, 0) => state.to_string(),
+        (state, algorithm) => format!("{state} ({algorithm}, {} cookies)", nts.cookies),
+    }
+}
+
+/// What is wrong with it, and with its keys if that is another thing.
+fn complaints(source: &SourceInfo) -> String {
+    let of_keys = source.nts.fault.as_ref().filter(|why| source.fault.as_ref() != Some(*why));
+    let complaints: Vec<&str> = source.fault.iter().chain(of_keys).map(String::as_str).collect();
+    complaints.join("; ")
+}
+
 /// One line a server that answered.
-pub(super) fn answers(answers: &[(&str, Result<QueryResult, Error>)]) -> Table<8> {
+pub(super) fn answers(answers: &[(&str, Result<QueryResult, Error>)]) -> Table<9> {
     let mut table = Table::with_heads([
         ("server", Left),
         ("address", Left),
@@ -151,6 +174,7 @@ pub(super) fn answers(answers: &[(&str, Result<QueryResult, Error>)]) -> Table<8
         ("stratum", Right),
         ("reference", Left),
         ("leap", Left),
+        ("authenticated", Left),
     ]);
     for (host, answer) in answers {
         if let Ok(answer) = answer {
@@ -163,6 +187,7 @@ pub(super) fn answers(answers: &[(&str, Result<QueryResult, Error>)]) -> Table<8
                 answer.stratum.to_string(),
                 text::reference(answer.reference_id, answer.stratum),
                 text::leap(answer.leap).to_owned(),
+                if answer.authenticated { "yes" } else { "no" }.to_owned(),
             ]);
         }
     }

@@ -24,7 +24,7 @@ pub(crate) fn split(bytes: &[u8]) -> Result<Option<(Field<'_>, &[u8])>, Malforme
         return Err(Malformed);
     };
     let length = usize::from(u16::from_be_bytes([length, length_low]));
-    if length % 4 != 0 {
+    if !length.is_multiple_of(4) {
         return Err(Malformed);
     }
     let body = bytes.get(HEAD..length).ok_or(Malformed)?;
@@ -36,7 +36,7 @@ pub(crate) fn split(bytes: &[u8]) -> Result<Option<(Field<'_>, &[u8])>, Malforme
 pub(crate) fn push(datagram: &mut Vec<u8>, kind: u16, body: &[u8]) {
     let padded = body.len().next_multiple_of(4);
     // Whoever calls has bodies that fit into a datagram.
-    let length = u16::try_from(HEAD + padded).unwrap_or(u16::MAX & !3);
+    let length = (HEAD + padded) as u16;
     datagram.extend(kind.to_be_bytes());
     datagram.extend(length.to_be_bytes());
     datagram.extend(body);

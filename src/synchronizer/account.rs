@@ -2,8 +2,11 @@
 
 use super::Synchronizer;
 use crate::exchange::root_dispersion;
+use crate::nts::Algorithm;
+use crate::nts::session::Association;
+use crate::nts::trust::Basis;
 use crate::source::Source;
-use crate::status::{Leap, Report, SourceInfo};
+use crate::status::{Leap, NtsInfo, NtsState, Report, SourceInfo};
 use crate::units::{Counter, Nanos, UnixTime};
 
 impl Synchronizer {
@@ -73,7 +76,25 @@ impl Synchronizer {
             exchanges: source.exchanges,
             rejected: source.rejected,
             restarts: source.restarts,
+            nts: source.nts().map(nts_info).unwrap_or_default(),
             fault: source.complaint(),
         }
+    }
+}
+
+fn nts_info(nts: &Association) -> NtsInfo {
+    NtsInfo {
+        state: match nts.basis() {
+            None => NtsState::NoKeys,
+            Some(Basis::Floor) => NtsState::Provisional,
+            Some(Basis::Host) => NtsState::Unreviewed,
+            Some(Basis::Obtained) => NtsState::Authenticated,
+        },
+        algorithm: nts.algorithm().map_or(0, Algorithm::number),
+        // Eight at most.
+        cookies: nts.cookies() as u8,
+        key_exchanges: nts.key_exchanges,
+        naks: nts.naks,
+        fault: nts.fault.clone(),
     }
 }
