@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ntpclock::{Error, QueryResult};
+use ntpclock::{Config, Error, QueryResult};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
