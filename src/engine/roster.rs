@@ -18,6 +18,7 @@ struct Entry {
     /// Addresses given up because they were silent or false; the oldest are forgiven first.
     given_up: Vec<SocketAddr>,
     /// With NTS the addresses are those of key exchanges: who gave each source its keys.
+    #[cfg(feature = "_nts")]
     exchangers: Vec<(SourceId, SocketAddr)>,
 }
 
@@ -58,6 +59,7 @@ impl Roster {
             spec: spec.clone(),
             sources: vec![add_source(spec, core, now)],
             given_up: Vec::new(),
+            #[cfg(feature = "_nts")]
             exchangers: Vec::new(),
         };
         Self { entries: specs.iter().map(entry).collect() }

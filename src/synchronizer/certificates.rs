@@ -22,6 +22,7 @@ impl Synchronizer {
     }
 
     /// The time to check a certificate at, where the host's clock shows `host`.
+    #[cfg_attr(not(feature = "_nts"), expect(dead_code, reason = "without ciphers nobody grants keys"))]
     pub(crate) fn certificate_time(&self, host: UnixTime, now: Counter) -> CertificateTime {
         // What plain sources say of the time is no better than what the host's clock says.
         let sure = self.model.state_at(now).is_usable() && self.model.flags.contains(Flags::AUTHENTICATED);
@@ -29,12 +30,14 @@ impl Synchronizer {
     }
 
     /// Answers an address wish of a source with NTS.
+    #[cfg_attr(not(feature = "_nts"), expect(dead_code, reason = "without ciphers nobody grants keys"))]
     pub(crate) fn grant(&mut self, id: SourceId, address: SocketAddr, grant: Grant, now: Counter) {
         self.sources[id.0].grant(address, grant, now);
         self.dirty = true;
     }
 
     /// Answers an address wish of a source with NTS: there are no keys.
+    #[cfg_attr(not(feature = "_nts"), expect(dead_code, reason = "without ciphers nobody grants keys"))]
     pub(crate) fn handle_no_keys(&mut self, id: SourceId, fault: &KeyFault, now: Counter) {
         self.sources[id.0].handle_no_keys(fault, now);
         self.dirty = true;

@@ -17,6 +17,15 @@ const PORTS: u32 = 12_000;
 /// How long a server may take from its start to its first answer, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Whose `chronyd`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// This Debian's.
+    Present,
+    /// A later Debian's.
+    Newer,
+}
+
 /// A running `chronyd` that serves this machine's clock, shifted if so asked. Killed when dropped.
 pub(crate) struct Chronyd {
     child: Child,
@@ -37,16 +46,16 @@ impl Chronyd {
 
     /// Serves at `address`, `seconds` ahead of the system clock, and answers when this returns.
     pub(crate) fn start_at(address: SocketAddr, seconds: i64) -> Self {
-        Self::start_with(address, seconds, "")
+        Self::start_with(Release::Present, address, seconds, "")
     }
 
     /// As [`Chronyd::start_at`], with these further lines of configuration.
-    pub(crate) fn start_with(address: SocketAddr, seconds: i64, further: &str) -> Self {
+    pub(crate) fn start_with(release: Release, address: SocketAddr, seconds: i64, further: &str) -> Self {
         let directory = Directory::new();
         // Else it would also take the port of the other family's wildcard address, from its neighbours.
         let family = if address.is_ipv4() { "-4" } else { "-6" };
         let config = config_text(address, directory.path()) + further;
-        let child = spawn(&directory, &config, |command| {
+        let child = spawn(release, &directory, &config, |command| {
             command.arg(family);
             if seconds != 0 {
                 // What the `faketime` command does, without its process in between, which would survive a kill.
@@ -123,7 +132,7 @@ impl ChronydClient {
             polls.0,
             polls.1
         );
-        let child = spawn(&directory, &text, |_| ());
+        let child = spawn(Release::Present, &directory, &text, |_| ());
         Self { child, directory }
     }
 
@@ -148,13 +157,13 @@ impl Drop for ChronydClient {
 
 /// Starts `chronyd` in the foreground with this configuration, as `prepare` wants it; it writes what it says to `log`
 /// in `directory`.
-fn spawn(directory: &Directory, config: &str, prepare: impl FnOnce(&mut Command)) -> Child {
+fn spawn(release: Release, directory: &Directory, config: &str, prepare: impl FnOnce(&mut Command)) -> Child {
     let (log, file) = (directory.path().join("log"), directory.path().join("conf"));
     fs::write(&file, config).expect("the temporary directory is writable");
     let output = fs::File::create(&log).expect("the temporary directory is writable");
     // The kernel kills it with the thread that started it: a test that is interrupted leaves nothing.
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(chronyd()).args(["-d", "-x", "-u", "root", "-f"]).arg(&file);
+    command.args(["--pdeathsig", "KILL", "--"]).args(chronyd_of(release)).args(["-d", "-x", "-u", "root", "-f"]).arg(&file);
     prepare(&mut command);
     command.stdin(Stdio::null()).stderr(output.try_clone().expect("a file handle can be copied")).stdout(output);
     command.spawn().expect("setpriv (package util-linux) can be run")
@@ -259,6 +268,23 @@ fn peers() -> PathBuf {
 
 fn chronyd() -> PathBuf {
     peers().join("usr/sbin/chronyd")
+}
+
+/// How to run it, in words.
+fn chronyd_of(release: Release) -> Vec<PathBuf> {
+    if release == Release::Present {
+        return vec![chronyd()];
+    }
+    peers();
+    let newer = root().join("target/newer/usr");
+    // Both folders are named after the kind of machine.
+    let named = |folder: &str, beginning: &str| {
+        let entries = fs::read_dir(newer.join(folder)).expect("tests/tools.sh has unpacked it");
+        let names = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains(beginning));
+        entries.flatten().map(|entry| entry.path()).find(names).expect("it is there")
+    };
+    let (loader, libraries) = (named("lib64", "ld-linux-"), named("lib", "-linux-gnu"));
+    vec![loader, "--library-path".into(), libraries, newer.join("sbin/chronyd")]
 }
 
 /// The library behind the `faketime` command; its folder is named after the kind of machine.
