@@ -163,7 +163,11 @@ fn spawn(release: Release, directory: &Directory, config: &str, prepare: impl Fn
     let output = fs::File::create(&log).expect("the temporary directory is writable");
     // The kernel kills it with the thread that started it: a test that is interrupted leaves nothing.
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).args(chronyd_of(release)).args(["-d", "-x", "-u", "root", "-f"]).arg(&file);
+    command
+        .args(["--pdeathsig", "KILL", "--"])
+        .args(chronyd_of(release))
+        .args(["-d", "-x", "-u", "root", "-f"])
+        .arg(&file);
     prepare(&mut command);
     command.stdin(Stdio::null()).stderr(output.try_clone().expect("a file handle can be copied")).stdout(output);
     command.spawn().expect("setpriv (package util-linux) can be run")
@@ -288,7 +292,7 @@ fn chronyd_of(release: Release) -> Vec<PathBuf> {
 }
 
 /// The library behind the `faketime` command; its folder is named after the kind of machine.
-fn faketime() -> PathBuf {
+pub(crate) fn faketime() -> PathBuf {
     let folders = fs::read_dir("/usr/lib").expect("/usr/lib is readable");
     let found = folders.flatten().map(|folder| folder.path().join("faketime/libfaketime.so.1"));
     found.into_iter().find(|path| path.exists()).expect("libfaketime is installed (package faketime)")

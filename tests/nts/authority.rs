@@ -1,7 +1,7 @@
 //! A certificate authority of a test's own.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -63,9 +63,5 @@ impl Identity {
 
     pub(crate) fn key(&self) -> PathBuf {
         self.directory.path().join("key.pem")
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        self.directory.path()
     }
 }
