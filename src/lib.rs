@@ -15,13 +15,15 @@
 //!
 //! One direction, and a room knows only those before it. Up to the `synchronizer`, which is the core as one value,
 //! nothing opens a socket, reads a clock or sleeps: time and bytes come in as arguments, actions go out as values, and
-//! the tests run an hour in a millisecond. Below it stands the world:
+//! the tests run an hour in a millisecond. `nts` is there, too: what authenticated requests and replies look like, and at
+//! which time a certificate is to be checked. Below it stands the world:
 //!
 //! * `sys` is the operating system behind safe functions: counter, kernel timestamps, threads, forks;
 //! * `convert` remembers what was published, and where the system's clocks stood: stamps of the past become UTC;
 //! * `events` tells programs that something has happened to the clock;
 //! * `trace` is exchanges on disk, replayed through the very same core;
-//! * `engine` is the thread that carries requests out and datagrams in, and publishes what the core plans;
+//! * `engine` is the thread that carries requests out and datagrams in, and publishes what the core plans; with a helper
+//!   for what blocks, names and key exchanges;
 //! * `query` asks one server once; `clock` is the Rust face; `server` answers other machines from a clock;
 //! * `cli` and `capi` are the command line and the C face (features of the same names). The C++ header and the Python
 //!   package are built on these. A face holds no thought about time.

@@ -575,7 +575,8 @@ def start(servers: str | Iterable[str] | None = None) -> None:
     """Starts the process-wide clock; returns at once, before anything was heard from the network.
 
     `servers` is a comma-separated list, or several of them: `host`, `host:port`, `[v6]:port`, and `pool:host`
-    for up to four sources from one name. None takes the list of $NTPCLOCK_SERVERS. No server is used that
+    for up to four sources from one name; with ` nts` behind it keys are exchanged first, and what they do not
+    authenticate is never believed. None takes the list of $NTPCLOCK_SERVERS. No server is used that
     nobody named.
 
     The same list again is harmless: starts are counted, and the last `stop()` ends the clock.

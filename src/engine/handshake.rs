@@ -297,7 +297,8 @@ fn read_response(tls: &mut impl Read) -> Result<Response, String> {
 fn told(error: io::Error) -> String {
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(rustls::Error::General(why)) => why.clone(),
-        _ => error.to_string(),
+        Some(inner) => in_words(inner),
+        None => error.to_string(),
     }
 }
 
@@ -454,8 +455,17 @@ fn invalid(error: &rustls::Error) -> Invalid {
         rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
             Invalid::Expired { since: our_time(*not_after) }
         }
-        other => Invalid::Otherwise(other.to_string()),
+        other => Invalid::Otherwise(in_words(other)),
     }
+}
+
+/// An error in words; of this one rustls knows only the name.
+fn in_words(error: &rustls::Error) -> String {
+    let text = error.to_string();
+    if text.contains("CaUsedAsEndEntity") {
+        return "the server shows the certificate of an authority (CA:TRUE) as its own".to_owned();
+    }
+    text
 }
 
 fn tls_time(at: UnixTime) -> pki_types::UnixTime {

@@ -226,6 +226,35 @@ mod tests {
         assert_eq!(in_use(&core), [1]);
     }
 
+    #[cfg(feature = "_nts")]
+    #[test]
+    fn with_nts_each_place_of_a_pool_has_keys_of_its_own_and_who_was_left_comes_last() {
+        let (mut roster, mut core) = roster(&["pool:p nts"]);
+        let asked = |roster: &mut Roster, id| match roster.lookup(SourceId(id)) {
+            Some(Lookup::Keys(exchanger)) => (exchanger.port, exchanger.taken, exchanger.given_up, exchanger.present),
+            _ => panic!("it asks for keys"),
+        };
+        let known: Vec<SocketAddr> = addresses(1..=6);
+        assert_eq!(asked(&mut roster, 0), (4460, vec![], vec![], None));
+        roster.handle_exchanger(SourceId(0), known[0], 6, &mut core, NOW);
+        assert_eq!(core.source_count(), 4);
+        assert_eq!(asked(&mut roster, 1), (4460, vec![known[0]], vec![], None));
+        roster.handle_exchanger(SourceId(1), known[1], 6, &mut core, NOW);
+        assert_eq!(asked(&mut roster, 1), (4460, vec![known[0]], vec![], Some(known[1])));
+        roster.handle_exchanger(SourceId(1), known[2], 6, &mut core, NOW);
+        assert_eq!(asked(&mut roster, 1), (4460, vec![known[0]], vec![known[1]], Some(known[2])));
+        assert_eq!((core.source_count(), roster.name(SourceId(3))), (4, "pool:p nts".to_owned()));
+    }
+
+    #[cfg(feature = "_nts")]
+    #[test]
+    fn a_pool_has_no_more_places_than_its_name_has_addresses_and_a_host_has_one() {
+        let (mut roster, mut core) = roster(&["pool:p nts", "h nts"]);
+        roster.handle_exchanger(SourceId(0), addresses(1..=1)[0], 2, &mut core, NOW);
+        roster.handle_exchanger(SourceId(1), addresses(3..=3)[0], 9, &mut core, NOW);
+        assert_eq!(core.source_count(), 3);
+    }
+
     #[test]
     fn a_literal_needs_no_resolver() {
         let (mut roster, _core) = roster(&["[::1]:9", "h:5"]);

@@ -16,6 +16,13 @@ static void null_pointers(ntp_config *config, ntp_clock *clock)
     EXPECT_TEXT("`config` is NULL");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers(config, NULL));
     EXPECT_TEXT("`servers` is NULL");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(NULL, "127.0.0.1", NTP_SERVER_NTS, 0));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(config, NULL, NTP_SERVER_NTS, 0));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_trusted_certificates(NULL, "ca.pem"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_trusted_certificates(config, NULL));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_platform_trust(NULL, 1));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_query_with(config, NULL, 10, &result, sizeof result));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_query_with(NULL, "127.0.0.1", 10, NULL, sizeof result));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_poll(NULL, 4, 10));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_fault_limit(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_min_agreeing(NULL, 1));
@@ -131,6 +138,8 @@ static void numbers(ntp_config *config)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_frequency_limit(config, 1.0 / zero));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_frequency_limit(config, zero / zero));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_state_file(config, "/"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_trusted_certificates(config, "/"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(config, "127.0.0.1", UINT32_C(1) << 31, 0));
     EXPECT_TEXT("names no file");
 
     EXPECT(NTP_OK, ntp_config_set_poll(config, 0, 17));

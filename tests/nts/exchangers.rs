@@ -13,6 +13,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::authority::{Authority, Identity};
 use crate::namespace::{inside, loopback_up};
+use crate::together::live_through;
 use crate::trusting;
 
 /// Longer than a key exchange may ever take.
@@ -106,6 +107,10 @@ fn a_message_that_is_not_as_it_should_be_brings_no_keys() {
 /// Case 25.
 #[test]
 fn a_message_without_an_end_ends_by_itself() {
+    live_through("no_end");
+}
+
+pub(crate) fn no_end() {
     let half = || [beginning(), cookies(8, 100), vec![0x80]].concat();
     let why = fault(b"ntske/1", move |stream| {
         let _ = stream.write_all(&half()).and_then(|()| stream.flush());
@@ -128,6 +133,10 @@ fn a_message_without_an_end_ends_by_itself() {
 /// Case 25.
 #[test]
 fn a_message_of_one_byte_a_second_is_not_waited_for() {
+    live_through("drip");
+}
+
+pub(crate) fn drip() {
     let why = fault(b"ntske/1", |stream| {
         for byte in [beginning(), cookies(8, 100), end()].concat() {
             if stream.write_all(&[byte]).and_then(|()| stream.flush()).is_err() {
@@ -142,6 +151,10 @@ fn a_message_of_one_byte_a_second_is_not_waited_for() {
 /// Case 25.
 #[test]
 fn who_listens_and_says_nothing_is_not_waited_for_either() {
+    live_through("silence");
+}
+
+pub(crate) fn silence() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let why = refused(listener.local_addr().expect("it has one"), &Authority::new());
     assert!(why.contains("too long"), "{why}");

@@ -13,7 +13,7 @@ use crate::programs::{c_program, cpp_program, python};
 fn c_cpp_python_and_the_command_line_have_authenticated_time() {
     let authority = Authority::new();
     let servers = [(Release::Present, 15), (Release::Newer, 30)]
-        .map(|(release, algorithm)| (Secure::start(release, &authority.identity("127.0.0.1"), ""), algorithm));
+        .map(|(release, algorithm)| (Secure::start(release, authority.identity("127.0.0.1"), ""), algorithm));
     let programs: [(&str, Vec<PathBuf>); 3] = [
         ("C", vec![c_program("tests/c/secure.c")]),
         ("C++", vec![cpp_program("tests/cpp/secure.cpp")]),

@@ -10,6 +10,7 @@ mod chrony;
 mod exchangers;
 mod languages;
 mod relay;
+mod together;
 
 #[path = "../common/library.rs"]
 #[expect(dead_code, reason = "one compiler for each language will do here")]
@@ -38,11 +39,13 @@ pub(crate) struct Secure {
     exchanger: SocketAddr,
     release: Release,
     lines: String,
+    /// Its files are wanted as long as it may be begun anew.
+    identity: Identity,
 }
 
 impl Secure {
     /// On loopback, with further lines of configuration.
-    pub(crate) fn start(release: Release, identity: &Identity, further: &str) -> Self {
+    pub(crate) fn start(release: Release, identity: Identity, further: &str) -> Self {
         let localhost = IpAddr::from(Ipv4Addr::LOCALHOST);
         let (server, exchanger) = (free_address(localhost), free_address(localhost));
         let lines = format!(
@@ -51,17 +54,13 @@ impl Secure {
             identity.certificate().display(),
             exchanger.port()
         );
-        Self::start_at(release, server, exchanger, lines)
-    }
-
-    fn start_at(release: Release, server: SocketAddr, exchanger: SocketAddr, lines: String) -> Self {
-        Self { daemon: Chronyd::start_with(release, server, 0, &lines), exchanger, release, lines }
+        Self { daemon: Chronyd::start_with(release, server, 0, &lines), exchanger, release, lines, identity }
     }
 
     /// Killed, and begun anew at the same ports: it has forgotten its keys.
     pub(crate) fn restart(self) -> Self {
-        let Self { daemon, exchanger, release, lines } = self;
-        Self::start_at(release, daemon.kill(), exchanger, lines)
+        let Self { daemon, exchanger, release, lines, identity } = self;
+        Self { daemon: Chronyd::start_with(release, daemon.kill(), 0, &lines), exchanger, release, lines, identity }
     }
 
     /// As it stands in a server list.
@@ -86,6 +85,21 @@ pub(crate) fn secure_clock(servers: &str, authority: &Path) -> Clock {
     config.set_poll_exponents(0, 0).expect("one second can be asked for");
     Clock::start(trusting(config, authority)).expect("a clock can be started")
 }
+
+/// Tests that mostly wait.
+pub(crate) const SLOW: [together::Story; 11] = [
+    ("either_cipher", chrony::either_cipher),
+    ("restart", chrony::restart),
+    ("rotation", chrony::rotation),
+    ("loss", chrony::loss),
+    ("tampering", chrony::tampering),
+    ("forged_naks", chrony::forged_naks),
+    ("host_in_1970", certificates::host_in_1970),
+    ("host_in_2040", certificates::host_in_2040),
+    ("no_end", exchangers::no_end),
+    ("drip", exchangers::drip),
+    ("silence", exchangers::silence),
+];
 
 /// Waits until the clock is synchronised.
 pub(crate) fn synchronize(clock: &Clock) {
