@@ -136,7 +136,6 @@ fn keys(
     left: impl Fn() -> Duration,
 ) -> Result<(SocketAddr, Association), Error> {
     use crate::engine::handshake::{self, Limits, Order, Trust};
-    use crate::engine::helper::{self, Turn};
     use crate::nts::session::KeyFault;
     use crate::nts::trust::CertificateTime;
 
@@ -151,12 +150,8 @@ fn keys(
     };
     let waker = Arc::new(wake::Waker::new().map_err(|error| Error::io("making an event descriptor", error))?);
     let (answers, answered) = crossbeam_channel::bounded(1);
-    let work = move |able: Result<(), String>| {
-        let granted = able.map_err(KeyFault::Unreached).and_then(|()| handshake::exchange(&order));
-        let _ = answers.send(granted);
-    };
     // Ours is held until the answer is here: without it nobody would be thought to wait.
-    helper::queue(Turn::Later, &waker, Box::new(work));
+    handshake::queue(order, &waker, Box::new(move |outcome| drop(answers.send(outcome))));
     let answer = answered.recv_timeout(left());
     drop(waker);
     match answer {

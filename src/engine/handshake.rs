@@ -1,13 +1,16 @@
-//! Key exchanges (RFC 8915, section 4): TCP, TLS 1.3, one message each way. Blocks, so it is for the helper thread; and
-//! whatever the other side does, it ends after [`Limits::whole`] and [`BYTES_MAX`].
+//! Key exchanges (RFC 8915, section 4): TCP, TLS 1.3, one message each way. For the helper thread, which goes on with several at
+//! a time; but names are looked up, and then it blocks. Whatever the other side does, one ends after [`Limits::whole`]
+//! and [`BYTES_MAX`].
 //!
 //! TLS is rustls with a provider of our own choosing, which is told to nobody else in the process. Certificates are judged
 //! at the time that [`crate::nts::trust`] has found, and against the name that the user wrote, wherever the NTP server
 //! turns out to be.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +22,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{self, CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::helper::{self, Pause, Task, Turn};
 use super::resolve::resolve;
 use crate::config::{NTP_PORT, TrustWish};
 use crate::error::Error;
@@ -26,7 +30,9 @@ use crate::nts;
 use crate::nts::aead::Keys;
 use crate::nts::record::{self, Direction, Response};
 use crate::nts::session::{Grant, KeyFault};
-use crate::nts::trust::{CertificateTime, Chain, Credential, Invalid};
+use crate::nts::trust::{Basis, CertificateTime, Chain, Credential, Invalid};
+use crate::sys::socket;
+use crate::sys::wake::Waker;
 use crate::units::{NANOS_PER_SECOND, UnixTime};
 
 const ALPN: &[u8] = b"ntske/1";
@@ -145,48 +151,239 @@ fn provider() -> CryptoProvider {
     return rustls::crypto::ring::default_provider();
 }
 
-/// Exchanges keys with the first address of the host that does.
-pub(crate) fn exchange(order: &Order) -> Result<Granted, KeyFault> {
-    let found = resolve(&order.host, order.port)
-        .map_err(|why| KeyFault::Unreached(format!("the host cannot be resolved: {why}")))?;
+/// A key exchange under way: with one address of the host after the other, until one gives keys or the time is over.
+struct Exchange {
+    order: Order,
+    tls: Tls,
+    addresses: VecDeque<SocketAddr>,
+    /// How many the host has.
+    found: usize,
+    deadline: Instant,
+    attempt: Option<Attempt>,
+    /// What the attempts so far have come to.
+    fault: KeyFault,
+    /// Is told the outcome, once.
+    told: Option<Told>,
+}
+
+/// Is told what has come of an order.
+pub(crate) type Told = Box<dyn FnOnce(Result<Granted, KeyFault>) + Send>;
+
+/// Has `order` carried out by the helper thread. `told` learns what it has come to, and then `waker` is woken.
+pub(crate) fn queue(order: Order, waker: &Arc<Waker>, told: Told) {
+    let work = |able: Result<(), String>| match able {
+        Ok(()) => begin(order, told),
+        Err(why) => {
+            told(Err(KeyFault::Unreached(why)));
+            None
+        }
+    };
+    helper::queue(Turn::Later, waker, Box::new(work));
+}
+
+/// Begins a key exchange; looking up the host may take a while.
+fn begin(order: Order, told: Told) -> Option<Box<dyn Task>> {
+    let prepared = resolve(&order.host, order.port)
+        .map_err(|why| KeyFault::Unreached(format!("the host cannot be resolved: {why}")))
+        .and_then(|found| Ok((found, Tls::new(&order)?)));
+    let (found, tls) = match prepared {
+        Ok(prepared) => prepared,
+        Err(fault) => {
+            told(Err(fault));
+            return None;
+        }
+    };
     let mut addresses: Vec<SocketAddr> = found.iter().copied().filter(|found| !order.taken.contains(found)).collect();
     // Never tried before given up, and given up long ago before given up lately.
     addresses.sort_by_key(|address| order.given_up.iter().position(|other| other == address).map_or(0, |age| age + 1));
-    let config = Tls::new(order)?;
     let deadline = Instant::now() + order.limits.whole;
-    let mut fault = KeyFault::Unreached("all addresses of the name are in use".to_owned());
-    for address in addresses {
-        match exchange_with(address, order, &config, deadline) {
-            Ok((server, grant)) => return Ok(Granted { exchanger: address, exchangers: found.len(), server, grant }),
-            // A refusal says more than that nobody was there.
-            Err(KeyFault::Unreached(_)) if matches!(fault, KeyFault::Failed(_)) => {}
-            Err(new) => fault = new,
-        }
-        if Instant::now() >= deadline {
-            break;
-        }
-    }
-    Err(fault)
+    Some(Box::new(Exchange {
+        order,
+        tls,
+        addresses: addresses.into(),
+        found: found.len(),
+        deadline,
+        attempt: None,
+        fault: KeyFault::Unreached("all addresses of the name are in use".to_owned()),
+        told: Some(told),
+    }))
 }
 
-fn exchange_with(
-    address: SocketAddr,
-    order: &Order,
-    tls: &Tls,
-    deadline: Instant,
-) -> Result<(SocketAddr, Grant), KeyFault> {
-    let unreached = |error: io::Error| KeyFault::Unreached(format!("key exchange with {address}: {error}"));
-    let failed = |why: String| KeyFault::Failed(format!("key exchange with {address}: {why}"));
-    let patience = deadline.saturating_duration_since(Instant::now()).min(order.limits.connect);
-    if patience.is_zero() {
-        return Err(unreached(io::ErrorKind::TimedOut.into()));
+impl Task for Exchange {
+    fn advance(&mut self) -> Option<Pause> {
+        loop {
+            let attempt = match &mut self.attempt {
+                Some(attempt) => attempt,
+                None => match self.addresses.pop_front().filter(|_| Instant::now() < self.deadline) {
+                    Some(address) => match Attempt::begin(address, &self.tls, &self.order, self.deadline) {
+                        Ok(attempt) => self.attempt.insert(attempt),
+                        Err(fault) => {
+                            self.note(fault);
+                            continue;
+                        }
+                    },
+                    None => return self.end(Err(self.fault.clone())),
+                },
+            };
+            match attempt.advance() {
+                Ok(Progress::Pause(pause)) => return Some(pause),
+                Ok(Progress::Response(response)) => {
+                    match attempt.conclude(response, &self.tls, self.order.time.basis) {
+                        Ok((server, grant)) => {
+                            let (exchanger, exchangers) = (attempt.address, self.found);
+                            return self.end(Ok(Granted { exchanger, exchangers, server, grant }));
+                        }
+                        Err(why) => {
+                            let fault = attempt.failed(&why);
+                            self.note(fault);
+                        }
+                    }
+                }
+                Err(fault) => self.note(fault),
+            }
+        }
     }
-    let socket = TcpStream::connect_timeout(&address, patience).map_err(unreached)?;
-    let stream = Limited { socket, deadline, left: BYTES_MAX };
-    let (response, keys, chain) = tls.converse(stream).map_err(failed)?;
-    let server = server(&response, address).map_err(failed)?;
-    let credential = Credential { chain, basis: order.time.basis };
-    Ok((server, Grant { keys, cookies: response.cookies, credential }))
+}
+
+impl Exchange {
+    /// An attempt came to nothing. That a server refused says more than that nobody was there.
+    fn note(&mut self, fault: KeyFault) {
+        self.attempt = None;
+        if matches!(fault, KeyFault::Failed(_)) || matches!(self.fault, KeyFault::Unreached(_)) {
+            self.fault = fault;
+        }
+    }
+
+    fn end(&mut self, outcome: Result<Granted, KeyFault>) -> Option<Pause> {
+        self.attempt = None;
+        if let Some(told) = self.told.take() {
+            told(outcome);
+        }
+        None
+    }
+}
+
+/// An exchange with one address.
+struct Attempt {
+    address: SocketAddr,
+    stream: Limited,
+    client: ClientConnection,
+    /// Until when somebody must be there; `None`: somebody is.
+    connected_by: Option<Instant>,
+    deadline: Instant,
+    /// The server's, as far as it has come.
+    message: Vec<u8>,
+}
+
+/// How far an attempt has come.
+enum Progress {
+    Pause(Pause),
+    Response(Response),
+}
+
+impl Attempt {
+    fn begin(address: SocketAddr, tls: &Tls, order: &Order, deadline: Instant) -> Result<Self, KeyFault> {
+        let socket = socket::connecting(address).map_err(|error| unreached(address, &error))?;
+        let client = tls.client().map_err(|why| KeyFault::Failed(format!("key exchange with {address}: {why}")))?;
+        let connected_by = Some(deadline.min(Instant::now() + order.limits.connect));
+        let stream = Limited { socket, left: BYTES_MAX };
+        Ok(Self { address, stream, client, connected_by, deadline, message: Vec::new() })
+    }
+
+    fn failed(&self, why: &str) -> KeyFault {
+        KeyFault::Failed(format!("key exchange with {}: {why}", self.address))
+    }
+
+    fn pause(&self, writable: bool) -> Progress {
+        let until = self.connected_by.unwrap_or(self.deadline);
+        Progress::Pause(Pause { descriptor: self.stream.socket.as_raw_fd(), writable, until })
+    }
+
+    fn advance(&mut self) -> Result<Progress, KeyFault> {
+        if let Some(by) = self.connected_by {
+            let socket = &self.stream.socket;
+            match (socket.take_error(), socket.peer_addr()) {
+                (Ok(None), Ok(_)) => self.connected_by = None,
+                (Ok(Some(error)) | Err(error), _) => return Err(unreached(self.address, &error)),
+                (Ok(None), Err(_)) if Instant::now() >= by => {
+                    return Err(unreached(self.address, &io::ErrorKind::TimedOut.into()));
+                }
+                (Ok(None), Err(_)) => return Ok(self.pause(true)),
+            }
+        }
+        self.converse().map_err(|error| self.failed(&told(&error)))
+    }
+
+    /// Carries bytes to and fro.
+    fn converse(&mut self) -> io::Result<Progress> {
+        loop {
+            // Asked first, so that who sends and sends cannot keep us here.
+            let late = Instant::now() >= self.deadline;
+            match self.carry() {
+                Ok(Some(response)) => return Ok(Progress::Response(response)),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                _ if late => return Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long")),
+                Ok(None) => {}
+                Err(_) => return Ok(self.pause(self.client.wants_write())),
+            }
+        }
+    }
+
+    /// Writes what is to be written, and reads once; `WouldBlock` if the socket is not ready.
+    fn carry(&mut self) -> io::Result<Option<Response>> {
+        while self.client.wants_write() {
+            self.client.write_tls(&mut self.stream)?;
+        }
+        let ended = self.client.read_tls(&mut self.stream)? == 0;
+        if let Err(error) = self.client.process_new_packets() {
+            // The other side may learn why, if it still listens.
+            let _ = self.client.write_tls(&mut self.stream);
+            return Err(io::Error::other(error));
+        }
+        let mut buffer = [0; 2048];
+        loop {
+            match self.client.reader().read(&mut buffer) {
+                Ok(0) => return Err(io::Error::other("the message ends too early")),
+                Ok(length) => self.message.extend(buffer.iter().take(length)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ended => return Ok(None),
+                Err(_) => return Err(io::Error::other("the message ends too early")),
+            }
+            if let Some(response) = record::parse(&self.message).map_err(|fault| io::Error::other(fault.to_string()))? {
+                return Ok(Some(response));
+            }
+        }
+    }
+
+    /// What follows from the server's response.
+    fn conclude(&mut self, response: Response, tls: &Tls, basis: Basis) -> Result<(SocketAddr, Grant), String> {
+        let client = &mut self.client;
+        // After the handshake, of which the response is the proof.
+        if client.alpn_protocol() != Some(ALPN) {
+            return Err("the server does not speak ntske/1".to_owned());
+        }
+        let key = |direction| {
+            let context = response.exporter_context(direction);
+            let key = vec![0; response.algorithm.key_length()];
+            client.export_keying_material(key, EXPORTER_LABEL, Some(&context)).map_err(|error| error.to_string())
+        };
+        let (c2s, s2c) = (key(Direction::ClientToServer)?, key(Direction::ServerToClient)?);
+        let keys = Keys::new(response.algorithm, c2s, s2c).ok_or("the keys have the wrong length")?;
+        let certificates = client.peer_certificates().ok_or("the server has shown no certificate")?;
+        let chain = Arc::new(Certificates {
+            verifier: Arc::clone(&tls.verifier),
+            name: tls.name.clone(),
+            chain: certificates.iter().map(|certificate| certificate.clone().into_owned()).collect(),
+        });
+        client.send_close_notify();
+        // It would only be polite.
+        let _ = client.write_tls(&mut self.stream);
+        let server = server(&response, self.address)?;
+        Ok((server, Grant { keys, cookies: response.cookies, credential: Credential { chain, basis } }))
+    }
+}
+
+fn unreached(address: SocketAddr, error: &io::Error) -> KeyFault {
+    KeyFault::Unreached(format!("key exchange with {address}: {error}"))
 }
 
 /// Where the NTP server is that `response` means.
@@ -242,59 +439,17 @@ impl Tls {
         Ok(Self { config: Arc::new(config), verifier, name })
     }
 
-    /// The whole conversation: what the server agrees to, the keys, and what stands behind them.
-    fn converse(&self, stream: Limited) -> Result<(Response, Keys, Arc<dyn Chain>), String> {
-        let client =
+    /// A client that has its request ready.
+    fn client(&self) -> Result<ClientConnection, String> {
+        let mut client =
             ClientConnection::new(Arc::clone(&self.config), self.name.clone()).map_err(|error| error.to_string())?;
-        let mut tls = rustls::StreamOwned::new(client, stream);
-        tls.write_all(&record::request()).and_then(|()| tls.flush()).map_err(told)?;
-        let response = read_response(&mut tls)?;
-        let client = &mut tls.conn;
-        // After the handshake, of which the response is the proof.
-        if client.alpn_protocol() != Some(ALPN) {
-            return Err("the server does not speak ntske/1".to_owned());
-        }
-        let key = |direction| {
-            let context = response.exporter_context(direction);
-            let key = vec![0; response.algorithm.key_length()];
-            client.export_keying_material(key, EXPORTER_LABEL, Some(&context)).map_err(|error| error.to_string())
-        };
-        let (c2s, s2c) = (key(Direction::ClientToServer)?, key(Direction::ServerToClient)?);
-        let keys = Keys::new(response.algorithm, c2s, s2c).ok_or("the keys have the wrong length")?;
-        let certificates = client.peer_certificates().ok_or("the server has shown no certificate")?;
-        let chain = Certificates {
-            verifier: Arc::clone(&self.verifier),
-            name: self.name.clone(),
-            chain: certificates.iter().map(|certificate| certificate.clone().into_owned()).collect(),
-        };
-        client.send_close_notify();
-        // It would only be polite.
-        let _ = tls.flush();
-        Ok((response, keys, Arc::new(chain)))
-    }
-}
-
-fn read_response(tls: &mut impl Read) -> Result<Response, String> {
-    let (mut message, mut buffer) = (Vec::new(), [0; 2048]);
-    loop {
-        match tls.read(&mut buffer) {
-            Ok(0) => return Err("the message ends too early".to_owned()),
-            Ok(length) => message.extend(buffer.iter().take(length)),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err("the message ends too early".to_owned());
-            }
-            Err(error) => return Err(told(error)),
-        }
-        match record::parse(&message) {
-            Ok(Some(response)) => return Ok(response),
-            Ok(None) => {}
-            Err(fault) => return Err(fault.to_string()),
-        }
+        client.writer().write_all(&record::request()).map_err(|error| error.to_string())?;
+        Ok(client)
     }
 }
 
 /// What an error says, without what TLS says about it.
-fn told(error: io::Error) -> String {
+fn told(error: &io::Error) -> String {
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(rustls::Error::General(why)) => why.clone(),
         Some(inner) => in_words(inner),
@@ -302,60 +457,41 @@ fn told(error: io::Error) -> String {
     }
 }
 
-/// A connection that lasts until its deadline, and carries so many bytes.
+/// A connection that carries so many bytes, both ways together.
 struct Limited {
     socket: TcpStream,
-    deadline: Instant,
     left: usize,
 }
 
 impl Limited {
-    /// How much may be moved now, of `wanted`; and the socket gives up at the deadline.
-    fn allow(&self, wanted: usize) -> io::Result<usize> {
-        let patience = self.deadline.saturating_duration_since(Instant::now());
-        if patience.is_zero() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long"));
-        }
+    /// Moves at most what is left.
+    fn carry(
+        &mut self,
+        wanted: usize,
+        carry: impl FnOnce(&TcpStream, usize) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         if self.left == 0 {
             return Err(io::Error::other(format!("it takes more than {BYTES_MAX} bytes")));
         }
-        self.socket.set_read_timeout(Some(patience))?;
-        self.socket.set_write_timeout(Some(patience))?;
-        Ok(wanted.min(self.left))
-    }
-
-    /// Takes note of what was moved, and gives a timeout its name.
-    fn moved(&mut self, result: io::Result<usize>) -> io::Result<usize> {
-        match result {
-            Ok(length) => {
-                self.left -= length.min(self.left);
-                Ok(length)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long"))
-            }
-            Err(error) => Err(error),
-        }
+        let carried = carry(&self.socket, wanted.min(self.left))?;
+        self.left -= carried.min(self.left);
+        Ok(carried)
     }
 }
 
 impl Read for Limited {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.allow(buffer.len())?;
-        let result = self.socket.read(&mut buffer[..length]);
-        self.moved(result)
+        self.carry(buffer.len(), |mut socket, most| socket.read(&mut buffer[..most]))
     }
 }
 
 impl Write for Limited {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = self.allow(bytes.len())?;
-        let result = self.socket.write(&bytes[..length]);
-        self.moved(result)
+        self.carry(bytes.len(), |mut socket, most| socket.write(&bytes[..most]))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.socket.flush()
+        Ok(())
     }
 }
 

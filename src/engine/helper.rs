@@ -1,23 +1,44 @@
-//! What blocks, off the polling path: one helper thread for the whole process, alive only while there is something to
-//! do. A task owns its data, so that whoever asked may be gone when a call returns.
+//! What blocks or takes its time, off the polling path: one helper thread for the whole process, alive only while there is
+//! something to do. Work owns its data, so that whoever asked may be gone when a call returns.
 //!
-//! Names are looked up before keys are exchanged: a lookup may keep a key exchange waiting for as long as the system's
-//! resolver does, a key exchange keeps a lookup waiting for some seconds at most ([`super::handshake`]).
+//! The system's resolver blocks, and one name waits for another. Key exchanges do not: they are tasks that go on side by
+//! side, so that a server that takes its time costs nobody else any.
 
 use std::collections::VecDeque;
+use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::sys::wake::Waker;
+use crate::sys::wake::{self, Waker};
 use crate::sys::{fork, thread};
 
 /// Enough for a TLS handshake in a build without optimisations.
 const STACK: usize = 1024 * 1024;
 
-/// What there is to do. It gets `Err` instead of its turn if there can be no thread.
-pub(crate) type Work = Box<dyn FnOnce(Result<(), String>) + Send>;
+/// How soon what is asked for meanwhile is begun while tasks are under way.
+const PACE: Duration = Duration::from_millis(20);
+
+/// What there is to do, or the beginning of it. It gets `Err` instead of its turn if there can be no thread.
+pub(crate) type Work = Box<dyn FnOnce(Result<(), String>) -> Option<Box<dyn Task>> + Send>;
+
+/// What goes on step by step.
+pub(crate) trait Task {
+    /// Goes as far as it can without waiting. `None`: it is over.
+    fn advance(&mut self) -> Option<Pause>;
+}
+
+/// What a task waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pause {
+    pub(crate) descriptor: RawFd,
+    /// That it can be written to, else that there is something to read.
+    pub(crate) writable: bool,
+    /// And no longer than until then.
+    pub(crate) until: Instant,
+}
 
 /// Whose turn comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,27 +87,69 @@ pub(crate) fn queue(turn: Turn, waker: &Arc<Waker>, work: Work) {
         Ok(_) => queue.busy = true,
         Err(error) => {
             for waiting in queue.waiting.drain(..) {
-                waiting.end(Err(format!("no thread for what takes time: {error}")));
+                waiting.begin(Err(format!("no thread for what takes time: {error}")));
             }
         }
     }
 }
 
-/// Does one thing after another, and ends when there is none.
+/// A task that goes on, and who waits for it.
+type UnderWay = (Box<dyn Task>, Weak<Waker>);
+
+/// Begins one thing after another and goes on with those that take several steps; ends when there is none.
 fn work_on() {
+    let mut under_way: Vec<UnderWay> = Vec::new();
     loop {
         let waiting = {
             let _forks_wait = fork::exclusive();
             let mut queue = QUEUE.lock();
-            let Some(waiting) = next(&mut queue.waiting) else {
+            let waiting = next(&mut queue.waiting);
+            if waiting.is_none() && under_way.is_empty() {
                 queue.busy = false;
                 return;
-            };
+            }
             waiting
         };
-        if waiting.is_wanted() {
-            waiting.end(Ok(()));
+        match waiting {
+            Some(waiting) if waiting.is_wanted() => under_way.extend(waiting.begin(Ok(()))),
+            Some(_) => {}
+            None => go_on(&mut under_way),
         }
+    }
+}
+
+/// Advances every task that somebody waits for, and sleeps until one of them can go on, or for a moment.
+fn go_on(under_way: &mut Vec<UnderWay>) {
+    let mut pauses = Vec::new();
+    under_way.retain_mut(|(task, waker)| {
+        let wanted = waker.strong_count() > 0;
+        let pause = if wanted { guarded(|| task.advance()) } else { None };
+        pauses.extend(pause);
+        if pause.is_none() {
+            wake(waker);
+        }
+        pause.is_some()
+    });
+    if pauses.is_empty() {
+        return;
+    }
+    let now = Instant::now();
+    let left = pauses.iter().map(|pause| pause.until.saturating_duration_since(now)).fold(PACE, Duration::min);
+    let descriptors: Vec<_> = pauses.iter().map(|pause| (pause.descriptor, pause.writable)).collect();
+    if wake::wait_for(&descriptors, Some(left)).is_err() {
+        // Out of memory in the kernel: do not turn in circles at full speed meanwhile.
+        std::thread::sleep(PACE);
+    }
+}
+
+/// A bug in what we depend on costs one answer, not all that are still to come.
+fn guarded<T>(body: impl FnOnce() -> Option<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(body)).ok().flatten()
+}
+
+fn wake(waker: &Weak<Waker>) {
+    if let Some(waker) = waker.upgrade() {
+        waker.wake();
     }
 }
 
@@ -100,13 +163,14 @@ impl Waiting {
         self.waker.strong_count() > 0
     }
 
-    fn end(self, able: Result<(), String>) {
+    /// Does it, or the beginning of it.
+    fn begin(self, able: Result<(), String>) -> Option<UnderWay> {
         let Self { work, waker, .. } = self;
-        // A bug in what we depend on costs one answer, not all that are still to come.
-        let _ = catch_unwind(AssertUnwindSafe(|| work(able)));
-        if let Some(waker) = waker.upgrade() {
-            waker.wake();
+        let task = guarded(|| work(able));
+        if task.is_none() {
+            wake(&waker);
         }
+        task.map(|task| (task, waker))
     }
 }
 
@@ -121,7 +185,11 @@ mod tests {
         let (told, order) = crossbeam_channel::unbounded();
         let waiting = |turn, name: &'static str| {
             let told = told.clone();
-            Waiting { turn, work: Box::new(move |_| told.send(name).unwrap()), waker: Arc::downgrade(&waker) }
+            let work = move |_| {
+                told.send(name).unwrap();
+                None
+            };
+            Waiting { turn, work: Box::new(work), waker: Arc::downgrade(&waker) }
         };
         let mut queue = VecDeque::from([
             waiting(Turn::Later, "a key"),
@@ -130,7 +198,7 @@ mod tests {
             waiting(Turn::First, "another name"),
         ]);
         while let Some(waiting) = next(&mut queue) {
-            waiting.end(Ok(()));
+            assert!(waiting.begin(Ok(())).is_none());
         }
         assert_eq!(order.try_iter().collect::<Vec<_>>(), ["a name", "another name", "a key", "another key"]);
     }
@@ -138,7 +206,7 @@ mod tests {
     #[test]
     fn work_that_nobody_waits_for_any_more_is_not_done_and_keeps_no_descriptor() {
         let waker = Arc::new(Waker::new().unwrap());
-        let waiting = Waiting { turn: Turn::First, work: Box::new(|_| ()), waker: Arc::downgrade(&waker) };
+        let waiting = Waiting { turn: Turn::First, work: Box::new(|_| None), waker: Arc::downgrade(&waker) };
         assert_eq!(Arc::strong_count(&waker), 1);
         assert!(waiting.is_wanted());
         drop(waker);
@@ -150,7 +218,48 @@ mod tests {
         let waker = Arc::new(Waker::new().unwrap());
         let (told, answer) = crossbeam_channel::unbounded();
         queue(Turn::First, &waker, Box::new(|_| std::panic::resume_unwind(Box::new("a bug"))));
-        queue(Turn::First, &waker, Box::new(move |able| told.send(able).unwrap()));
+        let tell = move |able| {
+            told.send(able).unwrap();
+            None
+        };
+        queue(Turn::First, &waker, Box::new(tell));
         assert_eq!(answer.recv_timeout(Duration::from_secs(30)), Ok(Ok(())));
+    }
+
+    /// A task that waits for nothing but its time, and says when it is over.
+    struct Slow {
+        left: u32,
+        told: crossbeam_channel::Sender<&'static str>,
+        waker: Arc<Waker>,
+    }
+
+    impl Task for Slow {
+        fn advance(&mut self) -> Option<Pause> {
+            self.left = self.left.checked_sub(1)?;
+            if self.left == 0 {
+                self.told.send("slow").unwrap();
+                return None;
+            }
+            let descriptor = std::os::fd::AsRawFd::as_raw_fd(&*self.waker);
+            Some(Pause { descriptor, writable: false, until: Instant::now() + Duration::from_secs(9) })
+        }
+    }
+
+    #[test]
+    fn a_task_that_takes_its_time_keeps_nobody_waiting() {
+        let (waker, unready) = (Arc::new(Waker::new().unwrap()), Arc::new(Waker::new().unwrap()));
+        let (told, heard) = crossbeam_channel::unbounded();
+        let slow = Slow { left: 20, told: told.clone(), waker: unready };
+        queue(Turn::Later, &waker, Box::new(move |_| Some(Box::new(slow))));
+        for name in ["quick", "quick, too"] {
+            let told = told.clone();
+            let tell = move |_| {
+                told.send(name).unwrap();
+                None
+            };
+            queue(Turn::Later, &waker, Box::new(tell));
+        }
+        let said: Vec<_> = (0..3).map(|_| heard.recv_timeout(Duration::from_secs(30)).unwrap()).collect();
+        assert_eq!(said, ["quick", "quick, too", "slow"]);
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::handshake::{self, Granted, Limits, Order, Trust};
-use super::helper::{self, Turn};
 use super::roster::{Exchanger, Roster};
 use crate::config::Config;
 use crate::error::Error;
@@ -40,12 +39,9 @@ impl KeyExchanges {
         let (trust, limits) = (Arc::clone(&self.trust), Limits::default());
         let order = Order { host, port, taken, given_up, time, trust, limits };
         let outcomes = self.outcomes.clone();
-        let work = move |able: Result<(), String>| {
-            let granted = able.map_err(KeyFault::Unreached).and_then(|()| handshake::exchange(&order));
-            // The receiver may be gone: the clock was stopped meanwhile.
-            let _ = outcomes.send((id, granted));
-        };
-        helper::queue(Turn::Later, waker, Box::new(work));
+        // The receiver may be gone: the clock was stopped meanwhile.
+        let told = move |outcome| drop(outcomes.send((id, outcome)));
+        handshake::queue(order, waker, Box::new(told));
     }
 
     /// Hands what has arrived to the sources.

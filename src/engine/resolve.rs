@@ -29,6 +29,7 @@ pub(crate) fn lookup(question: Question) {
         let addresses = able.and_then(|()| resolve(&host, port));
         // The receiver may be gone: the clock was stopped meanwhile.
         let _ = answers.send((tag, addresses));
+        None
     };
     helper::queue(Turn::First, &waker, Box::new(work));
 }

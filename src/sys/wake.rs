@@ -51,8 +51,15 @@ impl AsRawFd for Waker {
 /// Sleeps until one of `fds` is readable or broken, `timeout` is over (`None`: never), or for no reason. Says which
 /// descriptors want attention.
 pub(crate) fn wait(fds: &[RawFd], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
+    let readable: Vec<_> = fds.iter().map(|&fd| (fd, false)).collect();
+    wait_for(&readable, timeout)
+}
+
+/// As [`wait`], until a descriptor is writable where that is asked for.
+pub(crate) fn wait_for(fds: &[(RawFd, bool)], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
+    let events = |writable| if writable { libc::POLLOUT } else { libc::POLLIN };
     let mut polled: Vec<libc::pollfd> =
-        fds.iter().map(|&fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
+        fds.iter().map(|&(fd, writable)| libc::pollfd { fd, events: events(writable), revents: 0 }).collect();
     let limit = timeout.map(|timeout| libc::timespec {
         tv_sec: timeout.as_secs().min(i32::MAX as u64) as libc::time_t,
         tv_nsec: timeout.subsec_nanos().into(),

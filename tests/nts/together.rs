@@ -8,7 +8,10 @@ use std::thread::JoinHandle;
 /// What a test does, and by what name it is known here.
 pub(crate) type Story = (&'static str, fn());
 
-static UNDER_WAY: OnceLock<Vec<(&str, Mutex<Option<JoinHandle<()>>>)>> = OnceLock::new();
+/// A story that has begun.
+type Begun = (&'static str, Mutex<Option<JoinHandle<()>>>);
+
+static UNDER_WAY: OnceLock<Vec<Begun>> = OnceLock::new();
 
 /// Begins all stories of `SLOW`, unless that is done already, and waits for the end of the one called `name`.
 pub(crate) fn live_through(name: &str) {
