@@ -180,6 +180,11 @@ typedef enum {
      * A state file was refused, or could not be written; the clock runs all the same.
      */
     NTP_ERR_STATE_FILE = -42,
+    /**
+     * A page that processes share, or its lock file, cannot be used; or it was taken away from a clock that runs on all the
+     * same.
+     */
+    NTP_ERR_SHARED_PAGE = -43,
 } ntp_result;
 
 /**
@@ -203,6 +208,24 @@ typedef enum {
      */
     NTP_STATE_DISRUPTED = 3,
 } ntp_state;
+
+/**
+ * Whose work the time is that a clock shows.
+ */
+typedef enum {
+    /**
+     * The clock's own: it shares no page.
+     */
+    NTP_ROLE_ALONE = 0,
+    /**
+     * The clock's own, and it writes the page that others share.
+     */
+    NTP_ROLE_LEADER = 1,
+    /**
+     * That of another clock, which leads; nobody's, where none is left.
+     */
+    NTP_ROLE_FOLLOWER = 2,
+} ntp_role;
 
 /**
  * What selection thinks of a source.
@@ -399,7 +422,7 @@ typedef struct {
 } ntp_reading;
 
 /**
- * The state of a whole clock in numbers. Grows at its end: pass its size.
+ * The state of a whole clock in numbers; those of the clock that leads, where a page is shared. Grows at its end: pass its size.
  */
 typedef struct {
     /**
@@ -483,6 +506,15 @@ typedef struct {
      * Reference id as RFC 5905 defines it for the next stratum.
      */
     uint32_t reference_id;
+    /**
+     * The process that leads among those that share a page, as the lock file names it; 0 if there is none, or it is not
+     * known.
+     */
+    uint32_t leader_pid;
+    /**
+     * Whether the clock shares a page, and whether it leads.
+     */
+    ntp_role role;
     /**
      * Zero.
      */
@@ -955,20 +987,42 @@ ntp_result ntp_config_set_state_file(ntp_config *config,
                                      const char *path);
 
 /**
+ * Makes clocks share the page at `path` with the other processes of this host that name it: all read it, one of them asks
+ * the servers. Default: none.
+ *
+ * Whoever holds the lock of the file `path`.lock leads, and writes the page, which is made if it is not there. When it
+ * ends, however it does, another takes over within two seconds, in the same epoch and on the same line. All should have the
+ * same configuration. State file and recording are the leader's. The directory should be one that only you may
+ * write, in memory, and gone after a boot, as those in /run are. `ntp_clock_start` returns `NTP_ERR_SHARED_PAGE` when the page or its lock file cannot be
+ * trusted: it is not ours or root's, others may write it, it is no regular file, of another version or not whole. Who may
+ * write or lock it is trusted.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ * - `path` is NULL or a NUL-terminated string that does not change during the call.
+ */
+ntp_result ntp_config_set_shared_page(ntp_config *config,
+                                      const char *path);
+
+/**
  * Starts a clock of one's own, with its own thread and sources; `clock` gets the handle.
  *
  * Returns before anything was heard from the network, and blocks on none: `ntp_clock_wait` waits for the
  * time. The configuration is copied. Free the clock with `ntp_clock_free`.
  *
  * Returns `NTP_ERR_NO_SERVERS` when `config` names none, `NTP_ERR_SYSTEM` when the thread cannot be made,
- * and `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL; `clock`, where it is not NULL, is then set to NULL.
+ * `NTP_ERR_SHARED_PAGE` when the page that it names cannot be used, and `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL; `clock`, where it is not NULL, is then set to NULL.
  *
  * Contract:
  *
  * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread changes it meanwhile.
  * - `clock` is NULL, or points to a pointer that no other thread uses meanwhile.
  */
-ntp_result ntp_clock_start(const ntp_config *config, ntp_clock **clock);
+ntp_result ntp_clock_start(const ntp_config *config,
+                           ntp_clock **clock);
 
 /**
  * Stops a clock and frees it; its thread has ended when this returns. NULL is harmless, and does not mean
@@ -1053,6 +1107,20 @@ ntp_result ntp_clock_offset(const ntp_clock *clock, int64_t *offset_ns, int64_t 
  * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
  */
 ntp_result ntp_clock_check_state_file(const ntp_clock *clock);
+
+/**
+ * Whether the page that `clock` shares with other processes is in order.
+ *
+ * A NULL `clock` is the process-wide one, which shares none. Any number of threads may call this at the same time. Returns
+ * `NTP_ERR_SHARED_PAGE` when the file was removed, replaced or damaged, or the lead cannot be taken though nobody has it;
+ * `ntp_last_error` then names the file and says why. The clock goes on with the page it has; clocks that are started later share
+ * another.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+ */
+ntp_result ntp_clock_check_shared_page(const ntp_clock *clock);
 
 /**
  * Whether the thread of `clock` is woken when the machine resumes from a suspend, or the system clock is set.

@@ -14,7 +14,7 @@ mod text;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -124,11 +124,14 @@ impl Upstream {
         Ok(config)
     }
 
-    /// The same, warm from a state file if one is named.
-    fn warm(&self, state_file: Option<&Path>) -> Result<Config, Error> {
+    /// The same with the files that are named.
+    fn with(&self, files: &Files) -> Result<Config, Error> {
         let mut config = self.config()?;
-        if let Some(path) = state_file {
+        if let Some(path) = &files.state_file {
             config.set_state_file(path)?;
+        }
+        if let Some(path) = &files.shared_page {
+            config.set_shared_page(path)?;
         }
         Ok(config)
     }
@@ -155,6 +158,29 @@ impl Trust {
     }
 }
 
+/// What a clock keeps in files.
+#[derive(Args)]
+struct Files {
+    /// Start warm from this file, and keep the state in it
+    #[arg(long, value_name = "FILE")]
+    state_file: Option<PathBuf>,
+    /// Share the clock with the processes that name the same file: all read it, one asks the servers
+    #[arg(long, value_name = "FILE")]
+    shared_page: Option<PathBuf>,
+}
+
+/// What is wrong with those files.
+struct Faults {
+    state_file: Option<String>,
+    shared_page: Option<String>,
+}
+
+impl Faults {
+    fn of(clock: &Clock) -> Self {
+        Self { state_file: clock.state_file_fault(), shared_page: clock.shared_page_fault() }
+    }
+}
+
 /// A clock that lives as long as one command.
 #[derive(Args)]
 struct Session {
@@ -163,9 +189,8 @@ struct Session {
     /// How long to wait for synchronisation
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
-    /// Start warm from this file, and leave the state in it
-    #[arg(long, value_name = "FILE")]
-    state_file: Option<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     /// Print JSON: nanoseconds as integers, null for what is unknown
     #[arg(long)]
     json: bool,
@@ -173,7 +198,7 @@ struct Session {
 
 impl Session {
     fn start(&self) -> Result<Clock, Error> {
-        Clock::start(self.upstream.warm(self.state_file.as_deref())?)
+        Clock::start(self.upstream.with(&self.files)?)
     }
 
     fn now(&self, out: &mut dyn Write) -> Result<(), Failure> {
@@ -191,11 +216,11 @@ impl Session {
         let clock = self.start()?;
         let waited = clock.wait(None, Some(self.timeout));
         let (reading, offset, report) = (clock.now(), clock.offset(), clock.report());
-        let fault = clock.state_file_fault();
+        let faults = Faults::of(&clock);
         if self.json {
-            json::write(out, &json::Status::new(&reading, offset, &report, fault))?;
+            json::write(out, &json::Status::new(&reading, offset, &report, faults))?;
         } else {
-            write!(out, "{}", table::status(&reading, offset, &report, fault))?;
+            write!(out, "{}", table::status(&reading, offset, &report, faults))?;
         }
         Ok(waited?)
     }

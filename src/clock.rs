@@ -10,15 +10,16 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::config::Config;
-use crate::engine::{self, Account, Shared, SharedRef};
+use crate::engine::seat::Seat;
+use crate::engine::{self, Membership, Shared, SharedRef, Status};
 use crate::error::Error;
 use crate::exchange::root_dispersion;
 use crate::model::ClockModel;
+use crate::publication::{Place, Publication};
 use crate::reading::Reading;
-use crate::status::{Leap, Report, SourceInfo, State};
+use crate::status::{Leap, Report, Role, SourceInfo, State};
 use crate::sys::clocks;
 use crate::sys::counter::{self, Bracket};
-use crate::sys::fork;
 use crate::sys::thread::Worker;
 use crate::sys::ticks::{self, Kind, Tick};
 use crate::units::{Nanos, UnixTime};
@@ -65,14 +66,21 @@ impl Clock {
     ///
     /// # Errors
     ///
-    /// [`Error::NoServers`], or [`Error::Io`] if the thread or its descriptors cannot be made, or a recording not be
-    /// written.
+    /// [`Error::NoServers`]; [`Error::Io`] if the thread or its descriptors cannot be made, or a recording not be
+    /// written; [`Error::SharedPage`] if the page or its lock file cannot be used.
     pub fn start(config: Config) -> Result<Self, Error> {
         if config.servers.is_empty() {
             return Err(Error::NoServers);
         }
-        let shared = SharedRef::Counted(Arc::new(Shared::new()));
-        let engine = engine::start(config, shared.clone())?;
+        let (place, seat) = match &config.shared_page {
+            Some(path) => {
+                let opened = Seat::open(path)?;
+                (Place::Shared(opened.page), Some(opened.seat))
+            }
+            None => (Place::own(), None),
+        };
+        let shared = SharedRef::Counted(Arc::new(Shared::new(place)));
+        let engine = engine::start(config, shared.clone(), seat)?;
         Ok(Self { shared, engine: Mutex::new(Some(engine)) })
     }
 
@@ -95,7 +103,7 @@ impl Clock {
     /// The time alone, ns since 1970: [`Reading::unix_ns`] of [`Self::now`], for less.
     #[inline]
     pub fn unix_ns(&self) -> i64 {
-        utc(&self.shared, ticks::read).unwrap_or_else(|| utc_otherwise(&self.shared))
+        utc(&self.shared.place, ticks::read).unwrap_or_else(|| self.utc_otherwise())
     }
 
     /// As [`Self::unix_ns`], for about half the price where the processor's own counter can be read: but the processor
@@ -103,7 +111,7 @@ impl Clock {
     /// not to be compared with what another thread has read, nor with [`Self::now`].
     #[inline]
     pub fn unix_ns_relaxed(&self) -> i64 {
-        utc(&self.shared, ticks::read_relaxed).unwrap_or_else(|| utc_otherwise(&self.shared))
+        utc(&self.shared.place, ticks::read_relaxed).unwrap_or_else(|| self.utc_otherwise())
     }
 
     /// UTC minus the system clock at the call.
@@ -125,7 +133,7 @@ impl Clock {
         report(&self.shared)
     }
 
-    /// One entry a source.
+    /// One entry a source; none of a clock that follows another on a shared page.
     pub fn sources(&self) -> Vec<SourceInfo> {
         sources(&self.shared)
     }
@@ -147,17 +155,29 @@ impl Clock {
         resume_watch_error(&self.shared).map(|error| error.to_string())
     }
 
-    /// Stops the thread (within 100 ms, and what a disk takes to save the state file). Reading goes on, in holdover.
+    /// Stops the thread (within 100 ms, and what a disk takes to save the state file). Reading goes on, in holdover;
+    /// on a page that processes share, as long and as well as anybody else keeps it.
     pub fn stop(&self) {
         // Taken out first: the lock is not held while the thread ends.
         let engine = self.engine.lock().take();
         drop(engine);
     }
 
+    /// Why the page that processes share ([`Config::set_shared_page`]) cannot be used, or is not where it was: the clock goes
+    /// on with what it has, and those that are started later share another. It names the file. `None` if all is well.
+    pub fn shared_page_fault(&self) -> Option<String> {
+        shared_page_fault(&self.shared)
+    }
+
     #[cfg(feature = "capi")]
     #[inline(always)]
     pub(crate) fn glimpse(&self) -> Option<Reading> {
-        glimpse(&self.shared)
+        glimpse(&self.shared.place, self.shared.place.generation())
+    }
+
+    #[inline(never)]
+    fn utc_otherwise(&self) -> i64 {
+        utc_otherwise(&self.shared.place, self.shared.place.generation())
     }
 
     pub(crate) fn shared(&self) -> SharedRef {
@@ -176,45 +196,47 @@ impl Drop for Clock {
 /// Reads the page of `shared`.
 #[inline(always)]
 pub(crate) fn read(shared: &Shared) -> Reading {
-    Reading::of(&shared.publication, fork::generation(), ticks::read, counter::system_time)
+    read_page(&shared.place, shared.place.generation())
+}
+
+/// Reads a page whose writer is to be of that fork generation, as its reader.
+#[inline(always)]
+pub(crate) fn read_page(page: &Publication, generation: u32) -> Reading {
+    Reading::of(page, generation, ticks::read, counter::system_time)
 }
 
 /// As [`read`], but not fooled by a suspend that the thread has not seen.
 pub(crate) fn read_checked(shared: &Shared) -> Reading {
-    let suspended = clocks::suspended_at_least;
-    Reading::checked(&shared.publication, fork::generation(), ticks::read, counter::system_time, suspended)
+    let (suspended, generation) = (clocks::suspended_at_least, shared.place.generation());
+    Reading::checked(&shared.place, generation, ticks::read, counter::system_time, suspended)
 }
 
-/// As [`read`], if that is to be had by ticks and at a glance. Cannot panic, so needs no guard.
+/// As [`read_page`], if that is to be had by ticks and at a glance. Cannot panic, so needs no guard.
 #[cfg(feature = "capi")]
 #[inline(always)]
-pub(crate) fn glimpse(shared: &Shared) -> Option<Reading> {
-    Reading::glimpse(&shared.publication, fork::generation(), ticks::read)
+pub(crate) fn glimpse(page: &Publication, generation: u32) -> Option<Reading> {
+    Reading::glimpse(page, generation, ticks::read)
 }
 
 /// UTC, if it is to be had by ticks and at a glance, ns since 1970. Cannot panic, so needs no guard.
 #[inline(always)]
-pub(crate) fn utc(shared: &Shared, read: impl Fn(Kind) -> Tick) -> Option<i64> {
-    shared.publication.utc(Kind::Ticks, read).map(|utc| utc.0)
+pub(crate) fn utc(page: &Publication, read: impl Fn(Kind) -> Tick) -> Option<i64> {
+    page.utc(Kind::Ticks, read).map(|utc| utc.0)
 }
 
 /// UTC where that cannot be had, ns since 1970. Apart, so that the quick way is short.
 #[inline(never)]
-pub(crate) fn utc_otherwise(shared: &Shared) -> i64 {
-    let raw = shared.publication.utc(Kind::Raw, ticks::read);
-    raw.map_or_else(|| read_otherwise(shared).unix_ns, |utc| utc.0)
-}
-
-/// As [`read`], where [`glimpse`] has nothing.
-pub(crate) fn read_otherwise(shared: &Shared) -> Reading {
-    Reading::otherwise(&shared.publication, fork::generation(), ticks::read, counter::system_time)
+pub(crate) fn utc_otherwise(page: &Publication, generation: u32) -> i64 {
+    let raw = page.utc(Kind::Raw, ticks::read);
+    let whole = || Reading::otherwise(page, generation, ticks::read, counter::system_time).unix_ns;
+    raw.map_or_else(whole, |utc| utc.0)
 }
 
 fn offset(shared: &Shared) -> Offset {
-    let (page, _) = shared.publication.read(ticks::read);
+    let (page, _) = shared.place.read(ticks::read);
     let bracket = Bracket::read();
     let (counter, uncertainty) = bracket.midpoint();
-    let reading = Reading::new(&page, page.tick_at(counter), fork::generation(), || bracket.system);
+    let reading = Reading::new(&page, page.tick_at(counter), shared.place.generation(), || bracket.system);
     Offset {
         offset_ns: (UnixTime(reading.unix_ns) - bracket.system).0,
         bound_ns: match reading.error_bound_ns() {
@@ -236,14 +258,14 @@ fn wait(shared: &Shared, max_bound: Option<Duration>, timeout: Option<Duration>)
         if !status.is_running() {
             return Ok(Err(Error::NotRunning));
         }
-        let (page, tick) = shared.publication.read(ticks::read);
-        let reading = Reading::new(&page, tick, fork::generation(), counter::system_time);
+        let (page, tick) = shared.place.read(ticks::read);
+        let reading = Reading::new(&page, tick, shared.place.generation(), counter::system_time);
         if reading.state == State::Synchronized && reading.error_bound_ns() <= max_bound_ns {
             return Ok(Ok(()));
         }
         let left = deadline.map_or(PACE, |deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_zero() {
-            let detail = excuse(status.account.as_deref(), status.min_agreeing, &reading);
+            let detail = excuse(status, &reading);
             return Ok(Err(Error::Timeout { detail }));
         }
         // What was just published takes effect a moment later, and nobody tells of that.
@@ -254,8 +276,17 @@ fn wait(shared: &Shared, max_bound: Option<Duration>, timeout: Option<Duration>)
 }
 
 /// Why a clock is not synchronised: each source and its last fault.
-fn excuse(account: Option<&Account>, min_agreeing: usize, reading: &Reading) -> String {
-    let Some(account) = account else { return "nothing was heard yet".to_owned() };
+fn excuse(status: &Status, reading: &Reading) -> String {
+    let min_agreeing = status.min_agreeing;
+    if let Some(fault) = &status.membership.fault {
+        return fault.clone();
+    }
+    let Some(account) = status.account.as_deref() else {
+        return match status.membership.leader {
+            0 => "nothing was heard yet".to_owned(),
+            pid => format!("process {pid}, which leads, shows nothing better"),
+        };
+    };
     let told = |source: &SourceInfo| {
         let address = source.address.map(|address| format!(" ({address})")).unwrap_or_default();
         let fault = source.fault.clone().unwrap_or_else(|| source.selection.to_string());
@@ -273,10 +304,23 @@ fn excuse(account: Option<&Account>, min_agreeing: usize, reading: &Reading) -> 
     clauses.join("; ")
 }
 
-/// What the engine last said of itself, with what the page says now.
+/// What the engine last said of itself, with what the page says now. One that follows says what its leader does.
 pub(crate) fn report(shared: &Shared) -> Report {
-    let account = shared.with_status(|status| status.account.clone());
-    let mut report = account.map_or_else(blank_report, |account| account.report.clone());
+    let (account, membership) = shared.with_status(|status| {
+        // Without a thread nobody here knows who leads now.
+        let membership = if status.is_running() { status.membership.clone() } else { Membership::default() };
+        (status.account.clone(), membership)
+    });
+    let account = account.map_or_else(blank_report, |account| account.report.clone());
+    let mut report = match shared.place.shared() {
+        None => account,
+        Some(_) if membership.leads => Report { role: Role::Leader, ..account },
+        Some(page) => {
+            let whole = page.publication().whole().unwrap_or_default();
+            Report { role: Role::Follower, ..whole.map_or_else(blank_report, |(_, note)| note.report) }
+        }
+    };
+    report.leader_pid = membership.leader;
     // The page knows better than the account what has come to pass since.
     let reading = read(shared);
     (report.state, report.epoch, report.bound_ns) = (reading.state, reading.epoch, reading.error_bound_ns());
@@ -290,6 +334,10 @@ pub(crate) fn report(shared: &Shared) -> Report {
 pub(crate) fn resume_watch_error(shared: &Shared) -> Option<Error> {
     let code = shared.with_status(|status| status.unwatched)?;
     Some(Error::io("watching for a resume of the machine", std::io::Error::from_raw_os_error(code)))
+}
+
+pub(crate) fn shared_page_fault(shared: &Shared) -> Option<String> {
+    shared.with_status(|status| status.membership.fault.clone())
 }
 
 pub(crate) fn state_file_fault(shared: &Shared) -> Option<String> {
@@ -322,11 +370,17 @@ fn blank_report() -> Report {
         leap: Leap::Unknown,
         exchanges: 0,
         rejected: 0,
+        role: Role::Alone,
+        leader_pid: 0,
     }
 }
 
 fn sources(shared: &Shared) -> Vec<SourceInfo> {
-    let Some(account) = shared.with_status(|status| status.account.clone()) else { return Vec::new() };
+    // Those of a clock that leads no more were the leader's.
+    let own = |status: &Status| {
+        if shared.place.shared().is_none() || status.membership.leads { status.account.clone() } else { None }
+    };
+    let Some(account) = shared.with_status(own) else { return Vec::new() };
     let now = counter::now();
     let older = |source: &SourceInfo| {
         let age = if source.age_ns == i64::MAX { i64::MAX } else { (Nanos(source.age_ns) + (now - account.at)).0 };
@@ -338,7 +392,7 @@ fn sources(shared: &Shared) -> Vec<SourceInfo> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publication::{Publication, stall};
+    use crate::publication::stall;
     use crate::server::{Server, ServerConfig};
     use std::sync::atomic::{
         AtomicBool,
@@ -418,7 +472,7 @@ mod tests {
             assert!(counts.iter().all(|&count| count > 100_000), "{counts:?}");
         });
         assert_eq!(clock.now().epoch, epoch);
-        let (page, _) = clock.shared.publication.read(ticks::read);
+        let (page, _) = clock.shared.place.read(ticks::read);
         let expected = if ticks::kernel_sight().is_some() { Kind::Ticks } else { Kind::Raw };
         assert_eq!(page.relation.scale.kind, expected, "after 4 s readers read what is best");
     }

@@ -36,6 +36,7 @@ pub struct Config {
     pub(crate) settings: Settings,
     pub(crate) recording: Option<PathBuf>,
     pub(crate) state_file: Option<PathBuf>,
+    pub(crate) shared_page: Option<PathBuf>,
     pub(crate) trust: TrustWish,
 }
 
@@ -137,8 +138,14 @@ impl Default for Config {
 impl Config {
     /// No servers yet, and the defaults of the documentation.
     pub fn new() -> Self {
-        let trust = TrustWish { files: Vec::new(), platform: true };
-        Self { servers: Vec::new(), settings: Settings::default(), recording: None, state_file: None, trust }
+        Self {
+            servers: Vec::new(),
+            settings: Settings::default(),
+            recording: None,
+            state_file: None,
+            shared_page: None,
+            trust: TrustWish { files: Vec::new(), platform: true },
+        }
     }
 
     /// The defaults, with the servers of `list` (see [`Config::add_servers`]).
@@ -327,6 +334,23 @@ impl Config {
     pub fn set_platform_trust(&mut self, trusted: bool) -> &mut Self {
         self.trust.platform = trusted;
         self
+    }
+
+    /// Shares the clock with the other processes of this host that name the same page: all read it, one of them asks the
+    /// servers.
+    ///
+    /// Who holds the lock of the file `PATH.lock` leads: it writes the page at `path`, which is made if it is not there. When
+    /// it ends, however it does, another takes over within two seconds, in the same epoch and on the same line. All should
+    /// have the same configuration; state file and recording are the leader's. The directory should be one that only you may
+    /// write, in memory, and gone after a boot: `/run/…`. A file that cannot be trusted fails the start. Who may write or lock the
+    /// page is trusted; `docs/shared-page.md` says what is and what is not protected against.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if `path` names no file.
+    pub fn set_shared_page(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, Error> {
+        self.shared_page = Some(file("shared_page", path.as_ref())?);
+        Ok(self)
     }
 
     /// The list the servers were parsed from, in canonical form.
@@ -578,6 +602,7 @@ mod tests {
         assert!(config.set_drift_limit(1.0, Duration::MAX, 2.0).is_err());
         assert!(config.set_drift_limit(0.0, knee, 0.0).is_ok());
         assert!(config.set_recording("").is_err() && config.set_state_file("/").is_err());
+        assert!(config.set_shared_page("..").is_err());
     }
 
     #[test]

@@ -2,13 +2,33 @@
 
 pub(crate) mod exchanger;
 pub(crate) mod files;
+mod follower;
 #[cfg(feature = "_nts")]
 pub(crate) mod handshake;
 pub(crate) mod helper;
 #[cfg(feature = "_nts")]
 mod keys;
+/// Where there are no ciphers nobody exchanges keys.
+#[cfg(not(feature = "_nts"))]
+mod keys {
+    use super::{Roster, Synchronizer};
+    use crate::config::Config;
+    use crate::error::Error;
+
+    pub(super) struct KeyExchanges;
+
+    impl KeyExchanges {
+        pub(super) fn new(_: &Config) -> Result<Self, Error> {
+            Ok(Self)
+        }
+
+        pub(super) fn take_in(&self, _: &mut Roster, _: &mut Synchronizer) {}
+    }
+}
 pub(crate) mod resolve;
 pub(crate) mod roster;
+pub(crate) mod seat;
+mod start;
 pub(crate) mod watchdog;
 
 use std::os::fd::AsRawFd;
@@ -22,32 +42,35 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
-use crate::config::Config;
 use crate::convert::History;
-use crate::error::Error;
 use crate::events::desk::Desk;
 use crate::events::watch::Watch;
 use crate::model::ClockModel;
-use crate::publication::{Publication, Writer};
+use crate::publication::note::Note;
+use crate::publication::{Place, Publication, Writer};
 use crate::source::{Chance, Outcome};
 use crate::status::{Report, SourceInfo, State};
-use crate::synchronizer::{SourceId, Synchronizer};
+use crate::synchronizer::{Plan, SourceId, Synchronizer};
 use crate::sys::clocks::Anchor;
 use crate::sys::resume::ResumeWatch;
-use crate::sys::thread::{Order, Worker};
+use crate::sys::thread::Order;
 use crate::sys::ticks::Sight;
 use crate::sys::{self, counter, fork, futex, socket, ticks, wake};
 use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
 use exchanger::{Arrival, Exchanger};
 use files::{FileFaults, Files};
+use keys::KeyExchanges;
 use resolve::{Addresses, Question};
 use roster::{Lookup, Roster};
+use seat::Lead;
+use start::Parts;
+pub(crate) use start::start;
 use watchdog::Watchdog;
 
 /// What the engine's thread and the readers of a clock share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) publication: Publication,
+    pub(crate) place: Place,
     /// Locked only under [`fork::exclusive`], so that a forked child finds it free.
     status: Mutex<Status>,
     /// Locked as `status` is.
@@ -70,8 +93,19 @@ pub(crate) struct Status {
     pub(crate) min_agreeing: usize,
     pub(crate) account: Option<Arc<Account>>,
     pub(crate) files: FileFaults,
+    pub(crate) membership: Membership,
     /// Why the thread is not woken when the system clock is set or the machine resumes: the system's number for it.
     pub(crate) unwatched: Option<i32>,
+}
+
+/// A clock among those that share its page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Membership {
+    pub(crate) leads: bool,
+    /// The leader's process; 0 if there is none, or it is not known.
+    pub(crate) leader: u32,
+    /// What is wrong with the page.
+    pub(crate) fault: Option<String>,
 }
 
 /// The core's account of itself at one instant.
@@ -101,9 +135,9 @@ impl Status {
 }
 
 impl Shared {
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(place: Place) -> Self {
         Self {
-            publication: Publication::new(),
+            place,
             status: Mutex::new(Status {
                 session: 0,
                 running: false,
@@ -112,6 +146,7 @@ impl Shared {
                 min_agreeing: 1,
                 account: None,
                 files: FileFaults::NONE,
+                membership: Membership { leads: false, leader: 0, fault: None },
                 unwatched: None,
             }),
             history: Mutex::new(History::new()),
@@ -144,6 +179,13 @@ impl Shared {
         }
     }
 
+    /// Says who leads, if that is news.
+    fn tell_membership(&self, membership: Membership) {
+        if self.with_status(|status| status.membership != membership) {
+            self.change(|status| status.membership = membership);
+        }
+    }
+
     fn change(&self, change: impl FnOnce(&mut Status)) {
         {
             let _forks_wait = fork::exclusive();
@@ -172,90 +214,35 @@ impl std::ops::Deref for SharedRef {
     }
 }
 
-/// Starts the engine's thread; it publishes to `shared`, which no other engine may do meanwhile.
-pub(crate) fn start(config: Config, shared: SharedRef) -> Result<Worker, Error> {
-    let parts = prepare(&config, &shared)?;
-    let theirs = shared.clone();
-    Worker::start("ntpclock", move |order| Run::new(parts, theirs, order).run()).map_err(|error| {
-        shared.change(|status| status.running = false);
-        Error::io("starting the clock's thread", error)
-    })
-}
-
-/// What a run begins with.
-struct Parts {
-    core: Synchronizer,
-    roster: Roster,
-    files: Files,
-    told: Told,
-    #[cfg(feature = "_nts")]
-    keys: keys::KeyExchanges,
-}
-
-/// Does what can fail, and what is to be seen as soon as the clock is started.
-fn prepare(config: &Config, shared: &Shared) -> Result<Parts, Error> {
-    let last_epoch = shared.with_status(|status| status.last_epoch);
-    // Before the state file is judged: no suspend falls between the two.
-    let clocks = Anchor::read();
-    let watchdog = Watchdog::new(clocks);
-    #[cfg(feature = "_nts")]
-    let keys = keys::KeyExchanges::new(config)?;
-    let (files, recollection) = Files::open(config)?;
-    let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
-    recollection.floor.into_iter().for_each(|floor| core.raise_floor(floor));
-    let mut writer = Writer::new(&shared.publication, ticks::kernel_sight());
-    writer.note_suspended(watchdog.suspended());
-    let mut told = Told { writer, watch: Watch::new(last_epoch), watchdog };
-    shared.with_history(|history| history.note(clocks));
-    if let Some(memory) = recollection.memory {
-        core.restore(&memory, counter::now());
-        show(&core, &mut told, shared);
-    }
-    let roster = Roster::new(&config.servers, &mut core, counter::now());
-    // Told before the thread can: who asks right after the start finds every source.
-    let account = Account::of(&core, &roster);
-    shared.change(|status| {
-        status.session += 1;
-        (status.running, status.generation) = (true, fork::generation());
-        status.min_agreeing = config.settings.min_agreeing;
-        status.last_epoch = status.last_epoch.max(account.report.epoch);
-        status.account = Some(Arc::new(account));
-        status.files = files.faults.clone();
-        status.unwatched = None;
-    });
-    Ok(Parts {
-        core,
-        roster,
-        files,
-        told,
-        #[cfg(feature = "_nts")]
-        keys,
-    })
-}
-
-/// Publishes what `core` remembers, and waits for the moment in which it takes effect: the first reading has a bound.
-fn show(core: &Synchronizer, told: &mut Told, shared: &Shared) {
-    let model = *core.model();
-    if model.has_line() {
-        // Who is late again and again shows nothing; the thread will try anew.
-        told.publish(shared, |_| (model, ()));
-        std::thread::sleep((told.writer.ready_at() - counter::now()).to_duration());
-    }
-}
-
 /// The engine's side of what readers, listeners and converters are told.
 struct Told {
     writer: Writer,
     watch: Watch,
     watchdog: Watchdog,
+    /// Of a page that processes share: where to write.
+    lead: Option<Lead>,
 }
 
 impl Told {
-    /// Publishes, and has it remembered. `None`: this thread was late again and again.
-    fn publish<P>(&mut self, shared: &Shared, mut plan: impl FnMut(Counter) -> (ClockModel, P)) -> Option<P> {
-        let published = self.writer.publish(&shared.publication, fork::generation(), counter::now, |switch| {
-            let (model, rest) = plan(switch);
-            (model, (model, rest))
+    /// Publishes what the core plans, and has it remembered. `None`: this thread was late again and again.
+    fn publish(&mut self, shared: &Shared, core: &Synchronizer) -> Option<Plan> {
+        let leads = self.lead.is_some();
+        self.publish_model(shared, |switch| {
+            let plan = core.plan(switch);
+            let note = || Note { report: core.report_with(&plan, switch), legacy: core.legacy(&plan) };
+            (plan.model, leads.then(note), plan)
+        })
+    }
+
+    fn publish_model<P>(
+        &mut self,
+        shared: &Shared,
+        mut plan: impl FnMut(Counter) -> (ClockModel, Option<Note>, P),
+    ) -> Option<P> {
+        let target: &Publication = self.lead.as_ref().map_or(&shared.place, Lead::publication);
+        let published = self.writer.publish_with(target, shared.place.generation(), counter::now, |switch| {
+            let (model, note, rest) = plan(switch);
+            (model, note, (model, rest))
         });
         let (model, rest) = published?;
         let switch = self.writer.ready_at();
@@ -273,6 +260,9 @@ impl Told {
 /// How long to wait after a publication that came too late again and again.
 const RETRY: Nanos = Nanos::from_millis(100);
 
+/// How often a leader looks whether its page still is where others look for it.
+const LEAD_PACE: Nanos = Nanos::from_seconds(2);
+
 /// How long to wait for random bits where there were none.
 const RANDOMNESS_RETRY: Nanos = Nanos::from_millis(100);
 
@@ -282,11 +272,6 @@ const BUILD_CLOCK_ERROR: Nanos = Nanos::from_seconds(365 * 86_400);
 /// UTC is not before this, about the day the library was built; it tells the era of a timestamp.
 pub(crate) fn build_date() -> UnixTime {
     unix_seconds(env!("NTPCLOCK_BUILD_DATE").parse().unwrap_or(0)) - BUILD_CLOCK_ERROR
-}
-
-/// What chance has in store for one request.
-fn chance() -> std::io::Result<Chance> {
-    Ok(Chance::new(sys::random()?, sys::random()?, sys::random_bytes()?, sys::random_bytes()?))
 }
 
 /// The engine's thread.
@@ -302,25 +287,19 @@ struct Run {
     order: Order,
     answers: Sender<(usize, Addresses)>,
     answered: Receiver<(usize, Addresses)>,
-    #[cfg(feature = "_nts")]
-    keys: keys::KeyExchanges,
+    keys: KeyExchanges,
     buffer: Box<[u8; socket::DATAGRAM_MAX]>,
     /// When a publication came to nothing last.
     gave_up: Counter,
     /// The least time to sleep, once.
     pause: Option<Nanos>,
+    /// When to look after a page that processes share.
+    lead_due: Counter,
 }
 
 impl Run {
     fn new(parts: Parts, shared: SharedRef, order: Order) -> Self {
-        let Parts {
-            core,
-            roster,
-            files,
-            told,
-            #[cfg(feature = "_nts")]
-            keys,
-        } = parts;
+        let Parts { core, roster, files, told, keys } = parts;
         let (answers, answered) = crossbeam_channel::unbounded();
         // After the descriptor that ends the thread: that one is needed, this one only good to have.
         let resume_watch = ResumeWatch::new();
@@ -338,15 +317,17 @@ impl Run {
             order,
             answers,
             answered,
-            #[cfg(feature = "_nts")]
             keys,
             buffer: Box::new([0; socket::DATAGRAM_MAX]),
             gave_up: Counter(i64::MIN),
             pause: None,
+            lead_due: Counter(i64::MIN),
         }
     }
 
     fn run(mut self) {
+        // The last model of another leader may be about to take effect.
+        self.settle();
         // What an earlier run left on the page is over: until an answer comes, the system clock is all there is.
         self.publish();
         while !self.order.is_over() {
@@ -360,7 +341,6 @@ impl Run {
         while let Ok((tag, addresses)) = self.answered.try_recv() {
             self.handle_addresses(SourceId(tag), addresses);
         }
-        #[cfg(feature = "_nts")]
         self.keys.take_in(&mut self.roster, &mut self.core);
         self.tick();
         self.told.listeners(&self.shared);
@@ -371,6 +351,7 @@ impl Run {
         if self.files.tend(&self.core) {
             self.tell_of_files();
         }
+        self.tend_lead();
         let ready = self.sleep();
         // Before anything that came is taken in: an answer may have waited while the machine was suspended.
         self.heed(Anchor::read(), ticks::sight());
@@ -404,8 +385,8 @@ impl Run {
         while let Some(id) = self.core.take_address_wish(now) {
             self.look_up(id, now);
         }
-        loop {
-            let Ok(chance) = chance() else {
+        while self.core.wants_to_send(counter::now()) {
+            let Ok(chance) = sys::random().map(Chance::new) else {
                 // Without randomness there is no safe request: come back a little later.
                 self.pause = Some(RANDOMNESS_RETRY);
                 return;
@@ -450,6 +431,7 @@ impl Run {
         descriptors.extend(self.exchanger.descriptors());
         let now = counter::now();
         let mut due = self.core.next_due(now).min(self.files.due()).min(self.told.watch.due(now));
+        due = due.min(if self.told.lead.is_some() { self.lead_due } else { Counter(i64::MAX) });
         if self.core.wants_plan(now) {
             due = due.min(self.told.writer.ready_at().max(self.gave_up + RETRY));
         }
@@ -461,7 +443,9 @@ impl Run {
                     self.order.waker.clear();
                 }
                 // Whatever it has seen, we are about to look at all clocks.
-                self.resume_watch.iter().for_each(ResumeWatch::clear);
+                if ready[1..own].contains(&true) {
+                    self.resume_watch.iter().for_each(ResumeWatch::clear);
+                }
                 self.exchanger.ready_sources(&ready[own..])
             }
             // Out of memory in the kernel: do not turn in circles at full speed meanwhile.
@@ -497,11 +481,7 @@ impl Run {
 
     fn publish(&mut self) {
         self.core.review(counter::now());
-        let core = &self.core;
-        let plan = self.told.publish(&self.shared, |switch| {
-            let plan = core.plan(switch);
-            (plan.model, plan)
-        });
+        let plan = self.told.publish(&self.shared, &self.core);
         match plan {
             Some(plan) => self.core.commit(plan, counter::now()),
             None => self.gave_up = counter::now(),
@@ -517,25 +497,43 @@ impl Run {
         });
     }
 
+    /// Sees to it that the page is where others look for it.
+    fn tend_lead(&mut self) {
+        let now = counter::now();
+        if let Some(lead) = &mut self.told.lead
+            && now >= self.lead_due
+        {
+            self.lead_due = now + LEAD_PACE;
+            let fault = lead.check();
+            self.shared.tell_membership(Membership { leads: true, leader: std::process::id(), fault });
+        }
+    }
+
     fn tell_of_files(&self) {
         self.shared.change(|status| status.files.clone_from(&self.files.faults));
     }
 
-    /// The last word: from now on the interval only grows.
+    /// The last word: from now on the interval only grows. On a page that others share it is left to the next leader.
     fn finish(&mut self) {
         self.settle();
-        let mut model = *self.core.model();
-        if model.has_line() {
-            // Who is disrupted stays so: nobody is left to judge the clock anew.
-            model.state = if model.state.is_usable() { State::Holdover } else { model.state };
-            self.told.publish(&self.shared, |_| (model, ()));
-            // Whoever stopped us shall find the clock stopped; and a wait after a new start, no old success.
-            self.settle();
-            self.told.listeners(&self.shared);
+        if self.told.lead.take().is_none() {
+            self.retire();
         }
         // Last, for a disk may take its time.
         if self.files.close(&self.core) {
             self.tell_of_files();
+        }
+    }
+
+    fn retire(&mut self) {
+        let mut model = *self.core.model();
+        if model.has_line() {
+            // Who is disrupted stays so: nobody is left to judge the clock anew.
+            model.state = if model.state.is_usable() { State::Holdover } else { model.state };
+            self.told.publish_model(&self.shared, |_| (model, None, ()));
+            // Whoever stopped us shall find the clock stopped; and a wait after a new start, no old success.
+            self.settle();
+            self.told.listeners(&self.shared);
         }
     }
 
@@ -545,18 +543,14 @@ impl Run {
     }
 }
 
-impl Drop for Run {
-    /// However the thread ends, by order or by a bug of ours: nobody shall wait for it.
-    fn drop(&mut self) {
-        self.shared.change(|status| status.running = false);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::start::prepare;
     use super::*;
+    use crate::config::Config;
     use crate::reading::Reading;
     use crate::server::{Server, ServerConfig};
+    use crate::sys::thread::Worker;
 
     /// Turns until the clock shows `state`, and returns that reading.
     fn turn_until(run: &mut Run, state: State) -> Reading {
@@ -571,7 +565,7 @@ mod tests {
     }
 
     fn shown(run: &Run) -> Reading {
-        Reading::of(&run.shared.publication, fork::generation(), ticks::read, counter::system_time)
+        Reading::of(&run.shared.place, fork::generation(), ticks::read, counter::system_time)
     }
 
     #[test]
@@ -581,8 +575,9 @@ mod tests {
         let server = Server::start(None, &config).unwrap();
         let mut config = Config::with_servers(&server.addresses()[0].to_string()).unwrap();
         config.set_poll_exponents(0, 0).unwrap();
-        let shared = SharedRef::Counted(Arc::new(Shared::new()));
-        let parts = prepare(&config, &shared).unwrap();
+        let shared = SharedRef::Counted(Arc::new(Shared::new(Place::own())));
+        let keys = KeyExchanges::new(&config).unwrap();
+        let parts = prepare(&config, &shared, keys, None).unwrap();
         let (done, ended) = crossbeam_channel::bounded(1);
         let worker = Worker::start("test", move |order| {
             let mut run = Run::new(parts, shared, order);
@@ -607,7 +602,7 @@ mod tests {
             assert_eq!((disrupted.state, disrupted.epoch), (State::Disrupted, before.epoch));
             assert_eq!(run.exchanger.descriptors().next(), None);
             assert_eq!(run.core.report(counter::now()).exchanges, exchanges);
-            assert_eq!(run.shared.publication.read(ticks::read).0.suspended, suspended.suspended());
+            assert_eq!(run.shared.place.read(ticks::read).0.suspended, suspended.suspended());
 
             let after = turn_until(&mut run, State::Synchronized);
             assert_eq!(after.epoch, before.epoch + 1);

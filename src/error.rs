@@ -88,6 +88,12 @@ pub enum Error {
         /// Why there are none.
         why: String,
     },
+    /// A page that processes share cannot be used, or its lock file; or it was taken away from a clock that runs on all the
+    /// same.
+    SharedPage {
+        /// The file, and what is wrong with it.
+        why: String,
+    },
     /// A server's reply could not be used.
     BadReply {
         /// The server.
@@ -126,7 +132,7 @@ impl fmt::Display for Error {
             Self::Resolve { host, why } => write!(f, "host `{host}` cannot be resolved: {why}"),
             Self::Io { what, source } => write!(f, "{what}: {source}"),
             Self::Malformed { path, line, why } => write!(f, "{}:{line}: {why}", path.display()),
-            Self::StateFile { why } => f.write_str(why),
+            Self::StateFile { why } | Self::SharedPage { why } => f.write_str(why),
             Self::KeyExchange { server, why } => write!(f, "no keys for {server}: {why}"),
             Self::BadReply { server, why } => write!(f, "the reply of {server} is unusable: {why}"),
         }

@@ -22,8 +22,8 @@
 //! * `convert` remembers what was published, and where the system's clocks stood: stamps of the past become UTC;
 //! * `events` tells programs that something has happened to the clock;
 //! * `trace` is exchanges on disk, replayed through the very same core;
-//! * `engine` is the thread that carries requests out and datagrams in, and publishes what the core plans; with a helper
-//!   for what blocks, names and key exchanges;
+//! * `engine` is the thread that carries requests out and datagrams in, and publishes what the core plans, with a helper
+//!   for what blocks: names and key exchanges; where processes share a page, it leads or follows;
 //! * `query` asks one server once; `clock` is the Rust face; `server` answers other machines from a clock;
 //! * `cli` and `capi` are the command line and the C face (features of the same names). The C++ header and the Python
 //!   package are built on these. A face holds no thought about time.
@@ -105,5 +105,7 @@ pub use query::{query, query_with};
 pub use reading::Reading;
 pub use reading::compare::Relation;
 pub use server::{Server, ServerConfig};
-pub use status::{Flags, Leap, NtsInfo, NtsState, QueryResult, Report, Selection, ServerOptions, SourceInfo, State};
+pub use status::{
+    Flags, Leap, NtsInfo, NtsState, QueryResult, Report, Role, Selection, ServerOptions, SourceInfo, State,
+};
 pub use trace::replay::Replay;

@@ -123,6 +123,17 @@ pub(crate) struct Chance {
     pub(crate) nonce: [u8; aead::NONCE_MAX],
 }
 
+impl Chance {
+    /// From random words.
+    pub(crate) fn new(words: [u64; 6]) -> Self {
+        let mut bytes = words.into_iter().flat_map(u64::to_ne_bytes);
+        let mut next = |_| bytes.next().unwrap_or(0);
+        Self { unique: std::array::from_fn(&mut next), nonce: std::array::from_fn(&mut next) }
+    }
+}
+
+const _: () = assert!(session::UNIQUE_LEN + aead::NONCE_MAX == 6 * size_of::<u64>());
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,21 +7,28 @@
 //!
 //! Going over from the one counter to the other happens at a turn of the latch, as everything else: who sees the new
 //! page, or hears of a reading from it, never uses the old one again; and the new counter is not behind the old one.
+//!
+//! The same page can stand in a file that processes share ([`shared`]); its readers are the same code.
 
 pub(crate) mod gauge;
 pub(crate) mod glance;
 pub(crate) mod latch;
+pub(crate) mod note;
 pub(crate) mod page;
 pub(crate) mod scale;
+pub(crate) mod shared;
 pub(crate) mod track;
 
 use crate::model::ClockModel;
+use crate::sys::fork;
 use crate::sys::ticks::{Kind, Sight, Tick};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
 use gauge::{Doubt, Finding, Gauge, Relation};
 use glance::Glimpse;
 use latch::Latch;
+use note::Note;
 use page::{Page, Shown, WORDS};
+use shared::SharedPage;
 use track::Track;
 
 /// How far ahead a new model takes effect: long enough that a writer is rarely late, short enough not to matter.
@@ -32,10 +39,56 @@ const ATTEMPTS: u32 = 7;
 
 /// Where readers find the page.
 #[derive(Debug)]
+#[repr(transparent)]
 pub(crate) struct Publication(Latch<SLOT>);
 
-/// Words of a slot: a power of two, so that readers need not multiply to find theirs.
+/// Words of a slot: a power of two, so that readers need not multiply to find theirs. A [`note`] fits behind the page.
 const SLOT: usize = WORDS.next_power_of_two();
+
+/// Where a publication is: whichever it is, one pointer leads to it.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// In this process, for as long as it runs.
+    Static(&'static Publication),
+    /// In this process, for as long as a clock needs it.
+    Own(Box<Publication>),
+    /// In a file that processes share.
+    Shared(SharedPage),
+}
+
+impl std::ops::Deref for Place {
+    type Target = Publication;
+
+    #[inline(always)]
+    fn deref(&self) -> &Publication {
+        match self {
+            Self::Static(publication) => publication,
+            Self::Own(publication) => publication,
+            Self::Shared(page) => page.publication(),
+        }
+    }
+}
+
+impl Place {
+    /// The publication of a clock of one's own.
+    pub(crate) fn own() -> Self {
+        Self::Own(Box::new(Publication::new()))
+    }
+
+    /// The page that processes share, if it is one.
+    pub(crate) fn shared(&self) -> Option<&SharedPage> {
+        match self {
+            Self::Shared(page) => Some(page),
+            Self::Static(_) | Self::Own(_) => None,
+        }
+    }
+
+    /// The fork generation that its writer and its readers must be of.
+    #[inline(always)]
+    pub(crate) fn generation(&self) -> u32 {
+        if self.shared().is_some() { page::ANY_PROCESS } else { fork::generation() }
+    }
+}
 
 /// The writer's side: what it published last. There is one for each publication.
 #[derive(Debug)]
@@ -58,6 +111,19 @@ impl Publication {
     pub(crate) fn read(&self, read: impl Fn(Kind) -> Tick) -> (Page, Tick) {
         let (words, tick) = self.0.read(|tag| read(page::kind(tag)));
         (Page::from_words(&words), tick)
+    }
+
+    /// Page and note of what a leader published last; `None`: nothing was ever published. Not for readers of the time.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`]: somebody else has written here.
+    pub(crate) fn whole(&self) -> Result<Option<(Page, Note)>, Damaged> {
+        let (words, _) = self.0.read(|_| ());
+        if words == [0; SLOT] {
+            return Ok(None);
+        }
+        note::opened(&words).map(Some).ok_or(Damaged)
     }
 
     /// UTC now, if it is to be had at a glance and by `kind`.
@@ -101,6 +167,10 @@ impl Publication {
     }
 }
 
+/// The words of a shared page are not what a leader of ours wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Damaged;
+
 impl Writer {
     /// The next writer of `publication`. `sight` is of now; `None` where readers are not to read ticks.
     pub(crate) fn new(publication: &Publication, sight: Option<Sight>) -> Self {
@@ -113,6 +183,20 @@ impl Writer {
             switch: Counter(i64::MIN),
             suspended: page.suspended,
         }
+    }
+
+    /// The next writer of a publication that shows `page`, which another process wrote; and whether it is still read by what
+    /// the machine counts by. If not ([`Finding::Broken`]), what is published next may show less than readers have seen.
+    pub(crate) fn succeed(page: &Page, sight: Option<Sight>) -> (Self, Finding) {
+        let inherited = (page.relation.scale.kind == Kind::Ticks).then_some(page.relation);
+        let gauge = Gauge::new(sight, inherited);
+        let finding = match (inherited, gauge) {
+            (None, _) => Finding::Nothing,
+            (Some(_), Gauge::Known(..)) => Finding::Holds,
+            (Some(_), _) => Finding::Broken,
+        };
+        let Page { relation, current, switch, suspended, .. } = *page;
+        (Self { gauge, relation, current, switch, suspended }, finding)
     }
 
     /// The machine was suspended for no more than this since boot, as of what is published from now on.
@@ -135,27 +219,31 @@ impl Writer {
 
     /// Publishes the model that `plan` makes for the counter value at which it will take effect.
     ///
-    /// `plan` may be called again with a later one; what it returns beside the model that was published is handed back.
+    /// `plan` may be called again with a later one; what it returns beside the model that was published is handed back. On a page
+    /// that processes share, a note for the others goes with the model.
     /// `None` if this thread was late again and again: nothing was shown, try again later.
     ///
     /// Between the last look at the counter and the store that shows the page lie a few instructions. A writer that is
     /// stopped just there, for more than what is left of the lead, shows its line late, and a reader may then read less
     /// than another did from the old one, by what the two lines differ. No store can be made to depend on the time;
     /// half of the lead must be left so that only a long stop in that place can do harm.
-    pub(crate) fn publish<P>(
+    pub(crate) fn publish_with<P>(
         &mut self,
         publication: &Publication,
         generation: u32,
         counter: impl Fn() -> Counter,
-        mut plan: impl FnMut(Counter) -> (ClockModel, P),
+        mut plan: impl FnMut(Counter) -> (ClockModel, Option<Note>, P),
     ) -> Option<P> {
         for attempt in 0..ATTEMPTS {
             let lead = Nanos(LEAD.0 << attempt);
             let now = counter();
             let switch = now + lead;
-            let (model, rest) = plan(switch);
+            let (model, note, rest) = plan(switch);
             let page = self.compose(&model, now, switch, generation);
-            publication.0.stage(page.to_words());
+            match note {
+                Some(note) => publication.0.stage(note::sealed(&page, &note)),
+                None => publication.0.stage(page.to_words()),
+            }
             #[cfg(test)]
             stall::here();
             // A writer that comes too late would change what some readers have already read: it plans anew.
@@ -166,6 +254,22 @@ impl Writer {
             }
         }
         None
+    }
+
+    /// The same without a note.
+    #[cfg(test)]
+    pub(crate) fn publish<P>(
+        &mut self,
+        publication: &Publication,
+        generation: u32,
+        counter: impl Fn() -> Counter,
+        mut plan: impl FnMut(Counter) -> (ClockModel, P),
+    ) -> Option<P> {
+        let plan = |switch| {
+            let (model, rest) = plan(switch);
+            (model, None, rest)
+        };
+        self.publish_with(publication, generation, counter, plan)
     }
 
     /// The page that shows `model` from `switch` on, and what was shown last until then; `now` is in the past when it
@@ -307,6 +411,52 @@ mod tests {
         assert_eq!(shown(&after, turned), shown(&before, turned));
         let later = after.switch.0 + 10_000_000;
         assert_eq!(shown(&after, later) - shown(&before, later), -5_000);
+    }
+
+    #[test]
+    fn another_process_that_goes_on_writing_shows_readers_one_line_in_mid_slew_too() {
+        for correction in [Nanos::from_millis(50), Nanos::from_millis(-50)] {
+            let counter = Cell::new(0);
+            let now = || Counter(counter.get());
+            let publication = Publication::new();
+            let first = model(line(1_000));
+            let mut former = writer(&publication);
+            former.publish(&publication, 0, now, |_| (first, ())).unwrap();
+            counter.set(10_000_000);
+            let mut slewing = first;
+            former
+                .publish(&publication, 0, now, |switch| {
+                    slewing = corrected(&first, switch, correction);
+                    (slewing, ())
+                })
+                .unwrap();
+            counter.set(30_000_000);
+            let (before, _) = publication.read(|_| Tick(counter.get()));
+            let (mut next, finding) = Writer::succeed(&before, None);
+            assert_eq!((finding, next.ready_at()), (Finding::Nothing, before.switch));
+            let back = Nanos(-correction.0 / 5);
+            next.publish(&publication, 0, now, |switch| (corrected(&slewing, switch, back), ())).unwrap();
+            let (after, _) = publication.read(|_| Tick(counter.get()));
+            assert_eq!(after.former, before.current);
+            let mut last = shown(&before, 29_000_000);
+            for at in (29_000_000..200_000_000).step_by(10_000) {
+                let seen = shown(if at < counter.get() { &before } else { &after }, at);
+                assert!(seen >= last, "{correction:?} at {at}");
+                last = seen;
+            }
+        }
+    }
+
+    #[test]
+    fn who_cannot_read_the_ticks_that_a_page_is_read_by_finds_it_broken() {
+        let before = Page::from_words(&[0; WORDS]);
+        let scale = scale::Scale { kind: Kind::Ticks, ..scale::Scale::RAW };
+        let by_ticks = Page { relation: Relation { scale, ..Relation::RAW }, ..before };
+        assert_eq!(Writer::succeed(&by_ticks, None).1, Finding::Broken);
+        let agreeing = Sight { before: Tick(70), raw: Counter(75), after: Tick(80) };
+        assert_eq!(Writer::succeed(&by_ticks, Some(agreeing)).1, Finding::Holds);
+        assert_eq!(Writer::succeed(&by_ticks, Some(Sight { raw: Counter(95), ..agreeing })).1, Finding::Broken);
+        assert_eq!(Writer::succeed(&before, Some(agreeing)).1, Finding::Nothing);
     }
 
     #[test]

@@ -52,7 +52,8 @@ pub fn query_with(config: &Config, server: &str, timeout: Duration) -> Result<Qu
     let bad_reply = |why: String| Error::BadReply { server: format!("{server} ({address})"), why };
     let _stamping = socket::stamping_holder();
     let socket = socket::connected(address).map_err(failed)?;
-    let transmit = NtpTime(sys::random().map_err(failed)?.max(1));
+    let [transmit] = sys::random().map_err(failed)?;
+    let transmit = NtpTime(transmit.max(1));
     let request = request(&Packet::request(transmit), association.as_mut()).map_err(failed)?;
     let sent = Bracket::read();
     let t1 = counter::now();
@@ -109,7 +110,7 @@ pub fn query_with(config: &Config, server: &str, timeout: Duration) -> Result<Qu
 fn request(header: &Packet, association: Option<&mut Association>) -> std::io::Result<Vec<u8>> {
     let header = header.bytes();
     let Some(association) = association else { return Ok(header.to_vec()) };
-    let chance = nts::Chance { unique: sys::random_bytes()?, nonce: sys::random_bytes()? };
+    let chance = nts::Chance::new(sys::random()?);
     // Fresh keys come with a cookie.
     association.request(&header, &chance).ok_or_else(|| std::io::Error::other("there is no cookie"))
 }

@@ -18,7 +18,7 @@ use crate::sys::counter::{self, Bracket};
 use crate::sys::socket::{self, DATAGRAM_MAX, Received};
 use crate::sys::thread::{Order, Worker};
 use crate::sys::ticks::{self, Tick};
-use crate::sys::{fork, wake};
+use crate::sys::wake;
 use crate::units::{Counter, Nanos, UnixTime};
 use respond::{Identity, UNSYNCHRONIZED};
 
@@ -215,8 +215,9 @@ impl Source {
             Self::Clock(served) => {
                 let report = served.report(now.after);
                 // Both times come from one page: a step published in between would tear them.
-                let (page, leaving) = served.shared.publication.read(ticks::read);
-                moment(&page, page.tick_at(came), leaving, fork::generation(), &report)
+                let place = &served.shared.place;
+                let (page, leaving) = place.read(ticks::read);
+                moment(&page, page.tick_at(came), leaving, place.generation(), &report)
             }
         }
     }
@@ -295,6 +296,7 @@ mod tests {
     use crate::engine::Shared;
     use crate::model::slew::Line;
     use crate::model::{ClockModel, UtcSpan};
+    use crate::publication::Place;
     use crate::publication::gauge::Relation;
     use crate::publication::page::Shown;
     use crate::publication::track::Track;
@@ -382,7 +384,7 @@ mod tests {
     }
 
     fn report() -> Report {
-        Report { stratum: 3, root_delay_ns: 10_000, ..clock::report(&Shared::new()) }
+        Report { stratum: 3, root_delay_ns: 10_000, ..clock::report(&Shared::new(Place::own())) }
     }
 
     /// What is said of a datagram that came 1 ms before, and left 1 ms after, `current` took over from `former`.
@@ -432,7 +434,7 @@ mod tests {
 
     #[test]
     fn the_engine_is_asked_ten_times_a_second_at_most() {
-        let mut served = Served::new(SharedRef::Counted(Arc::new(Shared::new())));
+        let mut served = Served::new(SharedRef::Counted(Arc::new(Shared::new(Place::own()))));
         let made = Counter(5_000_000_000);
         // The engine itself would say that it knows no source.
         served.report = Some((made, report()));

@@ -10,8 +10,7 @@ use crate::config::Settings;
 use crate::exchange::{self, Exchange, Kiss, Refusal, ServerState, Stamps};
 use crate::model::estimator::{Prior, Sample};
 use crate::nts;
-use crate::nts::aead::NONCE_MAX;
-use crate::nts::session::{Association, Grant, KeyFault, Reply, UNIQUE_LEN};
+use crate::nts::session::{Association, Grant, KeyFault, Reply};
 use crate::nts::trust::{Basis, Invalid};
 use crate::packet::{self, Packet};
 use crate::status::Selection;
@@ -112,10 +111,10 @@ pub(crate) struct Chance {
 }
 
 impl Chance {
-    /// All of it random.
-    pub(crate) fn new(transmit: u64, dither: u64, unique: [u8; UNIQUE_LEN], nonce: [u8; NONCE_MAX]) -> Self {
+    /// From random words.
+    pub(crate) fn new([transmit, dither, nts @ ..]: [u64; 8]) -> Self {
         // 64 random bits: who has not seen the request cannot answer it. Zero would mean "none".
-        Self { transmit: NtpTime(transmit.max(1)), dither, nts: nts::Chance { unique, nonce } }
+        Self { transmit: NtpTime(transmit.max(1)), dither, nts: nts::Chance::new(nts) }
     }
 }
 
@@ -355,12 +354,14 @@ impl Source {
         self.wish_for_another(now);
     }
 
+    /// Whether a request is due.
+    pub(crate) fn wants_to_send(&self, now: Counter) -> bool {
+        self.address.is_some() && self.pending.is_none() && self.poll.due() <= now
+    }
+
     /// A request, if one is due.
     pub(crate) fn poll_transmit(&mut self, now: Counter, chance: &Chance) -> Option<(SocketAddr, Vec<u8>)> {
-        let address = self.address?;
-        if self.pending.is_some() || self.poll.due() > now {
-            return None;
-        }
+        let address = self.address.filter(|_| self.wants_to_send(now))?;
         self.poll.handle_sent(now, chance.dither);
         let header = Packet::request(chance.transmit).bytes();
         let request = match &mut self.nts {
@@ -459,7 +460,7 @@ impl Source {
         self.exchanges += 1;
         self.fresh = true;
         self.fault = None;
-        let testimony = self.filter.testimony(stamps.t4, self.poll.horizon(), settings);
+        let testimony = self.filter.testify(stamps.t4, self.poll.horizon(), settings);
         let told = testimony.as_ref().ok().and_then(Option::as_ref);
         self.width = told.map(|told| told.witness.offset.half_width());
         self.poll.handle_answer(fits, |span| told.is_some_and(|told| stays_useful(told, span, settings)));

@@ -17,16 +17,15 @@
 //! ```
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::model::estimator::Prior;
 use crate::synchronizer::memory::{Memory, RememberedTime};
-use crate::sys;
 use crate::sys::counter;
+use crate::sys::file::{self, Distrust};
 use crate::sys::host::{self, Host, Identity};
 use crate::units::{Counter, Nanos, Ppb, Rate, UnixTime};
 
@@ -90,11 +89,7 @@ pub(crate) struct Recollection {
 /// Why a file, or the time in it, is not used.
 #[derive(Debug, PartialEq, Eq)]
 enum Refusal {
-    Unreadable(io::ErrorKind, String),
-    Link,
-    NotAFile,
-    Owner(u32),
-    Writable(u32),
+    Distrusted(Distrust),
     Foreign,
     Version(u32),
     Size(usize),
@@ -114,7 +109,14 @@ impl Refusal {
     /// Whether a new file may be put in the place of the old one. Whoever names a file of another kind by mistake shall
     /// not lose it.
     fn may_be_replaced(&self) -> bool {
-        !matches!(self, Self::Unreadable(..) | Self::Link | Self::NotAFile | Self::Owner(_) | Self::Foreign)
+        !matches!(self, Self::Distrusted(distrust) if !matches!(distrust, Distrust::Writable(_)))
+            && !matches!(self, Self::Foreign)
+    }
+}
+
+impl From<Distrust> for Refusal {
+    fn from(distrust: Distrust) -> Self {
+        Self::Distrusted(distrust)
     }
 }
 
@@ -122,11 +124,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = |span: &Nanos| span.as_f64() * 1e-9;
         match self {
-            Self::Unreadable(_, why) => write!(f, "it cannot be read: {why}"),
-            Self::Link => f.write_str("it is a symbolic link"),
-            Self::NotAFile => f.write_str("it is no regular file"),
-            Self::Owner(user) => write!(f, "it belongs to user {user}, neither us nor root"),
-            Self::Writable(mode) => write!(f, "others may write it (mode {:o})", mode & 0o7777),
+            Self::Distrusted(distrust) => distrust.fmt(f),
             Self::Foreign => f.write_str("it is no state file of ntpclock"),
             Self::Version(version) => write!(f, "its format is version {version}, known is {VERSION}"),
             Self::Size(size) => write!(f, "it has {size} bytes, not {SIZE}"),
@@ -181,7 +179,7 @@ impl StateFile {
             return Ok(());
         }
         let writing = |error| Error::io(format!("writing state file {}", self.path.display()), error);
-        let aside = self.aside().map_err(writing)?;
+        let aside = file::aside(&self.path).map_err(writing)?;
         let written = write_aside(&aside, &encode(memory, host)).and_then(|()| fs::rename(&aside, &self.path));
         if written.is_err() {
             // If it cannot be removed either, there is nothing more to be done.
@@ -193,49 +191,23 @@ impl StateFile {
         let _ = self.path.parent().map(|folder| File::open(folder).and_then(|folder| folder.sync_all()));
         Ok(())
     }
-
-    /// A name in the same directory that nobody can have guessed and occupied.
-    fn aside(&self) -> io::Result<PathBuf> {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(self.path.file_name().unwrap_or_default());
-        name.push(format!(".{:016x}", sys::random()?));
-        Ok(self.path.with_file_name(name))
-    }
 }
 
 fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
-    let mut file = options.open(path)?;
+    let mut file = file::create_private(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
 /// The bytes of a file that only `user` or root can have written; `None` if there is no file.
 fn read(path: &Path, user: u32) -> Result<Option<Vec<u8>>, Refusal> {
-    let unreadable = |error: io::Error| Refusal::Unreadable(error.kind(), error.to_string());
-    let mut options = OpenOptions::new();
-    // Not blocking: the path may be that of a pipe, of which we shall know when it is open.
-    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
-    let file = match options.open(path) {
+    let file = match file::open_trusted(path, File::options().read(true), user) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Err(Refusal::Link),
-        Err(error) => return Err(unreadable(error)),
+        Err(distrust) if distrust.is_absence() => return Ok(None),
+        Err(distrust) => return Err(distrust.into()),
     };
-    // Of the open file, not of the path: nobody can exchange it in between.
-    let about = file.metadata().map_err(unreadable)?;
-    if !about.is_file() {
-        return Err(Refusal::NotAFile);
-    }
-    if ![user, 0].contains(&about.uid()) {
-        return Err(Refusal::Owner(about.uid()));
-    }
-    if about.mode() & 0o022 != 0 {
-        return Err(Refusal::Writable(about.mode()));
-    }
     let mut bytes = Vec::new();
-    file.take(SIZE as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(SIZE as u64 + 1).read_to_end(&mut bytes).map_err(Distrust::from)?;
     Ok(Some(bytes))
 }
 
@@ -675,7 +647,7 @@ mod tests {
         file.save(&memory(), &host()).unwrap();
         // Power fails in the middle of the next one, or just before it gets its name.
         for length in [0, 1, SIZE / 2, SIZE] {
-            write_aside(&file.aside().unwrap(), &good()[..length]).unwrap();
+            write_aside(&file::aside(&file.path).unwrap(), &good()[..length]).unwrap();
             assert_eq!(file.load(&later(10)).memory.unwrap().time, memory().time);
         }
         // The disk fails: what was written aside is taken away again.
@@ -698,18 +670,18 @@ mod tests {
         if ours == 0 {
             assert!(other.is_ok())
         } else {
-            assert_eq!(other, Err(Refusal::Owner(ours)))
+            assert_eq!(other, Err(Distrust::Owner(ours).into()))
         }
         for mode in [0o620, 0o602, 0o666] {
             fs::set_permissions(&file.path, fs::Permissions::from_mode(mode)).unwrap();
-            assert!(matches!(read(&file.path, ours), Err(Refusal::Writable(_))), "{mode:o}");
+            assert!(matches!(read(&file.path, ours), Err(Refusal::Distrusted(Distrust::Writable(_)))), "{mode:o}");
         }
         fs::set_permissions(&file.path, fs::Permissions::from_mode(0o644)).unwrap();
         let link = folder.0.join("link");
         symlink(&file.path, &link).unwrap();
-        assert_eq!(read(&link, ours), Err(Refusal::Link));
-        assert_eq!(read(&folder.0, ours), Err(Refusal::NotAFile));
-        assert_eq!(read(Path::new("/dev/null"), ours), Err(Refusal::NotAFile));
+        assert_eq!(read(&link, ours), Err(Distrust::Link.into()));
+        assert_eq!(read(&folder.0, ours), Err(Distrust::NotAFile.into()));
+        assert_eq!(read(Path::new("/dev/null"), ours), Err(Distrust::NotAFile.into()));
     }
 
     #[test]

@@ -105,7 +105,30 @@ impl Leap {
     }
 }
 
-/// The state of a whole clock in numbers.
+/// Whose work the time is that a clock shows. The numbers are the C API's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Role {
+    /// The clock's own: it shares no page.
+    #[default]
+    Alone = 0,
+    /// The clock's own, and it writes the page that others share.
+    Leader = 1,
+    /// That of another clock, which leads; nobody's, where none is left.
+    Follower = 2,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Alone => "alone",
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+        })
+    }
+}
+
+/// The state of a whole clock in numbers; those of the clock that leads, where a page is shared.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// As a reader would have seen it when the report was made.
@@ -147,6 +170,10 @@ pub struct Report {
     pub exchanges: u64,
     /// Replies refused, since the start.
     pub rejected: u64,
+    /// Whether the clock shares a page, and whether it leads.
+    pub role: Role,
+    /// The process that leads, as the lock file names it; 0 if none does, or it is not known.
+    pub leader_pid: u32,
 }
 
 /// One source as the clock sees it.

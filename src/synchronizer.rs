@@ -9,6 +9,7 @@ mod account;
 mod certificates;
 pub(crate) mod memory;
 mod plan;
+pub(crate) mod succession;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,7 +18,6 @@ use crate::exchange::{Exchange, ServerState};
 use crate::model::estimator::Prior;
 use crate::model::{ClockModel, UtcSpan};
 use crate::source::{Chance, Fault, Outcome, Source};
-use crate::status::State;
 use crate::units::{Counter, Nanos, Ppb, UnixTime};
 use memory::Remembered;
 pub(crate) use plan::Plan;
@@ -174,6 +174,11 @@ impl Synchronizer {
         self.dirty = true;
     }
 
+    /// Whether a request is due.
+    pub(crate) fn wants_to_send(&self, now: Counter) -> bool {
+        self.sources.iter().any(|source| source.wants_to_send(now))
+    }
+
     /// The next request that is due; call until `None`, with another chance each time.
     pub(crate) fn poll_request(&mut self, now: Counter, chance: &Chance) -> Option<Request> {
         self.sources.iter_mut().enumerate().find_map(|(index, source)| {
@@ -185,7 +190,7 @@ impl Synchronizer {
     /// As [`Self::poll_request`], where no source asks for NTS.
     #[cfg(test)]
     pub(crate) fn poll_transmit(&mut self, now: Counter, transmit: u64, dither: u64) -> Option<Request> {
-        self.poll_request(now, &Chance::new(transmit, dither, [0; _], [0; _]))
+        self.poll_request(now, &Chance::new([transmit, dither, 0, 0, 0, 0, 0, 0]))
     }
 
     /// The request left not before `t1`, from the address `local`.
@@ -302,11 +307,9 @@ impl Synchronizer {
 
     /// Makes `plan` the state of the core: readers see it, or are about to.
     pub(crate) fn commit(&mut self, plan: Plan, now: Counter) {
-        if plan.model.epoch > self.model.epoch && self.model.has_line() {
-            self.steps += 1;
-        }
+        self.steps = self.steps_with(&plan);
         // A line from an earlier run is no answer: the first one still waits for the others.
-        if plan.model.state == State::Synchronized || self.settle_at.is_some_and(|settle| settle <= now) {
+        if plan.heard.is_some() || self.settle_at.is_some_and(|settle| settle <= now) {
             self.settled = true;
         }
         if self.settled {
@@ -329,6 +332,12 @@ impl Synchronizer {
         self.dirty = false;
     }
 
+    /// The steps so far if `plan` is committed.
+    fn steps_with(&self, plan: &Plan) -> u32 {
+        let stepped = plan.model.epoch > self.model.epoch && self.model.has_line();
+        self.steps + u32::from(stepped)
+    }
+
     /// Whether the first synchronisation may happen: all sources were tried, or waited for long enough.
     fn may_start(&self, now: Counter) -> bool {
         self.settled
@@ -342,7 +351,7 @@ mod tests {
     use super::*;
     use crate::exchange::Stamps;
     use crate::packet::{self, Packet};
-    use crate::status::Selection;
+    use crate::status::{Selection, State};
     use crate::units::{NANOS_PER_SECOND, NtpTime, unix_seconds};
     use std::net::Ipv4Addr;
 

@@ -1,12 +1,17 @@
-//! The operating system behind safe functions: clocks, sockets with kernel timestamps, wake-ups, threads, fork.
+//! The operating system behind safe functions: clocks, sockets with kernel timestamps, wake-ups, threads, fork,
+//! files and memory that processes share.
 
 #![expect(unsafe_code, reason = "the one room that calls the C library; each call is wrapped in a safe function")]
 
 pub(crate) mod clocks;
 pub(crate) mod counter;
+pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod host;
+pub(crate) mod lock;
+pub(crate) mod mapping;
+pub(crate) mod process;
 pub(crate) mod resume;
 pub(crate) mod socket;
 pub(crate) mod thread;
@@ -20,14 +25,9 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// 64 random bits from the system; there is no state of ours that a fork could copy.
-pub(crate) fn random() -> io::Result<u64> {
-    random_bytes().map(u64::from_ne_bytes)
-}
-
-/// As [`random`], as many as are wanted.
-pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(bytes)
+/// Random words from the system, by one call; there is no state of ours that a fork could copy.
+pub(crate) fn random<const N: usize>() -> io::Result<[u64; N]> {
+    let mut words = [[0; 8]; N];
+    getrandom::fill(words.as_flattened_mut()).map_err(io::Error::other)?;
+    Ok(words.map(u64::from_ne_bytes))
 }

@@ -209,6 +209,42 @@ fn a_state_file_is_kept_and_one_that_is_refused_is_shown() {
 }
 
 #[test]
+fn a_page_is_shared_by_a_server_and_whoever_asks_for_the_status() {
+    let (upstream, path) = (Upstream::start(), scratch("page"));
+    let page = path.to_str().unwrap();
+    let status = ["status", "--json", "-s", &upstream.address, "--shared-page", page];
+    let alone = json(&ntpclock().args(status).output().unwrap());
+    assert_eq!((&alone["report"]["role"], &alone["shared_page_fault"]), (&"leader".into(), &Value::Null), "{alone}");
+    let mut server = ntpclock()
+        .args(["serve", "--listen", "127.0.0.1:0", "-s", &upstream.address, "--shared-page", page])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It leads by the time that it says where it listens.
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.take().unwrap()), &mut String::new())
+        .unwrap();
+    let follower = json(&ntpclock().args(status).output().unwrap());
+    assert_eq!(
+        (&follower["report"]["role"], &follower["report"]["leader_pid"]),
+        (&"follower".into(), &server.id().into())
+    );
+    assert_eq!(follower["reading"]["epoch"], 1);
+    let shown = ntpclock().args(status.iter().filter(|argument| **argument != "--json")).output().unwrap();
+    assert!(text(&shown.stdout).contains(&format!("follower; process {} leads", server.id())), "{shown:?}");
+    server.kill().unwrap();
+    server.wait().unwrap();
+    std::fs::write(&path, "something else").unwrap();
+    let refused = ntpclock().args(status).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text(&refused.stderr).contains(&format!("shared page {page}: it is no shared page of ntpclock")),
+        "{refused:?}"
+    );
+    std::fs::remove_file(&path).unwrap();
+    std::fs::remove_file(format!("{page}.lock")).unwrap();
+}
+
+#[test]
 fn misuse_ends_with_2_and_help_with_0() {
     for (arguments, code) in [
         (&["nonsense"][..], 2),
@@ -216,6 +252,7 @@ fn misuse_ends_with_2_and_help_with_0() {
         (&["serve", "--listen", "127.0.0.1:0", "--local", "x", "--root-dispersion", "1"], 2),
         // Nobody but the operator can say how far this machine's clock is from UTC.
         (&["serve", "--listen", "127.0.0.1:0", "--local", "3", "--duration", "0"], 2),
+        (&["serve", "--listen", "127.0.0.1:0", "--local", "3", "--root-dispersion", "1", "--shared-page", "page"], 2),
         (&["serve", "--listen", "127.0.0.1:0", "--root-dispersion", "1", "--duration", "0"], 2),
         (&["--help"], 0),
     ] {

@@ -59,6 +59,7 @@ enum class errc : int {
     system = NTP_ERR_SYSTEM,
     internal = NTP_ERR_INTERNAL,
     state_file = NTP_ERR_STATE_FILE,
+    shared_page = NTP_ERR_SHARED_PAGE,
 };
 
 /** How far a clock's interval can be trusted. */
@@ -623,6 +624,10 @@ public:
     config& state_file(const std::string& path) {
         return done(ntp_config_set_state_file(detail::held(handle_), path.c_str()));
     }
+    /** Shares the page at `path` with other processes; see ntp_config_set_shared_page. */
+    config& shared_page(const std::string& path) {
+        return done(ntp_config_set_shared_page(detail::held(handle_), path.c_str()));
+    }
 
     /** As C has it. */
     const ntp_config* c() const { return detail::held(handle_); }
@@ -657,18 +662,26 @@ public:
 
     /** Why the state file was refused at the start, or could not be written last; nothing if all is well. */
     std::optional<std::string> state_file_fault() const {
-        const ntp_result result = ntp_clock_check_state_file(c());
-        if (result == NTP_ERR_STATE_FILE) {
-            return last_error();
-        }
-        detail::check(result);
-        return std::nullopt;
+        return fault(ntp_clock_check_state_file(c()), NTP_ERR_STATE_FILE);
+    }
+
+    /** Why the page that processes share cannot be used, or is not where it was; nothing if all is well. */
+    std::optional<std::string> shared_page_fault() const {
+        return fault(ntp_clock_check_shared_page(c()), NTP_ERR_SHARED_PAGE);
     }
 
     /** As C has it; an error for a client that was moved from. */
     const ntp_clock* c() const { return detail::held(handle_); }
 
 private:
+    static std::optional<std::string> fault(ntp_result result, ntp_result expected) {
+        if (result == expected) {
+            return last_error();
+        }
+        detail::check(result);
+        return std::nullopt;
+    }
+
     detail::owner<ntp_clock> handle_;
 };
 

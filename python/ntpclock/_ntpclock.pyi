@@ -33,6 +33,7 @@ __all__ = [
     "Relation",
     "Report",
     "ResolveError",
+    "Role",
     "Selection",
     "Server",
     "SourceInfo",
@@ -150,6 +151,16 @@ class Relation(enum.IntEnum):
     """It cannot be told, or nothing is known of one of them."""
     AFTER = 1
     """It is certainly of a later instant."""
+
+class Role(enum.IntEnum):
+    """Whose work the time is that a clock shows."""
+
+    ALONE = 0
+    """The clock's own: it shares no page."""
+    LEADER = 1
+    """The clock's own, and it writes the page that others share."""
+    FOLLOWER = 2
+    """That of another clock, which leads; nobody's, where none is left."""
 
 class Timescale(enum.IntEnum):
     """A clock of this machine that stamps are taken on."""
@@ -313,7 +324,7 @@ class Deadline:
 
 @final
 class Report:
-    """The state of a whole clock in numbers. Immutable."""
+    """The state of a whole clock in numbers; those of the clock that leads, where a page is shared. Immutable."""
 
     @property
     def state(self) -> State:
@@ -390,6 +401,14 @@ class Report:
     @property
     def rejected(self) -> int:
         """Replies refused, since the start."""
+
+    @property
+    def role(self) -> Role:
+        """Whether the clock shares a page, and whether it leads."""
+
+    @property
+    def leader_pid(self) -> int | None:
+        """The process that leads; None if none does, or it is not known."""
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes by name, for tables and logs."""
@@ -752,6 +771,10 @@ class Clock:
     `trusted_certificates` names files (PEM) whose certificates vouch for servers with ` nts`, beside those that the
     platform trusts; with `platform_trust=False` instead of them.
 
+    `shared_page` names a page that processes of this host share: all read it, one of them asks the servers, and another
+    takes over when that one ends (docs/shared-page.md). A page, or a lock file beside it, that cannot be trusted raises
+    NtpOSError. All should have the same settings.
+
     It runs as soon as it exists, and nothing has been heard from the network by then: see `wait()`.
 
     Raises ConfigError, NtpOSError.
@@ -771,6 +794,7 @@ class Clock:
         state_file: str | os.PathLike[str] | None = None,
         trusted_certificates: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
         platform_trust: bool = True,
+        shared_page: str | os.PathLike[str] | None = None,
     ) -> Clock: ...
 
     @property
@@ -780,6 +804,11 @@ class Clock:
     @property
     def state_file_fault(self) -> str | None:
         """Why the state file was refused at the start, or could not be written last; None if all is well."""
+
+    @property
+    def shared_page_fault(self) -> str | None:
+        """Why the shared page cannot be used, or is not where it was; None if all is well. The clock goes on with what it
+        has, and clocks that are started later share another page."""
 
     @property
     def resume_watch_fault(self) -> str | None:

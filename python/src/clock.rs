@@ -25,7 +25,7 @@ impl Clock {
     #[pyo3(signature = (
         servers = None, *, poll = None, fault_limit = None, min_agreeing = None,
         step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None, drift_limit = None,
-        state_file = None, trusted_certificates = None, platform_trust = true,
+        state_file = None, trusted_certificates = None, platform_trust = true, shared_page = None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python, one a setting")]
     fn new(
@@ -41,6 +41,7 @@ impl Clock {
         state_file: Option<PathBuf>,
         trusted_certificates: Option<&Bound<'_, PyAny>>,
         platform_trust: bool,
+        shared_page: Option<PathBuf>,
     ) -> PyResult<Self> {
         let list = arguments::server_list(servers)?;
         let mut config =
@@ -71,6 +72,9 @@ impl Clock {
             config.set_state_file(path).map_err(raise)?;
         }
         arguments::trust(&mut config, trusted_certificates, platform_trust)?;
+        if let Some(path) = shared_page {
+            config.set_shared_page(path).map_err(raise)?;
+        }
         let servers = config.servers();
         let clock = py.detach(|| ntpclock::Clock::start(config)).map_err(raise)?;
         Ok(Self { clock, servers, stopped: AtomicBool::new(false) })
@@ -86,6 +90,12 @@ impl Clock {
     #[getter]
     fn state_file_fault(&self, py: Python<'_>) -> Option<String> {
         py.detach(|| self.clock.state_file_fault())
+    }
+
+    /// Why the page that processes share cannot be used, or is not where it was; None if all is well.
+    #[getter]
+    fn shared_page_fault(&self, py: Python<'_>) -> Option<String> {
+        py.detach(|| self.clock.shared_page_fault())
     }
 
     /// Why the clock's thread is not woken when the machine resumes; None if all is well.

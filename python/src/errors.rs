@@ -83,7 +83,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
         os: add(
             "NtpOSError",
             &with(py.get_type::<PyOSError>()),
-            "The operating system refused something; `errno` says why.",
+            "The operating system refused something; `errno` says why. Or a shared page cannot be used.",
         )?,
         bound_exceeded: add(
             "BoundExceededError",
@@ -126,6 +126,8 @@ pub(crate) fn raise(error: Error) -> PyErr {
             Error::Resolve { .. } => &classes.resolve,
             Error::KeyExchange { .. } => &classes.key_exchange,
             Error::BadReply { .. } => &classes.bad_reply,
+            // No call of the system failed: there is no `errno`.
+            Error::SharedPage { .. } => &classes.os,
             Error::Io { source, .. } => {
                 let class = classes.os.bind(py).clone();
                 return match source.raw_os_error() {

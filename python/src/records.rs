@@ -225,7 +225,7 @@ impl From<ntpclock::Deadline> for Deadline {
 }
 
 record! {
-    /// The state of a whole clock in numbers.
+    /// The state of a whole clock in numbers; those of the clock that leads, where a page is shared.
     Report {
         /// As a reader would have seen it when the report was made.
         state: Py<PyAny>,
@@ -265,6 +265,10 @@ record! {
         exchanges: u64,
         /// Replies refused, since the start.
         rejected: u64,
+        /// Whether the clock shares a page, and whether it leads.
+        role: Py<PyAny>,
+        /// The process that leads; None if none does, or it is not known.
+        leader_pid: Option<u32>,
     }
 }
 
@@ -290,6 +294,8 @@ impl Report {
             leap: words::leap(py, report.leap)?,
             exchanges: report.exchanges,
             rejected: report.rejected,
+            role: words::role(py, report.role)?,
+            leader_pid: (report.leader_pid != 0).then_some(report.leader_pid),
         })
     }
 }

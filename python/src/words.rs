@@ -3,7 +3,7 @@
 //! They are made from the Rust ones when the module is imported, so that no number stands in two places;
 //! the stub repeats them for readers and type checkers, and a test compares it.
 
-use ntpclock::{Events, Flags, Leap, NtsState, Relation, Selection, State, Timescale};
+use ntpclock::{Events, Flags, Leap, NtsState, Relation, Role, Selection, State, Timescale};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -21,6 +21,7 @@ static STATE: Word = Word::new("State");
 static FLAGS: Word = Word::new("Flags");
 static LEAP: Word = Word::new("Leap");
 static SELECTION: Word = Word::new("Selection");
+static ROLE: Word = Word::new("Role");
 static RELATION: Word = Word::new("Relation");
 static TIMESCALE: Word = Word::new("Timescale");
 static NTS_STATE: Word = Word::new("NtsState");
@@ -99,6 +100,9 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let nts = [NtsState::Off, NtsState::NoKeys, NtsState::Provisional, NtsState::Unreviewed, NtsState::Authenticated];
     let nts = nts.map(|state| (state.to_string().to_ascii_uppercase().replace(' ', "_"), state as i64));
     NTS_STATE.add_to(module, "IntEnum", nts, "What a source has of Network Time Security.")?;
+    let roles = [Role::Alone, Role::Leader, Role::Follower];
+    let roles = roles.map(|role| (role.to_string().to_ascii_uppercase(), role as i64));
+    ROLE.add_to(module, "IntEnum", roles, "Whose work the time is that a clock shows.")?;
 
     let relations = [("BEFORE", Relation::Before), ("OVERLAP", Relation::Overlap), ("AFTER", Relation::After)];
     let relations = relations.map(|(name, relation)| (name.to_owned(), relation as i64));
@@ -145,6 +149,10 @@ pub(crate) fn leap(py: Python<'_>, leap: Leap) -> PyResult<Py<PyAny>> {
 
 pub(crate) fn nts_state(py: Python<'_>, state: NtsState) -> PyResult<Py<PyAny>> {
     NTS_STATE.member(py, state as i64)
+}
+
+pub(crate) fn role(py: Python<'_>, role: Role) -> PyResult<Py<PyAny>> {
+    ROLE.member(py, role as i64)
 }
 
 pub(crate) fn selection(py: Python<'_>, selection: Selection) -> PyResult<Py<PyAny>> {

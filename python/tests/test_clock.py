@@ -2,6 +2,7 @@
 
 import datetime
 import gc
+import os
 import pathlib
 import threading
 import time
@@ -10,7 +11,7 @@ from typing import Any
 import ntpclock
 import pytest
 from conftest import ROOT_DISPERSION_NS, eventually, known
-from ntpclock import Clock, Leap, Selection, State
+from ntpclock import Clock, Leap, Role, Selection, State
 
 
 @pytest.fixture(params=["clock", "process_clock"])
@@ -162,6 +163,24 @@ def test_a_clock_with_a_state_file_starts_where_it_stopped(upstream: str, tmp_pa
     with Clock("127.0.0.1:9", state_file=path) as clock:
         assert clock.status() is ntpclock.State.UNSYNCHRONIZED
         assert str(path) in str(clock.state_file_fault)
+
+
+def test_clocks_that_share_a_page_are_a_leader_and_a_follower(upstream: str, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "page"
+    with Clock(upstream, shared_page=path) as leader, Clock("127.0.0.1:9", shared_page=str(path)) as follower:
+        leader.wait(timeout=10)
+        follower.wait(timeout=10)
+        assert (leader.report().role, follower.report().role) == (Role.LEADER, Role.FOLLOWER)
+        assert follower.report().leader_pid == os.getpid()
+        assert leader.read().unix_ns <= follower.read().unix_ns <= leader.read().unix_ns
+        assert (leader.shared_page_fault, follower.sources()) == (None, [])
+        path.unlink()
+        path.mkdir()
+        assert eventually(lambda: str(path) in str(follower.shared_page_fault))
+        with pytest.raises(ntpclock.NtpOSError, match="it is no regular file"):
+            Clock(upstream, shared_page=path)
+    with Clock(upstream) as alone:
+        assert (alone.report().role, alone.report().leader_pid) == (Role.ALONE, None)
 
 
 def test_a_minimum_of_agreeing_sources_is_kept(upstream: str) -> None:

@@ -46,6 +46,7 @@ NONSENSE: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any], str
     (ntpclock.Clock, ("a",), {"bound_cap_ns": 0}, "above zero"),
     (ntpclock.Clock, ("a",), {"frequency_limit_ppm": math.nan}, "NaN"),
     (ntpclock.Clock, ("a",), {"state_file": "/"}, "names no file"),
+    (ntpclock.Clock, ("a",), {"shared_page": "/"}, "names no file"),
     (ntpclock.Server, ("localhost",), {"local": (1, 0)}, "localhost"),
     (ntpclock.Server, ("127.0.0.1:0",), {"local": (16, 0)}, "16"),
     (ntpclock.Server, ("127.0.0.1:0",), {"local": (1, -1)}, "root_dispersion_ns"),

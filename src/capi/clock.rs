@@ -6,7 +6,7 @@ use super::config::ntp_config;
 use super::result::ntp_result;
 use super::values::{check_size, hand_over, ntp_reading, ntp_report, ntp_source_info};
 use super::{boundary, guarded, not_null};
-use crate::clock::{Clock, Offset, process, resume_watch_error};
+use crate::clock::{Clock, Offset, process, resume_watch_error, shared_page_fault};
 use crate::engine::SharedRef;
 use crate::error::Error;
 use crate::reading::Reading;
@@ -119,7 +119,7 @@ fn usable(state: State) -> Result<(), Error> {
 /// time. The configuration is copied. Free the clock with `ntp_clock_free`.
 ///
 /// Returns `NTP_ERR_NO_SERVERS` when `config` names none, `NTP_ERR_SYSTEM` when the thread cannot be made,
-/// and `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL; `clock`, where it is not NULL, is then set to NULL.
+/// `NTP_ERR_SHARED_PAGE` when the page that it names cannot be used, and `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL; `clock`, where it is not NULL, is then set to NULL.
 ///
 /// # Safety
 ///
@@ -286,6 +286,25 @@ pub unsafe extern "C" fn ntp_clock_check_state_file(clock: *const ntp_clock) -> 
         // SAFETY: NULL or live for this call, by contract.
         let clock = unsafe { Meant::by(clock) };
         clock.state_file_fault().map_or(Ok(()), |why| Err(Error::StateFile { why }))
+    })
+}
+
+/// Whether the page that `clock` shares with other processes is in order.
+///
+/// A NULL `clock` is the process-wide one, which shares none. Any number of threads may call this at the same time. Returns
+/// `NTP_ERR_SHARED_PAGE` when the file was removed, replaced or damaged, or the lead cannot be taken though nobody has it;
+/// `ntp_last_error` then names the file and says why. The clock goes on with the page it has; clocks that are started later share
+/// another.
+///
+/// # Safety
+///
+/// - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_clock_check_shared_page(clock: *const ntp_clock) -> ntp_result {
+    boundary(|| {
+        // SAFETY: NULL or live for this call, by contract.
+        let shared = unsafe { Meant::by(clock) }.shared();
+        shared_page_fault(&shared).map_or(Ok(()), |why| Err(Error::SharedPage { why }))
     })
 }
 

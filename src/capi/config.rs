@@ -289,6 +289,33 @@ pub unsafe extern "C" fn ntp_config_set_state_file(config: *mut ntp_config, path
     unsafe { change(config, set) }
 }
 
+/// Makes clocks share the page at `path` with the other processes of this host that name it: all read it, one of them asks
+/// the servers. Default: none.
+///
+/// Whoever holds the lock of the file `path`.lock leads, and writes the page, which is made if it is not there. When it
+/// ends, however it does, another takes over within two seconds, in the same epoch and on the same line. All should have the
+/// same configuration. State file and recording are the leader's. The directory should be one that only you may
+/// write, in memory, and gone after a boot, as those in /run are. `ntp_clock_start` returns `NTP_ERR_SHARED_PAGE` when the page or its lock file cannot be
+/// trusted: it is not ours or root's, others may write it, it is no regular file, of another version or not whole. Who may
+/// write or lock it is trusted.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+/// - `path` is NULL or a NUL-terminated string that does not change during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_set_shared_page(config: *mut ntp_config, path: *const c_char) -> ntp_result {
+    let set = |config: &mut Config| {
+        // SAFETY: NULL or a string by contract, and it is used during this call only.
+        let path = unsafe { borrow_text("path", path, PATH_LIMIT) }?;
+        config.set_shared_page(path).map(drop)
+    };
+    // SAFETY: the same contract.
+    unsafe { change(config, set) }
+}
+
 /// A number of sources, which C passes signed.
 fn count(sources: i32) -> Result<usize, Error> {
     usize::try_from(sources).map_err(|_| Error::argument("sources", format!("is {sources}, below zero")))

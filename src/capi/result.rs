@@ -58,12 +58,15 @@ pub enum ntp_result {
     NTP_ERR_INTERNAL = -41,
     /// A state file was refused, or could not be written; the clock runs all the same.
     NTP_ERR_STATE_FILE = -42,
+    /// A page that processes share, or its lock file, cannot be used; or it was taken away from a clock that runs on all the
+    /// same.
+    NTP_ERR_SHARED_PAGE = -43,
 }
 
 use ntp_result::*;
 
 /// Every result; a test compares it with the list above.
-const ALL: [ntp_result; 19] = [
+const ALL: [ntp_result; 20] = [
     NTP_OK,
     NTP_ERR_INVALID_ARGUMENT,
     NTP_ERR_INVALID_SERVER,
@@ -83,6 +86,7 @@ const ALL: [ntp_result; 19] = [
     NTP_ERR_SYSTEM,
     NTP_ERR_INTERNAL,
     NTP_ERR_STATE_FILE,
+    NTP_ERR_SHARED_PAGE,
 ];
 
 impl ntp_result {
@@ -109,6 +113,7 @@ impl ntp_result {
             NTP_ERR_SYSTEM => c"the operating system refused",
             NTP_ERR_INTERNAL => c"a bug in ntpclock",
             NTP_ERR_STATE_FILE => c"a state file is not used",
+            NTP_ERR_SHARED_PAGE => c"a shared page cannot be used",
         })
     }
 }
@@ -134,6 +139,7 @@ impl From<&Error> for ntp_result {
             Error::KeyExchange { .. } => NTP_ERR_KEY_EXCHANGE,
             Error::Io { .. } => NTP_ERR_SYSTEM,
             Error::StateFile { .. } => NTP_ERR_STATE_FILE,
+            Error::SharedPage { .. } => NTP_ERR_SHARED_PAGE,
         }
     }
 }

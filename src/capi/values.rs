@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use super::text::fixed_text;
 use crate::error::Error;
 use crate::reading::Reading;
-use crate::status::{Flags, Leap, NtsState, QueryResult, Report, Selection, SourceInfo, State};
+use crate::status::{Flags, Leap, NtsState, QueryResult, Report, Role, Selection, SourceInfo, State};
 
 /// `ntp_reading.flags`: the time rests on authenticated sources alone, whose certificates hold at that very time.
 pub const NTP_FLAG_AUTHENTICATED: u32 = 1 << 0;
@@ -98,6 +98,18 @@ pub enum ntp_nts_state {
     NTP_NTS_AUTHENTICATED = 4,
 }
 
+/// Whose work the time is that a clock shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub enum ntp_role {
+    /// The clock's own: it shares no page.
+    NTP_ROLE_ALONE = 0,
+    /// The clock's own, and it writes the page that others share.
+    NTP_ROLE_LEADER = 1,
+    /// That of another clock, which leads; nobody's, where none is left.
+    NTP_ROLE_FOLLOWER = 2,
+}
+
 /// One reading of a clock: the time, and the interval that holds UTC. 64 bytes, frozen.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -130,7 +142,7 @@ pub struct ntp_reading {
     pub reserved_tail: [u8; 8],
 }
 
-/// The state of a whole clock in numbers. Grows at its end: pass its size.
+/// The state of a whole clock in numbers; those of the clock that leads, where a page is shared. Grows at its end: pass its size.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct ntp_report {
@@ -175,6 +187,11 @@ pub struct ntp_report {
     pub rejected: u64,
     /// Reference id as RFC 5905 defines it for the next stratum.
     pub reference_id: u32,
+    /// The process that leads among those that share a page, as the lock file names it; 0 if there is none, or it is not
+    /// known.
+    pub leader_pid: u32,
+    /// Whether the clock shares a page, and whether it leads.
+    pub role: ntp_role,
     /// Zero.
     pub reserved_tail: u32,
 }
@@ -287,6 +304,16 @@ impl From<State> for ntp_state {
     }
 }
 
+impl From<Role> for ntp_role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Alone => Self::NTP_ROLE_ALONE,
+            Role::Leader => Self::NTP_ROLE_LEADER,
+            Role::Follower => Self::NTP_ROLE_FOLLOWER,
+        }
+    }
+}
+
 impl From<Leap> for ntp_leap {
     fn from(leap: Leap) -> Self {
         match leap {
@@ -370,6 +397,8 @@ impl From<&Report> for ntp_report {
             exchanges: report.exchanges,
             rejected: report.rejected,
             reference_id: report.reference_id,
+            leader_pid: report.leader_pid,
+            role: report.role.into(),
             reserved_tail: 0,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Failure, Upstream, seconds, table, text};
+use super::{Failure, Faults, Upstream, seconds, table, text};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Error;
@@ -66,7 +66,7 @@ impl Demo {
         if waited.is_ok() {
             self.watch(&clock, out)?;
         }
-        write!(out, "\n{}", table::status(&clock.now(), clock.offset(), &clock.report(), None))?;
+        write!(out, "\n{}", table::status(&clock.now(), clock.offset(), &clock.report(), Faults::of(&clock)))?;
         write!(out, "\n{}", table::sources(&clock.sources()))?;
         Ok(waited?)
     }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::{Failure, table, text};
+use super::{Failure, Faults, table, text};
 use crate::clock::Offset;
 use crate::error::Error;
 use crate::{reading, status};
@@ -96,21 +96,18 @@ pub(super) struct Status {
     offset_bound_ns: Option<i64>,
     report: Report,
     state_file_fault: Option<String>,
+    shared_page_fault: Option<String>,
 }
 
 impl Status {
-    pub(super) fn new(
-        reading: &reading::Reading,
-        offset: Offset,
-        report: &status::Report,
-        state_file_fault: Option<String>,
-    ) -> Self {
+    pub(super) fn new(reading: &reading::Reading, offset: Offset, report: &status::Report, faults: Faults) -> Self {
         Self {
             reading: reading.into(),
             offset_ns: offset.offset_ns,
             offset_bound_ns: known(offset.bound_ns),
             report: report.into(),
-            state_file_fault,
+            state_file_fault: faults.state_file,
+            shared_page_fault: faults.shared_page,
         }
     }
 }
@@ -136,6 +133,8 @@ struct Report {
     leap: &'static str,
     exchanges: u64,
     rejected: u64,
+    role: String,
+    leader_pid: Option<u32>,
 }
 
 impl From<&status::Report> for Report {
@@ -160,6 +159,8 @@ impl From<&status::Report> for Report {
             leap: announced,
             exchanges,
             rejected,
+            role,
+            leader_pid,
         } = report;
         Self {
             state: state(judged),
@@ -181,6 +182,8 @@ impl From<&status::Report> for Report {
             leap: leap(announced),
             exchanges,
             rejected,
+            role: role.to_string(),
+            leader_pid: (leader_pid != 0).then_some(leader_pid),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::{Failure, Upstream, seconds};
+use super::{Failure, Files, Upstream, seconds};
 use crate::clock::Clock;
 
 /// How often a failing disk is looked for.
@@ -20,9 +20,8 @@ pub(super) struct Record {
     file: PathBuf,
     #[command(flatten)]
     upstream: Upstream,
-    /// Start warm from this file, and keep the state in it
-    #[arg(long, value_name = "FILE")]
-    state_file: Option<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     /// End by itself after this time [default: run until a signal ends the process]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<Duration>,
@@ -31,7 +30,7 @@ pub(super) struct Record {
 impl Record {
     /// Every line is in the file as soon as its exchange has ended: a signal may end the process at any time.
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let mut config = self.upstream.warm(self.state_file.as_deref())?;
+        let mut config = self.upstream.with(&self.files)?;
         config.set_recording(&self.file)?;
         let servers = config.servers();
         let clock = Clock::start(config)?;

@@ -1,13 +1,12 @@
 //! `ntpclock serve`: answers NTP clients until it is ended.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::{Failure, Upstream, seconds};
+use super::{Failure, Files, Upstream, seconds};
 use crate::clock::Clock;
 use crate::server::{Server, ServerConfig};
 
@@ -19,11 +18,10 @@ pub(super) struct Serve {
     listen: Vec<String>,
     #[command(flatten)]
     upstream: Upstream,
-    /// Start warm from this file, and keep the state in it
-    #[arg(long, value_name = "FILE", conflicts_with = "local")]
-    state_file: Option<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     /// Serve this machine's own clock as this stratum, without any upstream
-    #[arg(long, value_name = "STRATUM", conflicts_with = "servers", requires = "root_dispersion")]
+    #[arg(long, value_name = "STRATUM", conflicts_with_all = ["servers", "state_file", "shared_page"], requires = "root_dispersion")]
     local: Option<i32>,
     /// How far from UTC this machine's clock may be: your claim, which clients rely on
     #[arg(long, value_name = "MILLISECONDS", value_parser = milliseconds, requires = "local")]
@@ -45,7 +43,7 @@ impl Serve {
                 config.set_local(stratum, root_dispersion)?;
                 None
             }
-            None => Some(Clock::start(self.upstream.warm(self.state_file.as_deref())?)?),
+            None => Some(Clock::start(self.upstream.with(&self.files)?)?),
         };
         let mut server = Server::start(clock.as_ref(), &config)?;
         let whose = match self.local {

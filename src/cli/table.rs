@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::text;
+use super::{Faults, text};
 use crate::clock::Offset;
 use crate::error::Error;
 use crate::reading::Reading;
-use crate::status::{Flags, NtsInfo, NtsState, QueryResult, Report, SourceInfo};
+use crate::status::{Flags, NtsInfo, NtsState, QueryResult, Report, Role, SourceInfo};
 
 /// On which side of its column a cell stands.
 #[derive(Clone, Copy)]
@@ -52,7 +52,7 @@ impl<const N: usize> fmt::Display for Table<N> {
 }
 
 /// The state of a clock, one fact a line.
-pub(super) fn status(reading: &Reading, offset: Offset, report: &Report, state_file_fault: Option<String>) -> Table<2> {
+pub(super) fn status(reading: &Reading, offset: Offset, report: &Report, faults: Faults) -> Table<2> {
     let mut facts = vec![
         ("time", text::time(reading)),
         ("offset", format!("{} (UTC minus the system clock)", text::offset(offset))),
@@ -71,9 +71,10 @@ pub(super) fn status(reading: &Reading, offset: Offset, report: &Report, state_f
     if report.faults_exceeded {
         facts.push(("warning", "more sources disagree than may lie: the interval rests on a bare majority".to_owned()));
     }
-    if let Some(fault) = state_file_fault {
-        facts.push(("warning", fault));
+    if report.role != Role::Alone {
+        facts.push(("role", role(report)));
     }
+    facts.extend([faults.state_file, faults.shared_page].into_iter().flatten().map(|fault| ("warning", fault)));
     Table { sides: [Left, Left], rows: facts.into_iter().map(|(name, fact)| [name.to_owned(), fact]).collect() }
 }
 
@@ -84,6 +85,13 @@ fn steps(steps: u32) -> String {
 fn agreement(report: &Report) -> String {
     let Report { configured, answering, agreeing, fault_limit, .. } = report;
     format!("{configured} configured, {answering} answering, {agreeing} agreeing; {fault_limit} may lie")
+}
+
+fn role(report: &Report) -> String {
+    match report.leader_pid {
+        0 => format!("{}, of nobody that is known", report.role),
+        pid => format!("{}; process {pid} leads", report.role),
+    }
 }
 
 fn last_exchange(report: &Report) -> String {

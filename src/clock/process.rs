@@ -11,14 +11,17 @@ use crate::convert::{Deadline, Timescale};
 use crate::engine::{self, Shared, SharedRef, Status};
 use crate::error::Error;
 use crate::events::Events;
+use crate::publication::{Place, Publication};
 use crate::reading::Reading;
 use crate::status::{Report, SourceInfo};
 use crate::sys::fork;
 use crate::sys::thread::Worker;
 use crate::sys::ticks;
 
-/// The page is static: a reader never finds it gone.
-static SHARED: Shared = Shared::new();
+/// Static: a reader never finds it gone, and need not look for it.
+static PAGE: Publication = Publication::new();
+
+static SHARED: Shared = Shared::new(Place::Static(&PAGE));
 
 /// The run in force, if any. Locked only under [`fork::lifecycle`].
 static RUN: Mutex<Option<Run>> = Mutex::new(None);
@@ -62,7 +65,7 @@ pub fn start(servers: Option<&str>) -> Result<(), Error> {
         // A thread that has ended by itself is waited for: the page has one writer at a time.
         ended => drop(ended),
     }
-    let engine = engine::start(config, SharedRef::Static(&SHARED))?;
+    let engine = engine::start(config, SharedRef::Static(&SHARED), None)?;
     *run = Some(Run { servers, starts: 1, generation: fork::generation(), engine });
     Ok(())
 }
@@ -79,7 +82,7 @@ pub fn wait(max_bound: Option<Duration>, timeout: Option<Duration>) -> Result<()
 /// As [`super::Clock::now`].
 #[inline]
 pub fn now() -> Reading {
-    super::read(&SHARED)
+    super::read_page(&PAGE, fork::generation())
 }
 
 /// As [`super::Clock::now_checked`].
@@ -103,24 +106,24 @@ pub fn unix_ns_relaxed() -> i64 {
 #[cfg(feature = "capi")]
 #[inline(always)]
 pub(crate) fn glimpse() -> Option<Reading> {
-    super::glimpse(&SHARED)
+    super::glimpse(&PAGE, fork::generation())
 }
 
 /// As [`super::utc`].
 #[inline(always)]
 pub(crate) fn utc() -> Option<i64> {
-    super::utc(&SHARED, ticks::read)
+    super::utc(&PAGE, ticks::read)
 }
 
 /// As [`super::utc`], but not ordered.
 #[inline(always)]
 pub(crate) fn utc_relaxed() -> Option<i64> {
-    super::utc(&SHARED, ticks::read_relaxed)
+    super::utc(&PAGE, ticks::read_relaxed)
 }
 
 /// As [`super::utc_otherwise`].
 pub(crate) fn utc_otherwise() -> i64 {
-    super::utc_otherwise(&SHARED)
+    super::utc_otherwise(&PAGE, fork::generation())
 }
 
 /// As [`super::Clock::offset`].

@@ -10,7 +10,7 @@ use super::{PACE, Shared};
 use crate::error::Error;
 use crate::reading::Reading;
 use crate::status::State;
-use crate::sys::{counter, fork, ticks};
+use crate::sys::{counter, ticks};
 use crate::units::{Nanos, UnixTime};
 
 /// How long a waiter sleeps that only a change can help.
@@ -101,14 +101,18 @@ pub(crate) fn wait(shared: &Shared, until: Until, timeout: Option<Duration>) -> 
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut waiter = Waiter::new(until);
     shared.wait_for(|status| {
-        let (page, tick) = shared.publication.read(ticks::read);
-        waiter.judge(&Look {
+        let (page, tick) = shared.place.read(ticks::read);
+        let running = status.is_running();
+        let judged = waiter.judge(&Look {
             session: status.session,
-            running: status.is_running(),
-            reading: Reading::new(&page, tick, fork::generation(), counter::system_time),
+            running,
+            reading: Reading::new(&page, tick, shared.place.generation(), counter::system_time),
             pending: page.switch - page.counter_at(tick),
             left: deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())),
-        })
+        });
+        // Another process may go on publishing, of which nobody tells us.
+        let untold = !running && shared.place.shared().is_some();
+        judged.map_err(|pause| if untold { pause.min(PACE) } else { pause })
     })
 }
 

@@ -59,6 +59,7 @@ impl Anchors {
         if self.list.len() == MOST {
             self.thin();
         }
+        self.list.reserve_exact(MOST - self.list.len());
         self.list.push(anchor);
         broken
     }

@@ -6,8 +6,8 @@ use crate::reading::Reading;
 use crate::status::{Flags, Leap, State};
 use crate::units::{Counter, Nanos, UnixTime};
 
-/// Models kept at most.
-const MOST: usize = 128;
+/// Models kept at most: half an hour of them at 64 s, and no more memory than the rest of a clock needs.
+const MOST: usize = 32;
 
 /// A model and when it took effect.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +49,8 @@ impl Models {
         if self.0.len() == MOST {
             self.thin(from);
         }
+        // All of it at once: a list that doubles leaves holes behind that nobody else fills.
+        self.0.reserve_exact(MOST - self.0.len());
         self.0.push(Entry { from, model });
     }
 

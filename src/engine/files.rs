@@ -3,7 +3,7 @@
 //! Both are written by the engine's thread when nothing else is due. A fault ends neither the clock nor the host: it is
 //! told to whoever asks.
 
-use std::path::{Path, absolute};
+use std::path::absolute;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -45,15 +45,37 @@ pub(crate) struct Files {
     pub(crate) faults: FileFaults,
 }
 
+/// Names the files of `config` by where they are now, wherever our host's working directory may be later.
+pub(crate) fn locate(config: &mut Config) -> Result<(), Error> {
+    let named = [&mut config.recording, &mut config.state_file].into_iter().flatten();
+    for path in named.chain(&mut config.trust.files) {
+        *path = absolute(&*path).map_err(|error| Error::io(format!("locating {}", path.display()), error))?;
+    }
+    Ok(())
+}
+
 impl Files {
     /// Opens what `config` names, and reads what an earlier run has left.
     pub(crate) fn open(config: &Config) -> Result<(Self, Recollection), Error> {
         let recorder = config.recording.as_deref().map(Recorder::create).transpose()?;
-        let mut state = config.state_file.as_deref().map(located).transpose()?;
+        Ok(Self::with(recorder, config))
+    }
+
+    /// The same where nobody is left to hear of an error: a recording that cannot be begun is told of as one that has ended.
+    pub(crate) fn open_unheard(config: &Config) -> (Self, Recollection) {
+        Self::open(config).unwrap_or_else(|error| {
+            let (mut files, recollection) = Self::with(None, config);
+            files.faults.recording = Some(error.to_string());
+            (files, recollection)
+        })
+    }
+
+    fn with(recorder: Option<Recorder>, config: &Config) -> (Self, Recollection) {
+        let mut state = config.state_file.clone().map(StateFile::at);
         let found = state.as_mut().map(|file| file.load(&Host::observe())).unwrap_or_default();
         let faults = FileFaults { refused: found.refusal.clone(), ..FileFaults::default() };
         let (save_due, suspended) = (counter::now() + SAVE_INTERVAL, counter::suspended());
-        Ok((Self { recorder, state, save_due, suspended, faults }, found))
+        (Self { recorder, state, save_due, suspended, faults }, found)
     }
 
     /// When something is to be done without any exchange.
@@ -105,10 +127,4 @@ impl Files {
         self.faults.unsaved = state.save(&memory, &host).err().map(|error| error.to_string());
         self.faults.unsaved != former
     }
-}
-
-/// The state file at `path`, wherever our host's working directory may be later.
-fn located(path: &Path) -> Result<StateFile, Error> {
-    let path = absolute(path).map_err(|error| Error::io(format!("locating state file {}", path.display()), error))?;
-    Ok(StateFile::at(path))
 }

@@ -6,50 +6,38 @@
 //! at the time that [`crate::nts::trust`] has found, and against the name that the user wrote, wherever the NTP server
 //! turns out to be.
 
-use std::cell::RefCell;
+mod certificates;
+
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{self, CertificateDer, ServerName};
-use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 
 use super::helper::{self, Pause, Task, Turn};
 use super::resolve::resolve;
-use crate::config::{NTP_PORT, TrustWish};
-use crate::error::Error;
+use crate::config::NTP_PORT;
 use crate::nts;
 use crate::nts::aead::Keys;
 use crate::nts::record::{self, Direction, Response};
 use crate::nts::session::{Grant, KeyFault};
-use crate::nts::trust::{Basis, CertificateTime, Chain, Credential, Invalid};
+use crate::nts::trust::{Basis, CertificateTime, Credential};
 use crate::sys::socket;
 use crate::sys::wake::Waker;
-use crate::units::{NANOS_PER_SECOND, UnixTime};
+pub(crate) use certificates::Trust;
+use certificates::{AtOurTime, Certificates, in_words};
 
 const ALPN: &[u8] = b"ntske/1";
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-network-time-security";
 
 /// Bytes in both directions, TLS and all: a chain of certificates takes some thousands, a response some hundreds.
 const BYTES_MAX: usize = 64 * 1024;
-
-/// Where distributions keep the certificates that they trust; the first that is there counts. Not asked: environment
-/// variables, which are our host's.
-const PLATFORM_FILES: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// How long a key exchange may take.
 #[derive(Clone, Copy, Debug)]
@@ -89,58 +77,6 @@ pub(crate) struct Granted {
     /// Where the NTP server is.
     pub(crate) server: SocketAddr,
     pub(crate) grant: Grant,
-}
-
-/// Whose certificates vouch for servers.
-#[derive(Debug)]
-pub(crate) struct Trust {
-    own: Vec<CertificateDer<'static>>,
-    platform: bool,
-}
-
-impl Trust {
-    /// Reads the files of `wish`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`] if one cannot be read, [`Error::InvalidArgument`] if it holds no certificate.
-    pub(crate) fn load(wish: &TrustWish) -> Result<Self, Error> {
-        let mut own = Vec::new();
-        for path in &wish.files {
-            let found = certificates(path)
-                .map_err(|error| Error::io(format!("reading certificates from {}", path.display()), error))?;
-            if found.is_empty() {
-                let why = format!("`{}` holds no certificate in PEM", path.display());
-                return Err(Error::argument("trusted certificates", why));
-            }
-            own.extend(found);
-        }
-        Ok(Self { own, platform: wish.platform })
-    }
-
-    /// The certificates to trust now: those of the platform may have been renewed.
-    fn roots(&self) -> Result<RootCertStore, KeyFault> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(self.own.iter().cloned());
-        let bundle =
-            if self.platform { PLATFORM_FILES.map(PathBuf::from).into_iter().find(|file| file.exists()) } else { None };
-        if let Some(file) = bundle {
-            let why = |error| KeyFault::Failed(format!("the platform's certificates in {}: {error}", file.display()));
-            // Among so many one or another may be beyond us.
-            roots.add_parsable_certificates(certificates(&file).map_err(why)?);
-        }
-        if roots.is_empty() {
-            return Err(KeyFault::Failed("there are no trusted certificates".to_owned()));
-        }
-        Ok(roots)
-    }
-}
-
-/// The certificates in a file.
-fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let text = std::fs::read(path)?;
-    // What is not whole is no certificate, and the rest still are.
-    Ok(CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect())
 }
 
 /// The cryptography, chosen when we were built.
@@ -493,121 +429,4 @@ impl Write for Limited {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Judges certificates at the time that we think it is.
-#[derive(Clone, Debug)]
-struct AtOurTime {
-    verifier: Arc<WebPkiServerVerifier>,
-    time: CertificateTime,
-}
-
-impl rustls::time_provider::TimeProvider for AtOurTime {
-    fn current_time(&self) -> Option<pki_types::UnixTime> {
-        Some(tls_time(self.time.at))
-    }
-}
-
-impl ServerCertVerifier for AtOurTime {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        _now: pki_types::UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let last = RefCell::new(None);
-        let check = |at| {
-            let verify =
-                self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, tls_time(at));
-            verify.map_err(|error| {
-                let invalid = invalid(&error);
-                last.replace(Some(error));
-                invalid
-            })
-        };
-        self.time.judge(check).map_err(|invalid| match last.take() {
-            // Whoever is told of it shall know which time that was.
-            Some(rustls::Error::InvalidCertificate(why)) if is_about_time(&why) => {
-                rustls::Error::General(format!("{}: {invalid}", self.time))
-            }
-            Some(error) => error,
-            None => rustls::Error::General(invalid.to_string()),
-        })
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        // Never asked: there is no TLS 1.2 here.
-        self.verifier.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
-    }
-}
-
-fn is_about_time(why: &CertificateError) -> bool {
-    use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
-    matches!(why, Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })
-}
-
-/// The chain of a session, to be checked again.
-#[derive(Debug)]
-struct Certificates {
-    verifier: Arc<WebPkiServerVerifier>,
-    name: ServerName<'static>,
-    chain: Vec<CertificateDer<'static>>,
-}
-
-impl Chain for Certificates {
-    fn check(&self, at: UnixTime) -> Result<(), Invalid> {
-        let (end_entity, intermediates) =
-            self.chain.split_first().ok_or_else(|| Invalid::Otherwise("there is no certificate".to_owned()))?;
-        let verify = self.verifier.verify_server_cert(end_entity, intermediates, &self.name, &[], tls_time(at));
-        verify.map(drop).map_err(|error| invalid(&error))
-    }
-}
-
-fn invalid(error: &rustls::Error) -> Invalid {
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
-            Invalid::NotYet { from: our_time(*not_before) }
-        }
-        rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
-            Invalid::Expired { since: our_time(*not_after) }
-        }
-        other => Invalid::Otherwise(in_words(other)),
-    }
-}
-
-/// An error in words; of this one rustls knows only the name.
-fn in_words(error: &rustls::Error) -> String {
-    let text = error.to_string();
-    if text.contains("CaUsedAsEndEntity") {
-        return "the server shows the certificate of an authority (CA:TRUE) as its own".to_owned();
-    }
-    text
-}
-
-fn tls_time(at: UnixTime) -> pki_types::UnixTime {
-    pki_types::UnixTime::since_unix_epoch(Duration::from_nanos(u64::try_from(at.0).unwrap_or(0)))
-}
-
-fn our_time(at: pki_types::UnixTime) -> UnixTime {
-    UnixTime(i64::try_from(at.as_secs()).unwrap_or(i64::MAX).saturating_mul(NANOS_PER_SECOND))
 }

@@ -48,6 +48,11 @@ impl Witness {
         self.frequency.carry(self.offset, span, beyond.gain_outward(drift.long))
     }
 
+    /// What it testifies of an instant that is `span` later, as long as that is within the horizon.
+    pub(crate) fn carried(&self, span: Nanos, drift: &DriftLimit) -> Self {
+        Self { offset: self.after(span, drift), horizon: self.horizon - span, ..*self }
+    }
+
     /// What is true if either tells the truth.
     pub(crate) fn hull(&self, other: &Self) -> Self {
         let offset = Interval::new(self.offset.low.min(other.offset.low), self.offset.high.max(other.offset.high));
@@ -117,31 +122,38 @@ struct Point {
     growth: f64,
 }
 
-fn points(sightings: &[Sighting], growths: &[Nanos]) -> Vec<Point> {
+fn points(sightings: &[Sighting], now: Counter, drift: &DriftLimit) -> Vec<Point> {
     let Some(oldest) = sightings.first() else { return Vec::new() };
-    let point = |(sighting, growth): (&Sighting, &Nanos)| Point {
+    let point = |sighting: &Sighting| Point {
         at: (sighting.at - oldest.at).as_f64(),
         low: (sighting.offset.low - oldest.offset.low).as_f64(),
         high: (sighting.offset.high - oldest.offset.low).as_f64(),
-        growth: growth.as_f64(),
+        growth: drift.growth(now - sighting.at).as_f64(),
     };
-    sightings.iter().zip(growths).map(point).collect()
+    // Of few sizes: an allocator keeps what it gets back of each size, and there is one more sighting every time.
+    let mut points = Vec::with_capacity(sightings.len().next_power_of_two());
+    points.extend(sightings.iter().map(point));
+    points
 }
 
-/// What `sightings`, oldest first, say together about `now` and the time up to `horizon` after it; `None` if they
-/// contradict each other. A horizon beyond the knee is cut off there.
+/// How far sightings can be made to tell of the future by the short limit alone: to the knee.
+pub(crate) fn horizon(wanted: Nanos, drift: &DriftLimit) -> Nanos {
+    wanted.min(drift.knee)
+}
+
+/// What `sightings`, oldest first, say together about `now` and the time up to the `wanted` horizon after it; `None` if they
+/// contradict each other.
 pub(crate) fn outlook(
     sightings: &[Sighting],
     now: Counter,
-    horizon: Nanos,
+    wanted: Nanos,
     drift: &DriftLimit,
     limit: Ppb,
 ) -> Option<Witness> {
-    let horizon = horizon.min(drift.knee);
-    let growths: Vec<Nanos> = sightings.iter().map(|sighting| drift.growth(now - sighting.at)).collect();
+    let horizon = horizon(wanted, drift);
     let recent = sightings.partition_point(|sighting| now + horizon - sighting.at > drift.knee);
     let (mut present, mut average) = (FrequencyRange::unknown(limit), FrequencyRange::unknown(limit));
-    let points = points(sightings, &growths);
+    let points = points(sightings, now, drift);
     for (index, late) in points.iter().enumerate() {
         // Both growths are rounded up, by 2 ns at most.
         present.narrow(&points[..index], late, |early| early.growth - late.growth + 2.0);
@@ -151,7 +163,7 @@ pub(crate) fn outlook(
     let mut offset = Interval::new(Nanos(i64::MIN), Nanos(i64::MAX));
     for (index, sighting) in sightings.iter().enumerate() {
         let span = now - sighting.at;
-        offset = offset.intersect(present.carry(sighting.offset, span, growths[index]));
+        offset = offset.intersect(present.carry(sighting.offset, span, drift.growth(span)));
         if index >= recent {
             offset = offset.intersect(average.carry(sighting.offset, span, Nanos::ZERO));
         }

@@ -64,7 +64,7 @@ impl Default for Prior {
 }
 
 /// Exchanges that are judged again as long as there are no more than these.
-const EARLY: usize = 8;
+const EARLY: usize = 6;
 
 /// One exchange as the estimator sees it.
 #[derive(Clone, Copy, Debug)]

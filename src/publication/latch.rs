@@ -87,7 +87,7 @@ impl<const N: usize, W: Word> Latch<N, W> {
     /// Shows what was staged, with a tag. One thread at a time, the one that staged.
     pub(crate) fn turn(&self, tag: u8) {
         let turn = self.turn.0.load(Relaxed) & !Self::TAG | u64::from(tag);
-        // Pairs with the acquire load in `read`: who sees the new turn sees its words.
+        // Pairs with the acquire fence in `present`: who sees the new turn sees its words.
         self.turn.0.store(turn.wrapping_add(Self::STEP), Release);
     }
 
@@ -98,8 +98,7 @@ impl<const N: usize, W: Word> Latch<N, W> {
     pub(crate) fn read<const K: usize, T>(&self, during: impl Fn(u8) -> T) -> ([u64; K], T) {
         const { assert!(K <= N, "a slot has no more") };
         loop {
-            // Pairs with the release store in `turn`.
-            let turn = self.turn.0.load(Acquire);
+            let turn = self.present();
             let value = during((turn & Self::TAG) as u8);
             let slot = &self.slots[Self::slot(turn)].0;
             let words = std::array::from_fn(|index| slot[index].load(Relaxed));
@@ -119,8 +118,7 @@ impl<const N: usize, W: Word> Latch<N, W> {
     #[inline(always)]
     pub(crate) fn read_if<T>(&self, tag: u8, during: impl Fn(&Words<'_, N, W>) -> T) -> Option<T> {
         loop {
-            // Pairs with the release store in `turn`.
-            let turn = self.turn.0.load(Acquire);
+            let turn = self.present();
             if turn & Self::TAG != u64::from(tag) {
                 return None;
             }
@@ -131,6 +129,17 @@ impl<const N: usize, W: Word> Latch<N, W> {
                 return Some(value);
             }
         }
+    }
+
+    /// The present turn: who has read it sees its words.
+    #[inline(always)]
+    fn present(&self) -> u64 {
+        // A fence instead of an acquiring load: of memory that may not be written, as a shared page is to its readers,
+        // relaxed loads are defined, and no others. On x86-64 it is the same code.
+        let turn = self.turn.0.load(Relaxed);
+        // Pairs with the release store in `turn`.
+        W::fence(Acquire);
+        turn
     }
 
     /// The low byte of a turn is its tag, the rest counts.

@@ -17,15 +17,19 @@ use crate::sys::ticks::{Kind, Sight, Tick};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
 
 /// Words of one model and its track.
-const MODEL_WORDS: usize = 22;
+pub(super) const MODEL_WORDS: usize = 22;
 
-const RELATION_WORDS: usize = 8;
+pub(super) const RELATION_WORDS: usize = 8;
 
 /// Words of a page.
 pub(crate) const WORDS: usize = glance::FRONT + 2 * MODEL_WORDS + RELATION_WORDS + 3;
 
 /// Where [`Page::suspended`] stands: last.
 pub(crate) const SUSPENDED: usize = WORDS - 1;
+
+/// Stands for the fork generation on a page whose writer may be in any process, and for that of its readers: whether
+/// there still is a writer, its deadlines tell.
+pub(crate) const ANY_PROCESS: u32 = u32::MAX;
 
 /// What is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +40,7 @@ pub(crate) struct Page {
     pub(crate) current: Shown,
     /// From here on `current` holds.
     pub(crate) switch: Counter,
-    /// The fork generation of the writer.
+    /// The fork generation of the writer; [`ANY_PROCESS`] on a page that processes share.
     pub(crate) generation: u32,
     /// The time suspended since boot as the writer knew it, at most: what was suspended since, the page does not know of.
     pub(crate) suspended: Nanos,
@@ -128,31 +132,12 @@ fn shown_words(shown: &Shown) -> [u64; MODEL_WORDS] {
     let Shown { model, track } = *shown;
     let ClockModel { line, span, state, leap, flags, epoch, holdover_at, bound_cap, newest_exchange } = model;
     let marks = u64::from(epoch) << 32 | u64::from(flags.0) << 16 | (leap as u64) << 8 | state as u64;
-    [
-        track.start.0,
-        track.utc.0,
-        track.slewing.cast_signed(),
-        track.end.0,
-        track.settled_utc.0,
-        track.settled.cast_signed(),
-        line.base.0,
-        line.utc.0,
-        line.slew.0,
-        line.slew_end.0,
-        line.rate.0,
-        span.at.0,
-        span.earliest.0,
-        span.latest.0,
-        span.slowest.0,
-        span.fastest.0,
-        span.knee.0,
-        span.drift_long.0,
-        marks.cast_signed(),
-        holdover_at.0,
-        bound_cap.0,
-        newest_exchange.0,
-    ]
-    .map(i64::cast_unsigned)
+    let Track { start, utc, slewing, end, settled_utc, settled } = track;
+    let by_ticks = [start.0, utc.0, slewing.cast_signed(), end.0, settled_utc.0, settled.cast_signed()];
+    let by_counter = [line.base.0, line.utc.0, line.slew.0, line.slew_end.0, line.rate.0];
+    let rest = [marks.cast_signed(), holdover_at.0, bound_cap.0, newest_exchange.0];
+    let mut all = by_ticks.into_iter().chain(by_counter).chain(span_words(&span)).chain(rest);
+    std::array::from_fn(|_| all.next().unwrap_or(0).cast_unsigned())
 }
 
 fn shown(words: &mut impl Iterator<Item = u64>) -> Shown {
@@ -172,15 +157,7 @@ fn shown(words: &mut impl Iterator<Item = u64>) -> Shown {
         slew_end: Counter(next()),
         rate: Rate(next()),
     };
-    let span = UtcSpan {
-        at: Counter(next()),
-        earliest: UnixTime(next()),
-        latest: UnixTime(next()),
-        slowest: Rate(next()),
-        fastest: Rate(next()),
-        knee: Nanos(next()),
-        drift_long: Rate(next()),
-    };
+    let span = span(&mut next);
     let marks = next().cast_unsigned();
     let model = ClockModel {
         line,
@@ -194,6 +171,24 @@ fn shown(words: &mut impl Iterator<Item = u64>) -> Shown {
         newest_exchange: Counter(next()),
     };
     Shown { model, track }
+}
+
+/// The interval's words, in their order.
+pub(super) fn span(mut next: impl FnMut() -> i64) -> UtcSpan {
+    UtcSpan {
+        at: Counter(next()),
+        earliest: UnixTime(next()),
+        latest: UnixTime(next()),
+        slowest: Rate(next()),
+        fastest: Rate(next()),
+        knee: Nanos(next()),
+        drift_long: Rate(next()),
+    }
+}
+
+pub(super) fn span_words(span: &UtcSpan) -> [i64; 7] {
+    let UtcSpan { at, earliest, latest, slowest, fastest, knee, drift_long } = *span;
+    [at.0, earliest.0, latest.0, slowest.0, fastest.0, knee.0, drift_long.0]
 }
 
 fn relation_words(relation: &Relation) -> [u64; RELATION_WORDS] {

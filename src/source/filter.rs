@@ -11,6 +11,10 @@ use crate::units::{Counter, Nanos};
 /// Exchanges kept: some 13 minutes at 16 s, and little enough to compare every pair.
 const MEMORY: usize = 48;
 
+/// For so long what was testified is carried on instead of worked out anew: the oscillator's limit allows for some
+/// nanoseconds only.
+const A_MOMENT: Nanos = Nanos::from_millis(100);
+
 /// What two good exchanges on an idle machine may differ by.
 const GRAIN: Nanos = Nanos(1_000);
 
@@ -21,6 +25,8 @@ pub(crate) struct Filter {
     estimator: Estimator,
     newest: Option<Sample>,
     shortest: Nanos,
+    /// When and what was testified last.
+    latest: Option<(Counter, Testimony)>,
 }
 
 /// What a source says about an instant.
@@ -35,11 +41,13 @@ pub(crate) struct Testimony {
 impl Filter {
     /// Takes in one exchange; time must not run backwards from call to call.
     pub(crate) fn add(&mut self, exchange: &Exchange, settings: &Settings) {
+        self.latest = None;
         let stamps = &exchange.stamps;
         let offset = stamps.interval(exchange.server.distance(), settings.frequency_limit);
         if self.sightings.len() == MEMORY {
             self.sightings.pop_front();
         }
+        self.sightings.reserve_exact(MEMORY - self.sightings.len());
         self.sightings.push_back(Sighting { at: stamps.t4, offset });
         self.sightings.make_contiguous();
         let sample = Sample { at: stamps.t4, offset: stamps.offset(), delay: stamps.delay() };
@@ -49,13 +57,36 @@ impl Filter {
     }
 
     /// What the source says about `now` and the time up to `horizon` after it; `Err` if its own exchanges contradict
-    /// each other, `Ok(None)` if there are none.
+    /// each other, `Ok(None)` if there are none. It is remembered for a moment.
+    pub(crate) fn testify(
+        &mut self,
+        now: Counter,
+        horizon: Nanos,
+        settings: &Settings,
+    ) -> Result<Option<Testimony>, Contradiction> {
+        let told = self.work_out(now, horizon, settings);
+        self.latest = told.as_ref().ok().and_then(|told| Some((now, (*told)?)));
+        told
+    }
+
+    /// The same, for whoever asks again.
     pub(crate) fn testimony(
         &self,
         now: Counter,
         horizon: Nanos,
         settings: &Settings,
     ) -> Result<Option<Testimony>, Contradiction> {
+        if let Some((at, told)) = &self.latest
+            && (Nanos::ZERO..=A_MOMENT).contains(&(now - *at))
+            && told.witness.horizon == bound::horizon(horizon, &settings.drift)
+        {
+            let witness = told.witness.carried(now - *at, &settings.drift);
+            return Ok(Some(Testimony { witness, ..*told }));
+        }
+        self.work_out(now, horizon, settings)
+    }
+
+    fn work_out(&self, now: Counter, horizon: Nanos, settings: &Settings) -> Result<Option<Testimony>, Contradiction> {
         let Some(estimate) = self.estimator.estimate() else { return Ok(None) };
         let sightings = self.sightings.as_slices().0;
         let witness = bound::outlook(sightings, now, horizon, &settings.drift, settings.frequency_limit);

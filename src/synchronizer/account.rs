@@ -1,37 +1,46 @@
 //! The core's account of itself: the report and the source table.
 
-use super::Synchronizer;
+use super::{Plan, Synchronizer, Verdict};
 use crate::exchange::root_dispersion;
+use crate::model::ClockModel;
 use crate::nts::Algorithm;
 use crate::nts::session::Association;
 use crate::nts::trust::Basis;
 use crate::source::Source;
-use crate::status::{Leap, NtsInfo, NtsState, Report, SourceInfo};
+use crate::status::{Leap, NtsInfo, NtsState, Report, Role, SourceInfo};
 use crate::units::{Counter, Nanos, UnixTime};
 
 impl Synchronizer {
     /// The clock in numbers, as a reader at `now` would find it.
     pub(crate) fn report(&self, now: Counter) -> Report {
-        let model = &self.model;
+        self.report_of(&self.model, &self.verdict, self.steps, now)
+    }
+
+    /// The same as it will be at `now` if `plan` is committed.
+    pub(crate) fn report_with(&self, plan: &Plan, now: Counter) -> Report {
+        self.report_of(&plan.model, &plan.verdict, self.steps_with(plan), now)
+    }
+
+    fn report_of(&self, model: &ClockModel, verdict: &Verdict, steps: u32, now: Counter) -> Report {
         let bound = if model.state_at(now).is_usable() {
             let (earliest, utc, latest) = model.at(now);
             (utc - earliest).max(latest - utc)
         } else {
             Nanos::MAX
         };
-        let primary = self.verdict.primary;
+        let primary = verdict.primary;
         let root_delay = primary.map_or(Nanos::ZERO, |primary| primary.server.root_delay + primary.delay);
         Report {
             state: model.state_at(now),
             epoch: model.epoch,
-            steps: self.steps,
-            configured: self.verdict.configured as u32,
-            answering: self.verdict.answering as u32,
-            agreeing: self.verdict.agreeing as u32,
-            fault_limit: self.verdict.faults as u32,
-            faults_exceeded: self.verdict.faults_exceeded,
-            frequency_ppb: self.verdict.frequency.0,
-            estimated_error_ns: self.verdict.deviation.map_or(i64::MAX, |deviation| deviation.0),
+            steps,
+            configured: verdict.configured as u32,
+            answering: verdict.answering as u32,
+            agreeing: verdict.agreeing as u32,
+            fault_limit: verdict.faults as u32,
+            faults_exceeded: verdict.faults_exceeded,
+            frequency_ppb: verdict.frequency.0,
+            estimated_error_ns: verdict.deviation.map_or(i64::MAX, |deviation| deviation.0),
             bound_ns: bound.0,
             stratum: primary.map_or(16, |primary| primary.server.stratum.saturating_add(1).min(16)),
             root_delay_ns: root_delay.0,
@@ -41,6 +50,8 @@ impl Synchronizer {
             leap: model.leap,
             exchanges: self.sources.iter().map(|source| source.exchanges).sum(),
             rejected: self.sources.iter().map(|source| source.rejected).sum(),
+            role: Role::Alone,
+            leader_pid: 0,
         }
     }
 

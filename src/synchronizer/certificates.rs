@@ -164,7 +164,7 @@ mod tests {
                 }
                 loop {
                     self.chance = self.chance.wrapping_add(1);
-                    let chance = Chance::new(self.chance.into(), 0, [self.chance; _], [self.chance; _]);
+                    let chance = Chance::new([self.chance.into(); 8]);
                     let Some(request) = self.core.poll_request(self.now, &chance) else { break };
                     assert!(request.datagram.len() > HEADER_LEN + session::UNIQUE_LEN, "a plain request was sent");
                     self.core.handle_sent(request.source, self.now, None);
@@ -294,7 +294,7 @@ mod tests {
     fn plain_replies_are_counted_and_never_taken() {
         let mut world = World::new(1);
         world.grant(0, Basis::Host, 1_000);
-        let chance = Chance::new(7, 0, [7; _], [7; _]);
+        let chance = Chance::new([7; 8]);
         let request = world.core.poll_request(world.now, &chance).unwrap();
         world.core.handle_sent(request.source, world.now, None);
         let reply = world.answer(0, &request.datagram).unwrap();

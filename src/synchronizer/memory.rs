@@ -63,6 +63,10 @@ pub(super) struct Remembered {
 }
 
 impl Remembered {
+    pub(super) fn new(span: UtcSpan, authenticated: bool) -> Self {
+        Self { span, authenticated, until: None }
+    }
+
     /// What it and the sources leave possible together at `now`; `None` if they contradict each other.
     pub(super) fn narrow(&self, told: Witness, now: Counter) -> Option<Witness> {
         if self.is_silent(now) {
@@ -99,22 +103,29 @@ impl Synchronizer {
     /// What is too vague to be of use is left out: the time if its bound has grown above the cap, the frequency if no
     /// oscillator within the limit has it.
     pub(crate) fn restore(&mut self, memory: &Memory, now: Counter) {
-        let limit = self.settings.frequency_limit.0;
-        if memory.frequency.mean.0.abs() > limit {
+        if !self.presume(&memory.frequency) {
             return;
         }
-        let typical = Prior::default().deviation.0;
-        let deviation = memory.frequency.deviation.0.clamp(1.0, typical);
-        self.prior = Prior { mean: memory.frequency.mean, deviation: Ppb(deviation) };
-        self.verdict = Verdict { frequency: memory.frequency.mean, ..Verdict::default() };
         let Some(time) = memory.time else { return };
         let model = self.recall(&time, now);
         if model.state_at(now).is_usable() {
             self.last_epoch = model.epoch;
-            self.remembered = Some(Remembered { span: model.span, authenticated: time.authenticated, until: None });
+            self.remembered = Some(Remembered::new(model.span, time.authenticated));
             self.model = model;
             self.dirty = true;
         }
+    }
+
+    /// Expects of the oscillator what an earlier run knew of it, unless that is beyond the limit.
+    pub(super) fn presume(&mut self, frequency: &Prior) -> bool {
+        let possible = frequency.mean.0.abs() <= self.settings.frequency_limit.0;
+        if possible {
+            let typical = Prior::default().deviation.0;
+            let deviation = Ppb(frequency.deviation.0.clamp(1.0, typical));
+            self.prior = Prior { mean: frequency.mean, deviation };
+            self.verdict = Verdict { frequency: frequency.mean, ..Verdict::default() };
+        }
+        possible
     }
 
     /// The model that follows from `time` alone.
@@ -172,7 +183,7 @@ impl Synchronizer {
     }
 
     /// How far the published frequency is likely to be off: as far as the surest of those who made it thinks.
-    fn frequency_deviation(&self) -> Ppb {
+    pub(super) fn frequency_deviation(&self) -> Ppb {
         let truechimers = self.sources.iter().filter(|source| source.selection == Selection::Truechimer);
         let surest = truechimers.map(|source| source.frequency().deviation.0).fold(self.prior.deviation.0, f64::min);
         Ppb(surest)

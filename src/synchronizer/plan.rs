@@ -55,7 +55,12 @@ impl Synchronizer {
             ..Verdict::default()
         };
         // Until the sources agree anew, nobody knows what a disruption has left of what was published.
-        let held = if self.disruption.is_some() { State::Disrupted } else { State::Holdover };
+        // And until they were tried, what an earlier run has promised stands, with its deadlines.
+        let held = match () {
+            () if self.disruption.is_some() => State::Disrupted,
+            () if !self.may_start(switch) => self.model.state,
+            () => State::Holdover,
+        };
         let enough = |agreement: &Agreement| {
             agreement.agreeing >= self.settings.min_agreeing && self.may_start(switch) && !self.is_disrupted()
         };

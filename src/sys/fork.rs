@@ -5,6 +5,7 @@
 //! locked under one of them is never locked by a thread that the child does not have.
 
 use std::cell::RefCell;
+use std::os::fd::RawFd;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -14,6 +15,9 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 static LIFECYCLE: Mutex<()> = Mutex::new(());
 static EXCLUSIVE: Mutex<()> = Mutex::new(());
 static REGISTERED: Once = Once::new();
+
+/// Descriptors that a child must not have. Locked only under [`exclusive`].
+static NOT_INHERITED: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 
 /// How many forks lie between this process and the one that first loaded us.
 pub(crate) fn generation() -> u32 {
@@ -45,6 +49,16 @@ pub(crate) fn exclusive() -> Option<MutexGuard<'static, ()>> {
     if is_forking() { None } else { Some(EXCLUSIVE.lock()) }
 }
 
+/// Has `fd` closed in every forked child. To be called under [`exclusive`], as [`keep_in_children`] is.
+pub(crate) fn close_in_children(fd: RawFd) {
+    NOT_INHERITED.lock().push(fd);
+}
+
+/// Takes that back, before `fd` is closed here: the number will be another file's.
+pub(crate) fn keep_in_children(fd: RawFd) {
+    NOT_INHERITED.lock().retain(|other| *other != fd);
+}
+
 thread_local! {
     /// The guards, while this thread forks: the one thread that both sides have.
     static HELD: RefCell<Option<[MutexGuard<'static, ()>; 2]>> = const { RefCell::new(None) };
@@ -67,5 +81,12 @@ extern "C" fn in_parent() {
 
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Relaxed);
+    // Not locked: who forks holds `exclusive`. Nothing is allocated or freed.
+    if let Some(mut descriptors) = NOT_INHERITED.try_lock() {
+        for fd in descriptors.drain(..) {
+            // SAFETY: the number of an open file that is this child's own copy, and that nothing here uses any more.
+            unsafe { libc::close(fd) };
+        }
+    }
     drop(HELD.try_with(RefCell::take));
 }

@@ -40,7 +40,8 @@ pub(crate) fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-fn origin() -> Option<Identity> {
+/// The boot, and the time namespace, that the counter's origin belongs to; `None` if the kernel does not say.
+pub(crate) fn origin() -> Option<Identity> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     // Containers may count from origins of their own within one boot. Kernels without time namespaces have but one.
     let namespace = fs::read_link("/proc/self/ns/time").unwrap_or_default();

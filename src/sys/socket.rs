@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 
 use super::checked;
 use crate::units::{NANOS_PER_SECOND, Nanos, UnixTime};
@@ -30,13 +30,16 @@ pub(crate) struct Received {
     pub(crate) stamp: Option<UnixTime>,
 }
 
-/// A fresh socket, on a port the kernel picks at random, that exchanges datagrams with `peer` alone.
+/// A fresh socket, on a port the kernel picks at random, that exchanges datagrams with `peer` alone: it is bound by being
+/// connected, so that there is no moment in which a stranger's datagram could get in.
 pub(crate) fn connected(peer: SocketAddr) -> io::Result<UdpSocket> {
-    let any = match peer {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    };
-    let socket = stamped(any)?;
+    let family = if peer.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: the call takes no pointers.
+    let fd = checked(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: `fd` was just opened and belongs to nobody else.
+    let socket = unsafe { UdpSocket::from_raw_fd(fd) };
+    ask_for_stamps(&socket);
     socket.connect(peer)?;
     Ok(socket)
 }
@@ -63,13 +66,16 @@ pub(crate) fn connecting(peer: SocketAddr) -> io::Result<std::net::TcpStream> {
 }
 
 /// A socket bound to `address` that does not block and asks the kernel for receive timestamps.
-///
-/// Timestamps are a kindness of the kernel: where a sandbox forbids the option, we go on without.
 pub(crate) fn stamped(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;
-    let _ = set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
+    ask_for_stamps(&socket);
     Ok(socket)
+}
+
+/// Timestamps are a kindness of the kernel: where a sandbox forbids the option, we go on without.
+fn ask_for_stamps(socket: &UdpSocket) {
+    let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
 }
 
 /// As [`stamped`]; where `address` stands for every address of this host, each datagram tells to which it was sent.

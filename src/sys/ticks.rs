@@ -62,7 +62,7 @@ pub(crate) fn sight() -> Option<Sight> {
 }
 
 /// Whether ticks can be read here; asked once, for a virtual machine answers such a question slowly.
-fn is_readable() -> bool {
+pub(crate) fn is_readable() -> bool {
     const YES: u8 = 1;
     const NO: u8 = 2;
     static ANSWER: AtomicU8 = AtomicU8::new(0);

@@ -33,6 +33,10 @@ static void null_pointers(ntp_config *config, ntp_clock *clock)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_state_file(config, NULL));
     EXPECT_TEXT("`path` is NULL");
     EXPECT(NTP_OK, ntp_clock_check_state_file(NULL));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_shared_page(NULL, "page"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_shared_page(config, NULL));
+    EXPECT_TEXT("`path` is NULL");
+    EXPECT(NTP_OK, ntp_clock_check_shared_page(NULL));
 
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_clock_start(config, NULL));
     EXPECT_TEXT("`clock` is NULL");
@@ -141,6 +145,8 @@ static void numbers(ntp_config *config)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_trusted_certificates(config, "/"));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(config, "127.0.0.1", UINT32_C(1) << 31, 0));
     EXPECT_TEXT("names no file");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_shared_page(config, "/"));
+    EXPECT_TEXT("`shared_page` is `/`, which names no file");
 
     EXPECT(NTP_OK, ntp_config_set_poll(config, 0, 17));
     EXPECT(NTP_OK, ntp_config_set_fault_limit(config, INT32_MAX));

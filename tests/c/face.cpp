@@ -2,12 +2,15 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <iostream>
 #include <ntpclock.hpp>
+#include <string>
 #include <string_view>
 #include <thread>
 #include <type_traits>
+#include <unistd.h>
 
 using namespace std::chrono_literals;
 
@@ -79,6 +82,20 @@ void a_state_file_that_is_none_is_told() {
     const ntp::client clock{ntp::config{"127.0.0.1:1"}.state_file("/dev/null")};
     CHECK(clock.state_file_fault().value().find("/dev/null: it is no regular file") != std::string::npos);
     CHECK(!ntp::client{ntp::config{"127.0.0.1:1"}}.state_file_fault());
+}
+
+void a_shared_page_that_is_none_is_refused_and_one_that_is_taken_away_is_told() {
+    fails(ntp::errc::shared_page, "/dev/null: it is no regular file",
+          [] { ntp::client{ntp::config{"127.0.0.1:1"}.shared_page("/dev/null")}; });
+    const std::string page = "/dev/shm/ntpclock-face-" + std::to_string(getpid());
+    const ntp::client clock{ntp::config{"127.0.0.1:1"}.shared_page(page)};
+    CHECK(clock.report().role == NTP_ROLE_LEADER && clock.report().leader_pid == static_cast<std::uint32_t>(getpid()));
+    CHECK(!clock.shared_page_fault());
+    CHECK(std::remove(page.c_str()) == 0 && std::remove((page + ".lock").c_str()) == 0);
+    for (int tries = 0; !clock.shared_page_fault() && tries < 2000; ++tries) {
+        std::this_thread::sleep_for(10ms);
+    }
+    CHECK(clock.shared_page_fault().value().find("it was removed") != std::string::npos);
 }
 
 void moved_from_owners_say_so() {
@@ -180,6 +197,7 @@ int main() {
     timeouts();
     errors();
     a_state_file_that_is_none_is_told();
+    a_shared_page_that_is_none_is_refused_and_one_that_is_taken_away_is_told();
     moved_from_owners_say_so();
 
     const ntp::server server{ntp::server_config{}.listen("127.0.0.1:0").local(1, 1us)};

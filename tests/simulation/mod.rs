@@ -79,6 +79,8 @@ scenarios! {
         fewer_servers_than_must_agree
         polls_as_long_as_they_get
         restarts_that_go_on_from_what_was_remembered
+        leaders_that_die_and_are_succeeded
+        leaders_that_die_before_they_have_heard_of_anybody
         the_era_of_2036_begins;
     oscillators:
         an_oscillator_at_its_absolute_limit

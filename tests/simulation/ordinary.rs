@@ -276,6 +276,45 @@ pub(super) fn polls_as_long_as_they_get(trial: &Trial) -> World {
     play(trial, &polling(exponent, exponent), servers, 24.0)
 }
 
+/// Processes share a page, and whoever leads dies after minutes or hours: in mid-slew, in holdover, whenever it is.
+pub(super) fn leaders_that_die_and_are_succeeded(trial: &Trial) -> World {
+    let mut random = Random::new(trial.seed);
+    let settings = polling(random.pick(&[4, 6]), 10);
+    let count = random.pick(&[1, 3, 5]);
+    let servers = any(&mut random, count);
+    let oscillator = oscillators::ordinary(&mut random, &settings);
+    let mut world = World::new(trial, &settings, oscillator, servers);
+    for _ in 0..20 {
+        world.run(random.exponential(0.3));
+        world.change_leader(random.exponential(0.5).min(2.0));
+        // What was promised to readers stands, as the former leader's deadlines have it.
+        let usable = world.state().is_usable() || world.epoch() == 0;
+        world.expect("the time is not lost with its leader", usable);
+    }
+    world.run(0.1);
+    expect_synchronized(&mut world);
+    world.expect("there was no step", world.epoch() == 1);
+    world
+}
+
+/// One after the other takes over and dies within seconds: now and then one of them hears a server.
+pub(super) fn leaders_that_die_before_they_have_heard_of_anybody(trial: &Trial) -> World {
+    let mut random = Random::new(trial.seed);
+    let settings = polling(4, 6);
+    let servers = far(&mut random, 3);
+    let oscillator = oscillators::ordinary(&mut random, &settings);
+    let mut world = World::new(trial, &settings, oscillator, servers);
+    world.run(0.1);
+    for _ in 0..300 {
+        world.run(random.exponential(0.0005));
+        world.change_leader(random.exponential(0.1));
+    }
+    world.run(0.1);
+    expect_synchronized(&mut world);
+    world.expect("there was no step", world.epoch() == 1);
+    world
+}
+
 /// A program that is started again and again: its clock is there at once, and its memory never contradicts what it
 /// hears.
 pub(super) fn restarts_that_go_on_from_what_was_remembered(trial: &Trial) -> World {

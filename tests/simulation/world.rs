@@ -14,6 +14,7 @@ use super::server::{Server, address, number};
 use crate::config::Settings;
 use crate::packet::HEADER_LEN;
 use crate::publication::gauge::Finding;
+use crate::publication::note::Note;
 use crate::publication::{Publication, Writer};
 use crate::reading::Reading;
 use crate::source::Outcome;
@@ -216,6 +217,29 @@ impl World {
         self.publish();
     }
 
+    /// The leader dies and, so many seconds later, another takes over the page. Its readers go on reading.
+    pub(super) fn change_leader(&mut self, seconds: f64) {
+        self.arrivals.clear();
+        self.now += Nanos((seconds * 1e9) as i64);
+        self.passed = self.now;
+        self.read_until(self.now);
+        self.core = Synchronizer::new(self.settings.clone(), PIVOT, 0);
+        let left = self.publication.whole().expect("none but leaders have written here");
+        if let Some((page, note)) = left {
+            let (writer, finding) = Writer::succeed(&page, Some(processor::sight(self.now)));
+            assert_ne!(finding, Finding::Broken);
+            self.writer = writer;
+            self.core.succeed(page.current.model, &note.report, &note.legacy, self.now);
+        }
+        for _ in 0..self.servers.len() - self.spares.len() {
+            self.core.add_source(self.now);
+        }
+        self.now = self.now.max(self.writer.ready_at());
+        self.passed = self.now;
+        self.read_until(self.now);
+        self.publish();
+    }
+
     /// Lets so many hours pass, looking every second.
     pub(super) fn run(&mut self, hours: f64) {
         let end = self.now + Nanos((hours * 3.6e12) as i64);
@@ -334,7 +358,7 @@ impl World {
         let clock = Cell::new(self.now);
         let core = &self.core;
         let random = &mut self.random;
-        let plan = self.writer.publish(
+        let plan = self.writer.publish_with(
             &self.publication,
             0,
             || clock.get(),
@@ -342,7 +366,8 @@ impl World {
                 let mean = if random.chance(LATE) { 3e6 } else { 2e4 };
                 clock.set(clock.get() + Nanos(random.exponential(mean) as i64));
                 let plan = core.plan(switch);
-                (plan.model, plan)
+                let note = Note { report: core.report_with(&plan, switch), legacy: core.legacy(&plan) };
+                (plan.model, Some(note), plan)
             },
         );
         let published = clock.get();
@@ -392,7 +417,9 @@ impl World {
         self.expect("who is false is told why, and nobody else", sources.iter().all(named));
         self.expect("who is set apart is believed", sources.iter().filter(|s| is_apart(s)).all(believed));
         if report.state == State::Synchronized {
-            let used = sources.iter().any(|source| believed(source) && !is_apart(source));
+            // Its own sources, or those of the leader before it, of whom it has but the word.
+            let heir = report.exchanges == 0 && report.stratum < 16;
+            let used = heir || sources.iter().any(|source| believed(source) && !is_apart(source));
             self.expect("a synchronised clock follows somebody", used);
             self.expect("the expected error is within the bound", report.estimated_error_ns <= report.bound_ns);
         }

@@ -128,7 +128,12 @@ impl Delays {
         if least < self.route.shortest + self.round_trips.common {
             return false;
         }
-        let mut before: Vec<f64> = self.round_trips.newest(RECENT).skip(count).collect();
+        let before = || self.round_trips.newest(RECENT).skip(count);
+        // Half of the others are not shorter: so it is as a rule, and needs no sorting to be seen.
+        if before().filter(|&delay| delay < least).count() * 2 < before().count() {
+            return false;
+        }
+        let mut before: Vec<f64> = before().collect();
         before.sort_unstable_by(f64::total_cmp);
         let at = |quarters: usize| before[(before.len() - 1) * quarters / 4];
         least > at(2) + at(3) - at(1)
@@ -234,6 +239,9 @@ impl Recent {
         {
             self.sorted.remove(place(&self.sorted, oldest));
         }
+        // All the room at once: lists that double leave holes behind.
+        self.times.reserve_exact(RECENT - self.times.len());
+        self.sorted.reserve_exact(RECENT - self.sorted.len());
         self.times.push_back(time);
         self.sorted.insert(place(&self.sorted, time), time);
         self.take_quantiles();

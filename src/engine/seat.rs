@@ -1,0 +1,218 @@
+//! Who leads among the processes that share a page: whoever holds the lock of the file beside it.
+//!
+//! The lock ends with its holder, however that ends, and a holder that is only stopped keeps it: so there never are two.
+//! Should the lock file be taken away from under its holder, another file can be locked in its place. Therefore a leader has
+//! a second lock, on the page itself, without which nobody writes.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf, absolute};
+use std::time::{Duration, Instant};
+
+use super::Membership;
+use crate::error::Error;
+use crate::publication::note::Note;
+use crate::publication::page::Page;
+use crate::publication::shared::{Refusal, SharedPage};
+use crate::publication::{Damaged, Publication};
+use crate::sys::file::{self, Distrust, Inode};
+use crate::sys::host;
+use crate::sys::lock::Unshared;
+use crate::sys::mapping::Access;
+use crate::sys::process::Process;
+
+/// How long a start waits for the page that the holder of the lock is about to make.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PACE: Duration = Duration::from_millis(2);
+
+/// What a lock file holds: a process's number and its start, filled up with blanks. Written in one go, and never shortened.
+const ENTRY: usize = 40;
+
+/// The places of a page and of its lock file.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    page: PathBuf,
+    lock: PathBuf,
+}
+
+/// The lead: held as long as this lives, in this process alone.
+#[derive(Debug)]
+pub(crate) struct Lead {
+    seat: Seat,
+    /// `None` once the page is not where it was: others may then make a new one.
+    election: Option<Unshared>,
+    #[expect(dead_code, reason = "the page is locked as long as this is")]
+    page_lock: Unshared,
+    page: SharedPage,
+    /// What the former leader published last; `None`: nothing was published yet.
+    pub(crate) left: Option<Box<(Page, Note)>>,
+}
+
+/// A page, and the lead if it was to be had.
+pub(crate) struct Opened {
+    pub(crate) page: SharedPage,
+    pub(crate) seat: Result<Lead, Seat>,
+}
+
+/// What came of standing for the lead; an error is why it could not be taken though nobody has it.
+pub(crate) type Election = Result<Option<Lead>, String>;
+
+impl Seat {
+    fn at(path: &Path) -> io::Result<Self> {
+        // Wherever our host's working directory may be later.
+        let page = absolute(path)?;
+        let mut lock = page.clone().into_os_string();
+        lock.push(".lock");
+        Ok(Self { page, lock: lock.into() })
+    }
+
+    /// Opens the page at `path` for reading, and leads if nobody does. A page that is not there, or of an earlier boot, is
+    /// made anew, by whoever holds the lock.
+    pub(crate) fn open(path: &Path) -> Result<Opened, Error> {
+        let seat = Self::at(path).map_err(|error| Error::io(format!("locating {}", path.display()), error))?;
+        let refused = |why: &dyn std::fmt::Display| Error::SharedPage { why: seat.sentence(why) };
+        let deadline = Instant::now() + PATIENCE;
+        let (page, lock) = loop {
+            let lock = seat.try_lock().map_err(|why| Error::SharedPage { why })?;
+            let opened = SharedPage::open(&seat.page, Access::Read);
+            let absent = matches!(&opened, Err(Refusal::Distrusted(distrust)) if distrust.is_absence());
+            match opened {
+                Ok(page) => break (page, lock),
+                Err(refusal) if absent || refusal == Refusal::Origin => {
+                    if lock.is_some() {
+                        SharedPage::create(&seat.page, !absent).map_err(|error| refused(&error))?;
+                    } else if Instant::now() >= deadline {
+                        let why = match seat.leader() {
+                            Some(Process { pid, .. }) => {
+                                format!("{refusal}; process {pid}, which holds the lock, does not make one")
+                            }
+                            None => refusal.to_string(),
+                        };
+                        return Err(refused(&why));
+                    } else {
+                        std::thread::sleep(PACE);
+                    }
+                }
+                Err(refusal) => return Err(refused(&refusal)),
+            }
+        };
+        page.publication().whole().map_err(|Damaged| refused(&DAMAGED))?;
+        let lead = match lock {
+            Some(lock) => seat.take(lock, &page).map_err(|why| Error::SharedPage { why })?,
+            None => None,
+        };
+        Ok(Opened { page, seat: lead.ok_or(seat) })
+    }
+
+    /// Takes the lead of `page` if nobody has it.
+    pub(crate) fn stand(&self, page: &SharedPage) -> Election {
+        match self.try_lock()? {
+            Some(lock) => self.take(lock, page),
+            None => Ok(None),
+        }
+    }
+
+    /// Locks the lock file, which is made if it is not there. `None`: another holds it, or we may not write here, and only
+    /// follow.
+    fn try_lock(&self) -> Result<Option<Unshared>, String> {
+        let failed = |why: &dyn std::fmt::Display| format!("lock file {}: {why}", self.lock.display());
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let opened = Unshared::open(|| file::open_trusted(&self.lock, &mut options, host::effective_user()));
+        let lock = match opened {
+            Ok(lock) => lock,
+            Err(Distrust::Unreadable(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, _)) => {
+                return Ok(None);
+            }
+            Err(distrust) => return Err(failed(&distrust)),
+        };
+        if !lock.try_lock().map_err(|error| failed(&error))? {
+            return Ok(None);
+        }
+        // Another may have the place by now; then this one excludes nobody.
+        let here = lock.file().metadata().map_err(|error| failed(&error))?;
+        let there = fs::symlink_metadata(&self.lock);
+        Ok(there.is_ok_and(|there| Inode::from(&there) == Inode::from(&here)).then_some(lock))
+    }
+
+    /// The second step: locks and maps the page itself, if it still is the one that our readers have.
+    fn take(&self, election: Unshared, read: &SharedPage) -> Election {
+        let failed = |why: &dyn std::fmt::Display| self.sentence(why);
+        let mut options = File::options();
+        options.read(true).write(true);
+        let opened = Unshared::open(|| file::open_trusted(&self.page, &mut options, host::effective_user()));
+        let page_lock = match opened {
+            Ok(file) => file,
+            Err(Distrust::Unreadable(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, _)) => {
+                return Ok(None);
+            }
+            Err(distrust) => return Err(failed(&distrust)),
+        };
+        let page = SharedPage::of(page_lock.file(), Access::Write).map_err(|refusal| failed(&refusal))?;
+        if !page.is_same_file(read) || !page_lock.try_lock().map_err(|error| failed(&error))? {
+            return Ok(None);
+        }
+        let left = page.publication().whole().map_err(|Damaged| failed(&DAMAGED))?;
+        // Only to be found sooner by those who wait for our end; what it costs not to be, their own patience limits.
+        let entry = Process::this().map(|this| format!("{:<width$}\n", this_entry(&this), width = ENTRY - 1));
+        let _ = entry.and_then(|entry| election.file().write_all_at(entry.as_bytes(), 0));
+        let seat = Self { page: self.page.clone(), lock: self.lock.clone() };
+        Ok(Some(Lead { seat, election: Some(election), page_lock, page, left: left.map(Box::new) }))
+    }
+
+    /// Who leads, by what the lock file says: perhaps somebody who has died.
+    pub(crate) fn leader(&self) -> Option<Process> {
+        let file = file::open_trusted(&self.lock, File::options().read(true), host::effective_user()).ok()?;
+        let mut entry = [0; ENTRY];
+        file.read_exact_at(&mut entry, 0).ok()?;
+        let mut words = std::str::from_utf8(&entry).ok()?.split_whitespace();
+        let (pid, started) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(Process { pid, started })
+    }
+
+    /// Of whoever follows the leader.
+    pub(crate) fn followed(&self) -> Membership {
+        Membership { leads: false, leader: self.leader().map_or(0, |leader| leader.pid), fault: None }
+    }
+
+    /// Why the page is not where it was.
+    pub(crate) fn displaced(&self, page: &SharedPage) -> Option<String> {
+        let why = page.displaced(&self.page)?;
+        Some(self.sentence(&format!("{why}; clocks that are started now share another one")))
+    }
+
+    fn sentence(&self, why: &dyn std::fmt::Display) -> String {
+        format!("shared page {}: {why}", self.page.display())
+    }
+
+    pub(crate) fn damaged(&self) -> String {
+        self.sentence(&DAMAGED)
+    }
+}
+
+const DAMAGED: &str = "its words are not what a leader wrote";
+
+fn this_entry(this: &Process) -> String {
+    format!("{} {}", this.pid, this.started)
+}
+
+impl Lead {
+    /// Where to write.
+    pub(crate) fn publication(&self) -> &Publication {
+        self.page.publication()
+    }
+
+    pub(crate) fn page(&self) -> &SharedPage {
+        &self.page
+    }
+
+    /// Why the page is not where it was. Its readers keep it, and so does its leader; the lock file is left to those who come.
+    pub(crate) fn check(&mut self) -> Option<String> {
+        let fault = self.seat.displaced(&self.page);
+        if fault.is_some() {
+            self.election = None;
+        }
+        fault
+    }
+}

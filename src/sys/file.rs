@@ -1,0 +1,156 @@
+//! Files that outlive a process: opened only if nobody else can have written them.
+
+use std::ffi::{CString, OsString};
+use std::fmt;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::checked;
+
+/// Why a file is not trusted, whatever is in it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Distrust {
+    Unreadable(io::ErrorKind, String),
+    Link,
+    NotAFile,
+    Owner(u32),
+    Writable(u32),
+}
+
+impl fmt::Display for Distrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(_, why) => write!(f, "it cannot be read: {why}"),
+            Self::Link => f.write_str("it is a symbolic link"),
+            Self::NotAFile => f.write_str("it is no regular file"),
+            Self::Owner(user) => write!(f, "it belongs to user {user}, neither us nor root"),
+            Self::Writable(mode) => write!(f, "others may write it (mode {:o})", mode & 0o7777),
+        }
+    }
+}
+
+impl From<io::Error> for Distrust {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error.kind(), error.to_string())
+    }
+}
+
+impl Distrust {
+    /// Whether there is no such file at all.
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(self, Self::Unreadable(io::ErrorKind::NotFound, _))
+    }
+}
+
+/// Opens the file at `path` as `options` say if only `user` or root can have written it.
+pub(crate) fn open_trusted(path: &Path, options: &mut OpenOptions, user: u32) -> Result<File, Distrust> {
+    // Not blocking: the path may be that of a pipe, of which we shall know when it is open.
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
+    let file = options.open(path).map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) => Distrust::Link,
+        // What cannot be opened for writing: a folder, a pipe without a reader.
+        Some(libc::EISDIR | libc::ENXIO) => Distrust::NotAFile,
+        _ => error.into(),
+    })?;
+    // Of the open file, not of the path: nobody can exchange it in between.
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(Distrust::NotAFile);
+    }
+    if ![user, 0].contains(&about.uid()) {
+        return Err(Distrust::Owner(about.uid()));
+    }
+    if about.mode() & 0o022 != 0 {
+        return Err(Distrust::Writable(about.mode()));
+    }
+    Ok(file)
+}
+
+/// Makes a file at `path`, where there must be none, that only we may read and write.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+    options.open(path)
+}
+
+/// A name in the directory of `path` that nobody can have guessed and occupied.
+pub(crate) fn aside(path: &Path) -> io::Result<PathBuf> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    let [nobody_elses] = super::random()?;
+    name.push(format!(".{nobody_elses:016x}"));
+    Ok(path.with_file_name(name))
+}
+
+/// Gives the file at `from` the name `to`, which nothing may have yet.
+pub(crate) fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    let [old, new] = [from, to].map(|path| CString::new(path.as_os_str().as_bytes()));
+    let (old, new) = (old?, new?);
+    let (here, how) = (libc::AT_FDCWD, libc::RENAME_NOREPLACE);
+    // SAFETY: both strings live until the call returns.
+    let result = unsafe { libc::syscall(libc::SYS_renameat2, here, old.as_ptr(), here, new.as_ptr(), how) };
+    match checked(result as libc::c_int) {
+        // Not every file system can; a link does the same in two steps.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
+            fs::hard_link(from, to)?;
+            fs::remove_file(from)
+        }
+        renamed => renamed.map(drop),
+    }
+}
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inode {
+    device: u64,
+    number: u64,
+}
+
+impl From<&Metadata> for Inode {
+    fn from(about: &Metadata) -> Self {
+        Self { device: about.dev(), number: about.ino() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::host::effective_user;
+
+    #[test]
+    fn what_is_no_file_of_ours_is_not_opened_to_read_or_to_write() {
+        let folder = std::env::temp_dir().join(format!("ntpclock-file-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (fifo, link) = (folder.join("fifo"), folder.join("link"));
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
+        let (mut read, mut write) = (OpenOptions::new(), OpenOptions::new());
+        read.read(true);
+        write.read(true).write(true);
+        for options in [&mut read, &mut write] {
+            let mut refusal = |path: &Path| open_trusted(path, options, effective_user()).unwrap_err();
+            assert_eq!(refusal(&fifo), Distrust::NotAFile);
+            assert_eq!(refusal(&folder), Distrust::NotAFile);
+            assert_eq!(refusal(&link), Distrust::Link);
+            assert!(refusal(&folder.join("none")).is_absence());
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_gets_a_new_name_only_where_there_is_none() {
+        let path = std::env::temp_dir().join(format!("ntpclock-rename-{}", std::process::id()));
+        let [first, second] = [(); 2].map(|()| {
+            let aside = aside(&path).unwrap();
+            drop(create_private(&aside).unwrap());
+            aside
+        });
+        rename_to_new(&first, &path).unwrap();
+        assert_eq!(rename_to_new(&second, &path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(create_private(&path).is_err() && !first.exists() && second.exists());
+        fs::remove_file(&path).and_then(|()| fs::remove_file(&second)).unwrap();
+    }
+}
