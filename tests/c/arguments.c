@@ -142,9 +142,11 @@ static void numbers(ntp_config *config)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_frequency_limit(config, 1.0 / zero));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_frequency_limit(config, zero / zero));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_state_file(config, "/"));
-    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_trusted_certificates(config, "/"));
-    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(config, "127.0.0.1", UINT32_C(1) << 31, 0));
     EXPECT_TEXT("names no file");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_trusted_certificates(config, "/"));
+    EXPECT_TEXT("names no file");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(config, "127.0.0.1", UINT32_C(1) << 31, 0));
+    EXPECT_TEXT("0x80000000");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_shared_page(config, "/"));
     EXPECT_TEXT("`shared_page` is `/`, which names no file");
 
