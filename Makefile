@@ -2,8 +2,13 @@
 # make demo       shows the time in C, C++ and Python; SERVERS=... names the servers to follow
 # make test       every test of every language; installs what it lacks (tests/tools.sh)
 # make bench      our readings beside other clocks, and the cost of an idle clock; five minutes; BENCH_SECONDS=...
+# make bench-server  what a reply costs our server, beside a bare responder and chronyd; two minutes; BENCH_ROUNDS=...
 # make soak       the simulated scenarios for 20 years (YEARS=...); make test plays them for 30 days
 # make live       follows a real chronyd for 10 minutes (MINUTES=...) beside another; make test does for 20 s
+# make tree       three strata of servers and clients for 5 minutes (MINUTES=...); make test does for half a minute
+# make flood      1 M datagrams of junk in 10 s at a clock's port (JUNK=...); make test sends 200 000
+# make asan       the Rust tests under the address sanitizer; two minutes
+# make tsan       C programs that use the library from many threads, under the thread sanitizer; STRESS_SECONDS=...
 # make install    puts them under DESTDIR and PREFIX; builds nothing, so it needs no compiler
 # make uninstall  takes them away again
 
@@ -16,6 +21,8 @@ PREFIX     ?= /usr/local
 BINDIR     ?= $(PREFIX)/bin
 LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+DOCDIR     ?= $(PREFIX)/share/doc/ntpclock
 
 OUT     := $(or $(CARGO_TARGET_DIR),target)/release
 VERSION := $(shell sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
@@ -39,7 +46,8 @@ command:
 BUILT     := $(addprefix $(OUT)/,libntpclock.so libntpclock.a ntpclock)
 INSTALLED := $(LIBDIR)/libntpclock.so.$(VERSION) $(LIBDIR)/libntpclock.so.$(ABI) $(LIBDIR)/libntpclock.so \
   $(LIBDIR)/libntpclock.a $(LIBDIR)/pkgconfig/ntpclock.pc \
-  $(INCLUDEDIR)/ntpclock.h $(INCLUDEDIR)/ntpclock.hpp $(BINDIR)/ntpclock
+  $(INCLUDEDIR)/ntpclock.h $(INCLUDEDIR)/ntpclock.hpp $(BINDIR)/ntpclock \
+  $(UNITDIR)/ntpclock.service $(UNITDIR)/ntpclock.socket $(DOCDIR)/ntpclock.toml
 
 # Does not build: `sudo make install` should never run a compiler as root.
 install:
@@ -57,6 +65,10 @@ install:
 	  bindings/c/ntpclock.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/ntpclock.pc
 	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/ntpclock.pc
 	$(INSTALL) -m 755 $(OUT)/ntpclock $(DESTDIR)$(BINDIR)/ntpclock
+	sed -e 's|@BINDIR@|$(BINDIR)|' bindings/systemd/ntpclock.service > $(DESTDIR)$(UNITDIR)/ntpclock.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/ntpclock.service
+	$(INSTALL) -m 644 bindings/systemd/ntpclock.socket $(DESTDIR)$(UNITDIR)/ntpclock.socket
+	$(INSTALL) -m 644 bindings/systemd/ntpclock.toml $(DESTDIR)$(DOCDIR)/ntpclock.toml
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
@@ -69,9 +81,11 @@ clean:
 include python/python.mk
 
 YEARS   ?= 20
-MINUTES ?= 10
+MINUTES ?=
+BENCH_ROUNDS ?= 20
+JUNK    ?= 1000000
 
-.PHONY: demo test bench soak live
+.PHONY: demo test bench bench-server soak live tree flood asan tsan
 # Else what cargo builds for two goals at once would only wait for its lock.
 .NOTPARALLEL:
 
@@ -90,6 +104,13 @@ bench: all python
 	$(CARGO) build --release --locked --manifest-path tests/bench/Cargo.toml --target-dir $(dir $(OUT))
 	CARGO_TARGET_DIR=$(dir $(OUT)) tests/bench/bench.sh
 
+# Fails if a floor is missed, as above.
+bench-server: command
+	tests/tools.sh
+	$(CARGO) build --release --locked --manifest-path tests/bench/Cargo.toml --target-dir $(dir $(OUT)) \
+	  --bin ntpclock-bench-server
+	$(OUT)/ntpclock-bench-server $(OUT)/ntpclock target/peers/usr/sbin/chronyd $(BENCH_ROUNDS)
+
 # One line a scenario; fails if any of them was violated.
 soak:
 	NTPCLOCK_SIMULATED_DAYS=$$(($(YEARS) * 1461 / 4)) \
@@ -98,5 +119,21 @@ soak:
 # One line a minute; fails if 1 in 100 readings was off by more than 10 µs, or an interval missed the time.
 live:
 	tests/tools.sh
-	NTPCLOCK_LIVE_MINUTES=$(MINUTES) \
+	NTPCLOCK_LIVE_MINUTES=$(or $(MINUTES),10) \
 	  $(CARGO) test --locked --release --all-features --test conversation live:: -- --nocapture
+
+# One line a clock; fails if an interval missed the primary's time, or a reading ran backwards.
+tree:
+	tests/tools.sh
+	NTPCLOCK_TREE_MINUTES=$(or $(MINUTES),5) \
+	  $(CARGO) test --locked --release --all-features --test server tree:: -- --nocapture
+
+# One line; fails if the next good answer is not accepted, or the flood costs processor or memory.
+flood:
+	NTPCLOCK_FLOOD=$(JUNK) $(CARGO) test --locked --release --all-features --test flood -- --nocapture
+
+asan:
+	tests/sanitizers.sh address
+
+tsan:
+	tests/sanitizers.sh thread

@@ -24,7 +24,7 @@
     (NTPCLOCK_VERSION_MAJOR * 10000 + NTPCLOCK_VERSION_MINOR * 100 + NTPCLOCK_VERSION_PATCH)
 
 /**
- * `ntp_reading.flags`: the time rests on authenticated sources alone, whose certificates hold at that very time.
+ * `ntp_reading.flags` and `ntp_report.flags`: what is published rests on authenticated sources alone.
  */
 #define NTP_FLAG_AUTHENTICATED (1 << 0)
 
@@ -50,9 +50,37 @@
 #define NTP_FLAG_LEAP_PENDING (1 << 4)
 
 /**
- * A server's option: Network Time Security; ` nts` behind the name does the same.
+ * `ntp_reading.flags` and `ntp_report.flags`: other servers of the pools contradict those that are polled, so that what
+ * these say is not believed, and what was published before may be wrong (`ntp_config_set_khronos`).
  */
-#define NTP_SERVER_NTS (1 << 4)
+#define NTP_FLAG_VETOED (1 << 5)
+
+/**
+ * A server's option: nothing is published unless at least one of the required sources agrees with it.
+ */
+#define NTP_SERVER_REQUIRE (1 << 0)
+
+/**
+ * A server's option: as long as preferred sources are believed, the others have no part in the estimate. The interval
+ * stays what all agree on.
+ */
+#define NTP_SERVER_PREFER (1 << 1)
+
+/**
+ * A server's option: as long as trusted sources answer, they alone say where UTC lies; whoever misses that is a
+ * falseticker. The interval then rests on them: at most (t-1)/3 of the t trusted ones lie, unless set otherwise.
+ */
+#define NTP_SERVER_TRUST (1 << 2)
+
+/**
+ * `ntp_source_info.options`: the source's answers are authenticated; others are refused.
+ */
+#define NTP_SERVER_AUTHENTICATED (1 << 3)
+
+/**
+ * Room in `ntp_source_info.refusals` for reasons, known and to come.
+ */
+#define NTPCLOCK_REASONS 32
 
 /**
  * `ntp_reading.tai_minus_utc` when it is not known: INT16_MIN.
@@ -346,6 +374,103 @@ typedef enum {
 } ntp_timescale;
 
 /**
+ * Why an answer, or a source, was refused: places in `ntp_source_info.refusals`. Newer libraries may have further ones.
+ */
+typedef enum {
+    /**
+     * No NTP packet of a server, or of another version.
+     */
+    NTP_REASON_MALFORMED = 0,
+    /**
+     * It does not answer our request: forged, old, or a second answer.
+     */
+    NTP_REASON_ORIGIN = 1,
+    /**
+     * It is not authenticated, or wrongly.
+     */
+    NTP_REASON_AUTHENTICATION = 2,
+    /**
+     * The server says that it cannot authenticate us; anybody can say so.
+     */
+    NTP_REASON_NAK = 3,
+    /**
+     * The server says that we ask too often.
+     */
+    NTP_REASON_RATE = 4,
+    /**
+     * The server denies service.
+     */
+    NTP_REASON_DENY = 5,
+    /**
+     * The server sent another kiss code.
+     */
+    NTP_REASON_KISS = 6,
+    /**
+     * The server says that it is not synchronised.
+     */
+    NTP_REASON_UNSYNCHRONIZED = 7,
+    /**
+     * The server follows this very host.
+     */
+    NTP_REASON_LOOP = 8,
+    /**
+     * A timestamp is missing.
+     */
+    NTP_REASON_NO_TIMESTAMP = 9,
+    /**
+     * The server says that it is 16 s or more from UTC.
+     */
+    NTP_REASON_ROOT_DISTANCE = 10,
+    /**
+     * The server answered before it was asked, or held the request for more than 4 s: a lie.
+     */
+    NTP_REASON_HOLD = 11,
+    /**
+     * The server held the request for longer than the exchange took: a lie.
+     */
+    NTP_REASON_NEGATIVE_DELAY = 12,
+    /**
+     * It came after its time.
+     */
+    NTP_REASON_LATE = 13,
+    /**
+     * No answer came in time.
+     */
+    NTP_REASON_SILENCE = 14,
+    /**
+     * The network, or the system, refused the request.
+     */
+    NTP_REASON_NETWORK = 15,
+    /**
+     * The source's own exchanges contradicted each other.
+     */
+    NTP_REASON_CONTRADICTION = 16,
+    /**
+     * The other sources agree on another time.
+     */
+    NTP_REASON_FALSETICKER = 17,
+} ntp_reason;
+
+/**
+ * What authenticated servers are to those that are not.
+ */
+typedef enum {
+    /**
+     * Nothing: all are judged alike.
+     */
+    NTP_AUTHENTICATION_IGNORE = 0,
+    /**
+     * Where there are both kinds, the authenticated ones are required and trusted (`NTP_SERVER_REQUIRE`,
+     * `NTP_SERVER_TRUST`); the others may refine the estimate within.
+     */
+    NTP_AUTHENTICATION_MIX = 1,
+    /**
+     * The others have no say at all. A clock without any authenticated server does not start.
+     */
+    NTP_AUTHENTICATION_REQUIRE = 2,
+} ntp_authentication;
+
+/**
  * A running clock. Any number of threads may use it, until it is freed.
  */
 typedef struct ntp_clock ntp_clock;
@@ -516,9 +641,9 @@ typedef struct {
      */
     ntp_role role;
     /**
-     * Zero.
+     * Of what was published last: `NTP_FLAG_AUTHENTICATED`, `NTP_FLAG_VETOED`.
      */
-    uint32_t reserved_tail;
+    uint32_t flags;
 } ntp_report;
 
 /**
@@ -603,33 +728,17 @@ typedef struct {
      */
     char fault[NTPCLOCK_FAULT_SIZE];
     /**
-     * What it has of Network Time Security.
+     * What the server was given beside its name, and whether it is authenticated: `NTP_SERVER_...`.
      */
-    ntp_nts_state nts;
+    uint32_t options;
     /**
-     * The cipher, by its number among AEAD algorithms: 15, 17 or 30; 0 without keys.
+     * The id of its key; 0 without one.
      */
-    uint16_t nts_algorithm;
+    uint32_t key_id;
     /**
-     * Cookies left: so many requests can be made without an answer.
+     * How often the source, or an answer of it, was refused, by reason: `refusals[NTP_REASON_...]`.
      */
-    uint8_t nts_cookies;
-    /**
-     * Zero.
-     */
-    uint8_t nts_reserved;
-    /**
-     * Key exchanges that brought keys.
-     */
-    uint32_t nts_key_exchanges;
-    /**
-     * Answers that said the keys are not known to the server; whoever sees a request can send them.
-     */
-    uint32_t nts_naks;
-    /**
-     * Why the last key exchange brought no keys, or why they were given up, UTF-8; empty if all is well.
-     */
-    char nts_fault[NTPCLOCK_FAULT_SIZE];
+    uint64_t refusals[NTPCLOCK_REASONS];
 } ntp_source_info;
 
 /**
@@ -726,6 +835,89 @@ typedef struct {
     char address[NTPCLOCK_ADDRESS_SIZE];
 } ntp_query_result;
 
+/**
+ * What a server has done since its start. Grows at its end: pass its size.
+ */
+typedef struct {
+    /**
+     * Datagrams received, whatever they were.
+     */
+    uint64_t requests;
+    /**
+     * Replies sent, kisses included.
+     */
+    uint64_t replies;
+    /**
+     * Replies in interleaved mode (RFC 9769).
+     */
+    uint64_t interleaved;
+    /**
+     * Clients that were told to ask less (the kiss code `RATE`).
+     */
+    uint64_t kisses;
+    /**
+     * Requests beyond the rate limit that were answered all the same.
+     */
+    uint64_t leaked;
+    /**
+     * Dropped: no NTP header, or no sender.
+     */
+    uint64_t malformed;
+    /**
+     * Dropped: of another version than 1 to 4.
+     */
+    uint64_t wrong_version;
+    /**
+     * Dropped: no request of a client.
+     */
+    uint64_t wrong_mode;
+    /**
+     * Dropped: of a client that is denied.
+     */
+    uint64_t denied;
+    /**
+     * Dropped: beyond the rate limit.
+     */
+    uint64_t limited;
+    /**
+     * Dropped: there was no time to give.
+     */
+    uint64_t unsynchronized;
+    /**
+     * Replies that the system would not send.
+     */
+    uint64_t unsent;
+    /**
+     * Requests answered that had no receive stamp of the kernel that could be used: their times are a little late.
+     */
+    uint64_t unstamped;
+    /**
+     * Datagrams that the kernel dropped since the receive buffer was full.
+     */
+    uint64_t overflowed;
+    /**
+     * The smallest receive buffer of a socket, in bytes as the kernel counts them: less than 16 MiB where the system's
+     * limit (`net.core.rmem_max`) allows no more and the process is not root.
+     */
+    uint64_t receive_buffer_bytes;
+    /**
+     * Datagrams received in a second, lately.
+     */
+    double requests_per_second;
+    /**
+     * Replies sent in a second, lately.
+     */
+    double replies_per_second;
+    /**
+     * Threads that serve.
+     */
+    uint32_t threads;
+    /**
+     * Zero.
+     */
+    uint32_t reserved;
+} ntp_server_counters;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -747,6 +939,20 @@ extern "C" {
  * - `servers` is NULL or a NUL-terminated string that does not change during the call.
  */
 ntp_result ntp_start(const char *servers);
+
+/**
+ * As `ntp_start`, with all that can be configured. The configuration is copied.
+ *
+ * The same configuration again is harmless and counted, as is `ntp_start` with the same servers while the clock runs.
+ *
+ * Returns `NTP_ERR_NO_SERVERS` when `config` names none, `NTP_ERR_ALREADY_RUNNING` while the clock runs with another
+ * configuration, `NTP_ERR_SYSTEM` when the thread cannot be made, and `NTP_ERR_INVALID_ARGUMENT` when `config` is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread changes it meanwhile.
+ */
+ntp_result ntp_start_with(const ntp_config *config);
 
 /**
  * Waits until the process-wide clock is synchronised: up to `timeout_ms` milliseconds, for ever if that
@@ -838,8 +1044,11 @@ void ntp_config_free(ntp_config *config);
 ntp_result ntp_config_add_servers(ntp_config *config, const char *servers);
 
 /**
- * Adds the servers of a list as `ntp_config_add_servers` does, and gives each of them `options`: 0 or more of
- * `NTP_SERVER_...`, or-ed. `key_id` must be 0.
+ * Adds the servers of a list as `ntp_config_add_servers` does, and says how far they are trusted.
+ *
+ * `options` is 0 or more of `NTP_SERVER_...`, or-ed. With a `key_id` other than 0 requests to them are
+ * authenticated by the key of that id, which `ntp_config_load_keys` has read or is about to read, and replies that
+ * are not are dropped: AES-CMAC, RFC 8573. A key that was not read makes `ntp_clock_start` fail.
  *
  * Returns what `ntp_config_add_servers` does, and `NTP_ERR_INVALID_ARGUMENT` for an option that this version does not
  * know.
@@ -855,35 +1064,52 @@ ntp_result ntp_config_add_servers_with(ntp_config *config,
                                        uint32_t key_id);
 
 /**
- * Trusts the certificates in the file at `path` (PEM) to vouch for servers with Network Time Security, beside those of
- * the platform. Further files add to them.
+ * Reads the symmetric keys in the file at `path`, now and once. Keys of several files add up.
  *
- * The file is read when a clock starts: `ntp_clock_start` fails with `NTP_ERR_SYSTEM` if it cannot be read, and with
- * `NTP_ERR_INVALID_ARGUMENT` if it holds no certificate.
+ * Each line has an id from 1 on, a type, AES128 or AES256, and the key: `HEX:` and its digits, or text. Empty lines,
+ * and those that begin with `#`, `!`, `;` or `%`, say nothing; keys of other types are passed by.
  *
- * Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file, and
- * `NTP_ERR_UNSUPPORTED` in a build without Network Time Security.
+ * Returns `NTP_ERR_SYSTEM` when the file cannot be read or may not be trusted: it must be a regular file, ours or
+ * root's, that nobody else may read or write (mode 0600). Returns `NTP_ERR_MALFORMED` when a line makes no sense or
+ * has an id that there was before; then no key is taken. Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or
+ * `path` is over-long or not UTF-8.
  *
  * Contract:
  *
  * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
  * - `path` is NULL or a NUL-terminated string that does not change during the call.
  */
-ntp_result ntp_config_add_trusted_certificates(ntp_config *config,
-                                               const char *path);
+ntp_result ntp_config_load_keys(ntp_config *config,
+                                const char *path);
 
 /**
- * Sets whether the certificates that the platform trusts vouch for servers with Network Time Security: those in
- * /etc/ssl/certs/ca-certificates.crt, or where else distributions keep theirs. Default: yes (not 0).
+ * Sets what authenticated servers are to those that are not: `NTP_AUTHENTICATION_...`. Default
+ * `NTP_AUTHENTICATION_MIX`.
  *
- * Returns `NTP_ERR_INVALID_ARGUMENT` if `config` is NULL.
+ * Returns `NTP_ERR_INVALID_ARGUMENT` for a number that is none of them.
  *
  * Contract:
  *
  * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
  */
-ntp_result ntp_config_set_platform_trust(ntp_config *config,
-                                         int32_t trusted);
+ntp_result ntp_config_set_authentication(ntp_config *config, int32_t authentication);
+
+/**
+ * Sets whether a dozen other servers of the pools, picked at random, are asked once an hour, in the spirit of Khronos
+ * (RFC 9523): 1 or 0. Default 0, because they are asked beside those that are polled.
+ *
+ * When they contradict what the polled servers agree on, and others do so again two minutes later, that is not believed
+ * any more: the clock is in NTP_STATE_HOLDOVER, with `NTP_FLAG_VETOED`, until it is backed again. Fewer than six others
+ * are no opinion.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` for a number that is neither.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_khronos(ntp_config *config,
+                                  int32_t enabled);
 
 /**
  * Sets the shortest and longest poll interval, as exponents of 2 in seconds. Default 4 and 10 (16 s, 17 min).
@@ -907,6 +1133,22 @@ ntp_result ntp_config_set_poll(ntp_config *config, int32_t min_exponent, int32_t
  * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
  */
 ntp_result ntp_config_set_fault_limit(ntp_config *config, int32_t sources);
+
+/**
+ * Asks servers, in interleaved mode (RFC 9769), when their last reply really left, if `is_interleaved` is not 0; off
+ * unless set. A server that does not know the mode answers as ever.
+ *
+ * It narrows what a server's own work and queue add to the delay, where the server knows better than when it handed a
+ * reply to its system; what is known then is one poll interval old.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if `config` is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_interleaved(ntp_config *config,
+                                      int32_t is_interleaved);
 
 /**
  * Sets the fewest sources that must agree before the clock counts as synchronised. Default 1.
@@ -1008,6 +1250,22 @@ ntp_result ntp_config_set_shared_page(ntp_config *config,
                                       const char *path);
 
 /**
+ * Has a forked child restart the clock by itself (`restart` 1), as `ntp_clock_restart` does, or not (0). Default: not.
+ *
+ * A reading starts nothing, for it takes no lock; nor does the fork, which may be the beginning of an exec. So "by itself"
+ * is at the child's first call that waits for the clock (`ntp_wait`, `ntp_clock_wait` and the like), asks for its
+ * report, its sources or its events, or starts it. Until then the child reads on in NTP_STATE_HOLDOVER.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` unless `restart` is 0 or 1.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_restart_after_fork(ntp_config *config,
+                                             int32_t restart);
+
+/**
  * Starts a clock of one's own, with its own thread and sources; `clock` gets the handle.
  *
  * Returns before anything was heard from the network, and blocks on none: `ntp_clock_wait` waits for the
@@ -1033,6 +1291,25 @@ ntp_result ntp_clock_start(const ntp_config *config,
  * - `clock` is NULL, or came from `ntp_clock_start`, is not freed, and no thread uses it now or later.
  */
 void ntp_clock_free(ntp_clock *clock);
+
+/**
+ * In a forked child: makes the thread of `clock` anew, with the same configuration and the same count of starts.
+ *
+ * A NULL `clock` is the process-wide one. Reading goes on meanwhile, on the same line and in the same epoch, in
+ * NTP_STATE_HOLDOVER until the child has heard its servers itself; the parent notices nothing. Where the thread runs, this
+ * does nothing and succeeds. What a child does not take over: the callback of `ntp_clock_on_event` and servers, which have
+ * to be set and started anew. A child of a process with several threads needs a C library in which threads can be made
+ * after a fork, as they can in glibc and musl. `ntp_config_set_restart_after_fork` does this by itself.
+ *
+ * Any thread may call this at any time. Returns `NTP_ERR_NOT_RUNNING` when the clock was not started, or is stopped, and
+ * `NTP_ERR_SYSTEM` when the thread cannot be made, or inside a fork handler; the clock then reads on in holdover, and may be
+ * restarted later.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed before this returns.
+ */
+ntp_result ntp_clock_restart(const ntp_clock *clock);
 
 /**
  * Reads `clock`: the synchronised time and the interval that holds UTC.
@@ -1098,7 +1375,7 @@ ntp_result ntp_clock_offset(const ntp_clock *clock, int64_t *offset_ns, int64_t 
  * Whether the state file of `clock` is in order: it was used at the start, or there was none yet, and it could be
  * written last.
  *
- * A NULL `clock` is the process-wide one, which has none. Any number of threads may call this at the same time.
+ * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time.
  * Returns `NTP_ERR_STATE_FILE` when the file was refused at the start, or could not be written last;
  * `ntp_last_error` then names it and says why. The clock is as good without it, once its servers have answered.
  *
@@ -1493,6 +1770,84 @@ ntp_result ntp_server_config_set_local(ntp_server_config *config,
                                        int64_t root_dispersion_ns);
 
 /**
+ * Answers clients of `prefix`: `address/length`, or one address. Where one prefix lies in another the longer one
+ * counts. Whoever is in none is answered, unless anything at all is allowed in this way.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if `prefix` is none, if it is denied already, if it is one too many (1024
+ * in all), or if a pointer is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+ *   meanwhile.
+ * - `prefix` is NULL or a NUL-terminated string that does not change during the call.
+ */
+ntp_result ntp_server_config_allow(ntp_server_config *config,
+                                   const char *prefix);
+
+/**
+ * Ignores clients of `prefix`; see `ntp_server_config_allow`.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if `prefix` is none, if it is allowed already, if it is one too many (1024
+ * in all), or if a pointer is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+ *   meanwhile.
+ * - `prefix` is NULL or a NUL-terminated string that does not change during the call.
+ */
+ntp_result ntp_server_config_deny(ntp_server_config *config,
+                                  const char *prefix);
+
+/**
+ * Answers each address (of IPv6: each network of 64 bits) at most `per_second` times a second over time, and
+ * `burst` times at once; 16 and 64 unless set, and then not the loopback addresses of this host. A `per_second` of 0
+ * answers everything.
+ *
+ * Of what is beyond, a random quarter is answered all the same, so that nobody can silence the server to somebody
+ * by asking in that one's name, and some are told to ask less (the kiss code `RATE`).
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` unless 0 <= `per_second` <= 1000000 and 1 <= `burst` <= 1000000, or if so
+ * many take over an hour, or if `config` is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+ *   meanwhile.
+ */
+ntp_result ntp_server_config_set_rate_limit(ntp_server_config *config,
+                                            int64_t per_second,
+                                            int64_t burst);
+
+/**
+ * Serves with so many threads, each with a socket of its own for each address; unless set, with one for each
+ * processor that the process may use.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` unless 1 <= `threads` <= 64, or if `config` is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+ *   meanwhile.
+ */
+ntp_result ntp_server_config_set_threads(ntp_server_config *config, int32_t threads);
+
+/**
+ * Says nothing while the clock is not synchronised if `is_silent` is not 0; else, and unless set, clients are told
+ * that it is not (leap indicator 3, stratum 16, no time).
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if `config` is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+ *   meanwhile.
+ */
+ntp_result ntp_server_config_set_silent_unless_synchronized(ntp_server_config *config,
+                                                            int32_t is_silent);
+
+/**
  * Starts to answer NTP clients with the time of `clock`; `server` gets the handle.
  *
  * A NULL `clock` is the process-wide one. The configuration is copied. Free the server with
@@ -1535,6 +1890,23 @@ void ntp_server_free(ntp_server *server);
 ntp_result ntp_server_port(const ntp_server *server, size_t index, uint16_t *port);
 
 /**
+ * Tells what a server has done since its start. Pass `sizeof(ntp_server_counters)` as `size`, which is understood as in
+ * `ntp_clock_report`.
+ *
+ * Any number of threads may ask at the same time. What its threads have not told yet, for a second at most, is missing.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if a pointer is NULL or `size` makes no sense.
+ *
+ * Contract:
+ *
+ * - `server` is NULL, or came from `ntp_server_start` and is not freed.
+ * - `counters` is NULL, or points to `size` bytes that no other thread uses meanwhile.
+ */
+ntp_result ntp_server_statistics(const ntp_server *server,
+                                 ntp_server_counters *counters,
+                                 size_t size);
+
+/**
  * Says what a result means, in general; `ntp_last_error` says what happened to this call.
  *
  * The text is static. Any number may be asked for; those this library does not know get a text that
@@ -1546,7 +1918,8 @@ const char *ntp_result_message(int32_t result);
  * Says what went wrong in the last call of this thread that failed: one sentence that names the thing
  * and the numbers. Empty if none has failed yet; a call that succeeds leaves it alone.
  *
- * The text is the calling thread's own and stays valid until its next failing call, or its end.
+ * The text is the calling thread's own and stays valid until its next failing call, or its end: in the destructor of a
+ * `pthread_key_create` it is empty.
  */
 const char *ntp_last_error(void);
 
@@ -1573,6 +1946,14 @@ const char *ntp_nts_state_name(int32_t state);
  * call this at any time; it never fails.
  */
 const char *ntp_selection_name(int32_t selection);
+
+/**
+ * Names a reason why a source or an answer was refused: "origin" for `NTP_REASON_ORIGIN`.
+ *
+ * The text is static. Any number may be asked for; "unknown" names those that are none. Any thread may call this at
+ * any time; it never fails.
+ */
+const char *ntp_reason_name(int32_t reason);
 
 /**
  * The version of the library that is running, as "0.1.0": compare `NTPCLOCK_VERSION_STRING`, the version

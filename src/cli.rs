@@ -8,6 +8,7 @@ mod json;
 mod record;
 mod replay;
 mod serve;
+mod settings;
 mod table;
 mod text;
 
@@ -21,8 +22,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Authentication, Config};
 use crate::error::Error;
+use crate::status::ServerOptions;
 
 /// What was asked for could not be done.
 const FAILED: i32 = 1;
@@ -74,8 +76,8 @@ enum Command {
     Now(Session),
     /// Ask each server once and print what it answers
     Query(Query),
-    /// Synchronise, then print the clock's state in numbers
-    Status(Session),
+    /// Synchronise, then print the clock's state in numbers; or tell what a server has done
+    Status(Status),
     /// Synchronise, then print one line a source
     Sources(Session),
     /// Answer NTP clients
@@ -93,7 +95,7 @@ impl Command {
         match self {
             Self::Now(session) => session.now(out),
             Self::Query(query) => query.run(out),
-            Self::Status(session) => session.status(out),
+            Self::Status(status) => status.run(out),
             Self::Sources(session) => session.sources(out),
             Self::Serve(serve) => serve.run(out),
             Self::Demo(demo) => demo.run(out),
@@ -111,15 +113,39 @@ struct Upstream {
     servers: Vec<String>,
     #[command(flatten)]
     trust: Trust,
+    /// Ask servers when their last reply really left (interleaved mode, RFC 9769)
+    #[arg(long)]
+    interleaved: bool,
+    /// One server with options: `HOST [key N] [require] [prefer] [trust]` (may be repeated)
+    #[arg(long, value_name = "SOURCE", value_parser = source)]
+    source: Vec<(String, ServerOptions)>,
+    /// Read the symmetric keys in this file, which nobody else may read
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// What authenticated servers are to the others: ignore, mix, require
+    #[arg(long, value_name = "MODE", default_value = "mix", value_parser = authentication)]
+    authentication: Authentication,
+    /// Ask a dozen other servers of the pools once an hour, and veto what they contradict
+    #[arg(long)]
+    khronos: bool,
 }
 
 impl Upstream {
     /// The servers of the options, else of the environment.
     fn config(&self) -> Result<Config, Error> {
-        let mut config = match self.servers.as_slice() {
-            [] => Config::from_environment()?,
-            lists => Config::with_servers(&lists.join(","))?,
+        let mut config = match (self.servers.is_empty(), self.source.is_empty()) {
+            (true, true) => Config::from_environment()?,
+            (true, false) => Config::new(),
+            (false, _) => Config::with_servers(&self.servers.join(","))?,
         };
+        for (server, options) in &self.source {
+            config.add_servers_with(server, *options)?;
+        }
+        if let Some(path) = &self.keys {
+            config.load_keys(path)?;
+        }
+        config.set_authentication(self.authentication).set_khronos(self.khronos);
+        config.set_interleaved(self.interleaved);
         self.trust.apply(&mut config)?;
         Ok(config)
     }
@@ -155,6 +181,35 @@ impl Trust {
         }
         config.set_platform_trust(!self.no_platform_trust);
         Ok(())
+    }
+}
+
+/// Reads `HOST [key N] [require] [prefer] [trust] [nts]`; what follows the grammar of a list's entry stays with the host.
+fn source(text: &str) -> Result<(String, ServerOptions), String> {
+    let (mut server, mut options) = (Vec::new(), ServerOptions::default());
+    let mut words = text.split_whitespace();
+    while let Some(word) = words.next() {
+        match word {
+            "key" => {
+                let id = words.next().and_then(|id| id.parse().ok());
+                options.key = Some(id.ok_or("after `key` goes the id of one, a number")?);
+            }
+            "require" => options.require = true,
+            "prefer" => options.prefer = true,
+            "trust" => options.trust = true,
+            "nts" => options.nts = true,
+            word => server.push(word),
+        }
+    }
+    Ok((server.join(" "), options))
+}
+
+fn authentication(text: &str) -> Result<Authentication, String> {
+    match text {
+        "ignore" => Ok(Authentication::Ignore),
+        "mix" => Ok(Authentication::Mix),
+        "require" => Ok(Authentication::Require),
+        _ => Err("is none of ignore, mix, require".to_owned()),
     }
 }
 
@@ -239,6 +294,27 @@ impl Session {
     }
 }
 
+/// A clock's state, or a server's.
+#[derive(Args)]
+struct Status {
+    #[command(flatten)]
+    session: Session,
+    /// Tell what a server has done instead: the file is the server's own `--statistics-file`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["servers", "state_file", "shared_page"])]
+    server: Option<PathBuf>,
+}
+
+impl Status {
+    fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let Some(path) = &self.server else { return self.session.status(out) };
+        let statistics = json::Statistics::read(path)?;
+        if self.session.json {
+            return json::write(out, &statistics);
+        }
+        Ok(write!(out, "{}", table::statistics(&statistics))?)
+    }
+}
+
 /// One exchange with each server, without a clock.
 #[derive(Args)]
 struct Query {
@@ -303,6 +379,8 @@ enum Failure {
     Output(io::Error),
     /// Some of the hosts could not be asked; one sentence each, which names the host.
     Hosts(Vec<String>),
+    /// What a file asks for makes no sense; the sentence names the file.
+    Settings(String),
     /// The recording ended before it was to; the sentence names the file.
     Recording(String),
 }
@@ -311,7 +389,7 @@ impl Failure {
     /// A file that is not what it should be is misuse, as a wrong option is.
     fn exit_code(&self) -> i32 {
         match self {
-            Self::Clock(Error::Malformed { .. }) => MISUSED,
+            Self::Clock(Error::Malformed { .. }) | Self::Settings(_) => MISUSED,
             _ => FAILED,
         }
     }
@@ -334,7 +412,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Clock(error) => error.fmt(f),
             Self::Output(error) => write!(f, "the output cannot be written: {error}"),
-            Self::Recording(sentence) => f.write_str(sentence),
+            Self::Recording(sentence) | Self::Settings(sentence) => f.write_str(sentence),
             Self::Hosts(sentences) => f.write_str(&sentences.join("\n")),
         }
     }
@@ -381,6 +459,22 @@ mod tests {
         let (code, out, err) = said("ntpclock now -s [::1");
         assert_eq!((code, out.as_str()), (1, ""));
         assert!(err.starts_with("ntpclock: ") && err.contains("[::1"), "{err}");
+    }
+
+    #[test]
+    fn options_follow_a_server_in_any_order() {
+        let (server, options) = source("192.0.2.1:1123 trust key 5 require").unwrap();
+        let expected = ServerOptions { key: Some(5), require: true, prefer: false, trust: true, nts: false };
+        assert_eq!((server.as_str(), options), ("192.0.2.1:1123", expected));
+        assert_eq!(source("pool:p prefer").unwrap().1, ServerOptions { prefer: true, ..ServerOptions::default() });
+        for wrong in ["a key", "a key x", "a key -1"] {
+            assert!(source(wrong).is_err(), "{wrong}");
+        }
+        // What is no option is the list's to judge, and told by name.
+        let (code, _, err) = said("ntpclock now --source a;b");
+        assert_eq!((code, err.contains("a;b")), (1, true), "{err}");
+        let (code, _, err) = said("ntpclock now -s 127.0.0.1 --authentication require");
+        assert_eq!((code, err.contains("no server is authenticated")), (1, true), "{err}");
     }
 
     #[test]

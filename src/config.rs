@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::mac::Key;
 use crate::nts::KEY_EXCHANGE_PORT;
 use crate::status::ServerOptions;
 use crate::units::{Nanos, Ppb};
@@ -30,13 +31,16 @@ const POLL_EXPONENTS: std::ops::RangeInclusive<i8> = 0..=17;
 /// How a clock behaves: its servers, and what is assumed of them and of the oscillator.
 ///
 /// Values in, checked at once: a `Config` that exists can be started.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub(crate) servers: Vec<ServerSpec>,
+    /// Their ids differ.
+    pub(crate) keys: Vec<Key>,
     pub(crate) settings: Settings,
     pub(crate) recording: Option<PathBuf>,
     pub(crate) state_file: Option<PathBuf>,
     pub(crate) shared_page: Option<PathBuf>,
+    pub(crate) restart_after_fork: bool,
     pub(crate) trust: TrustWish,
 }
 
@@ -50,7 +54,7 @@ pub(crate) struct TrustWish {
 }
 
 /// Everything the core must know besides its sources.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     /// Shortest and longest poll interval, as exponents of 2 in seconds.
     pub(crate) poll_min: i8,
@@ -69,6 +73,25 @@ pub(crate) struct Settings {
     pub(crate) drift: DriftLimit,
     /// Largest frequency error of the raw counter against UTC.
     pub(crate) frequency_limit: Ppb,
+    /// Servers are asked when their last reply really left.
+    pub(crate) interleaved: bool,
+    pub(crate) authentication: Authentication,
+    /// Whether servers of the pools that are not polled are asked now and then.
+    pub(crate) khronos: bool,
+}
+
+/// What authenticated sources are to those that are not. The numbers are the C API's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Authentication {
+    /// Nothing: all are judged alike.
+    Ignore = 0,
+    /// Where there are both kinds, the authenticated ones are required and trusted: at least one of them must agree, and
+    /// they alone say where UTC lies. The others may refine the estimate within.
+    #[default]
+    Mix = 1,
+    /// The others have no say at all.
+    Require = 2,
 }
 
 /// D(τ): the worst change of the oscillator's frequency within a time τ.
@@ -117,6 +140,9 @@ impl Default for Settings {
             // Twice the worst of ordinary crystals (±100 ppm with ageing and temperature), and well
             // above what a kernel's calibration of the counter is off by.
             frequency_limit: Ppb::from_ppm(200.0),
+            interleaved: false,
+            authentication: Authentication::default(),
+            khronos: false,
         }
     }
 }
@@ -140,10 +166,12 @@ impl Config {
     pub fn new() -> Self {
         Self {
             servers: Vec::new(),
+            keys: Vec::new(),
             settings: Settings::default(),
             recording: None,
             state_file: None,
             shared_page: None,
+            restart_after_fork: false,
             trust: TrustWish { files: Vec::new(), platform: true },
         }
     }
@@ -171,12 +199,17 @@ impl Config {
         self.add_servers_with(list, ServerOptions::default())
     }
 
-    /// The same, and gives each of them `options`.
+    /// The same, and gives each of them `options`: a key that [`load_keys`](Self::load_keys) has read or is about to
+    /// read, and how far it is trusted.
     ///
     /// # Errors
     ///
-    /// As [`add_servers`](Self::add_servers), and [`Error::Unsupported`] for what this build lacks.
+    /// As [`add_servers`](Self::add_servers), and [`Error::InvalidArgument`] for a key id of 0, or a key beside NTS. A key that was not read
+    /// is an error of the start.
     pub fn add_servers_with(&mut self, list: &str, options: ServerOptions) -> Result<&mut Self, Error> {
+        if options.key == Some(0) {
+            return Err(Error::argument("key", "is 0; ids are from 1 on"));
+        }
         let added = parse_servers(list, options)?;
         if self.servers.len() + added.len() > SOURCES_MAX {
             return Err(Error::argument("servers", format!("names more than {SOURCES_MAX} servers")));
@@ -201,6 +234,16 @@ impl Config {
         }
         (self.settings.poll_min, self.settings.poll_max) = (min, max);
         Ok(self)
+    }
+
+    /// Asks servers, in interleaved mode (RFC 9769), when their last reply really left; off unless set. A server that does
+    /// not know the mode answers as ever.
+    ///
+    /// It narrows what a server's own work and queue add to the delay, and with it the bound, where the server knows better
+    /// than when it handed a reply to its system; what is known then is one poll interval old.
+    pub fn set_interleaved(&mut self, is_interleaved: bool) -> &mut Self {
+        self.settings.interleaved = is_interleaved;
+        self
     }
 
     /// Sets how many sources may lie about the time. Default: ⌊(n-1)/3⌋ of n.
@@ -287,6 +330,53 @@ impl Config {
         Ok(self)
     }
 
+    /// Sets what authenticated sources are to those that are not. Default: [`Authentication::Mix`].
+    pub fn set_authentication(&mut self, authentication: Authentication) -> &mut Self {
+        self.settings.authentication = authentication;
+        self
+    }
+
+    /// Sets whether a dozen other servers of the pools, picked at random, are asked once an hour, in the spirit of
+    /// Khronos (RFC 9523). Default: no, because they are asked beside those that are polled.
+    ///
+    /// When they contradict what the polled servers agree on, and others do so again two minutes later, that is not
+    /// believed any more: the clock is in HOLDOVER, with [`Flags::VETOED`](crate::Flags::VETOED), until it is backed
+    /// again. It takes a name, or several, with enough servers behind them: fewer than six others are no opinion.
+    pub fn set_khronos(&mut self, enabled: bool) -> &mut Self {
+        self.settings.khronos = enabled;
+        self
+    }
+
+    /// The key that `spec` was given, or that it was given none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if no key of that id was read.
+    pub(crate) fn key(&self, spec: &ServerSpec) -> Result<Option<Key>, Error> {
+        let Some(id) = spec.options.key else { return Ok(None) };
+        let found = self.keys.iter().find(|key| key.id() == id);
+        let missing = || Error::argument("key", format!("{id} of {spec} is none of the AES keys that were read"));
+        found.cloned().map(Some).ok_or_else(missing)
+    }
+
+    /// Whether the servers can ever give the time, as far as that is known beforehand.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoServers`], and [`Error::InvalidArgument`] for a key that was not read, or where authentication is
+    /// required of all and offered by none.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.servers.is_empty() {
+            return Err(Error::NoServers);
+        }
+        self.servers.iter().try_for_each(|spec| self.key(spec).map(drop))?;
+        let authenticated = self.servers.iter().any(|spec| spec.options.key.is_some() || spec.options.nts);
+        if self.settings.authentication == Authentication::Require && !authenticated {
+            return Err(Error::argument("authentication", "is required, and no server is authenticated"));
+        }
+        Ok(())
+    }
+
     /// Records every exchange that counts to the file at `path`, in the format that [`Replay`](crate::Replay) reads.
     ///
     /// What the file held before is lost when a clock starts; a file that cannot be written then fails the start. One
@@ -353,6 +443,16 @@ impl Config {
         Ok(self)
     }
 
+    /// Has a forked child restart the clock by itself, as [`Clock::restart`](crate::Clock::restart) does. Default: no.
+    ///
+    /// A reading starts nothing, for it takes no lock; nor does the fork, which may be the beginning of an `exec`. So "by
+    /// itself" is at the child's first call that waits for the clock, asks for its report, its sources or its events, or
+    /// starts it. Until then the child reads on in HOLDOVER.
+    pub fn set_restart_after_fork(&mut self, restart: bool) -> &mut Self {
+        self.restart_after_fork = restart;
+        self
+    }
+
     /// The list the servers were parsed from, in canonical form.
     pub fn servers(&self) -> String {
         self.servers.iter().map(ServerSpec::to_string).collect::<Vec<_>>().join(",")
@@ -367,8 +467,9 @@ pub(crate) struct ServerSpec {
     pub(crate) port: u16,
     /// Up to [`POOL_MEMBERS`] sources may come from this name.
     pub(crate) pool: bool,
-    /// Network Time Security: host and port are those of the key exchange.
-    pub(crate) nts: bool,
+    /// What it is given beside its name; of this the text of an entry knows ` nts` alone: host and port are then those of
+    /// the key exchange.
+    pub(crate) options: ServerOptions,
 }
 
 impl ServerSpec {
@@ -386,10 +487,10 @@ impl fmt::Display for ServerSpec {
             true => write!(f, "[{}]", self.host)?,
             false => f.write_str(&self.host)?,
         }
-        if self.port != Self::default_port(self.nts) {
+        if self.port != Self::default_port(self.options.nts) {
             write!(f, ":{}", self.port)?;
         }
-        if self.nts { f.write_str(" nts") } else { Ok(()) }
+        if self.options.nts { f.write_str(" nts") } else { Ok(()) }
     }
 }
 
@@ -430,6 +531,9 @@ fn parse_server_with(entry: &str, options: ServerOptions) -> Result<ServerSpec, 
         // Never asked without it instead.
         return Err(Error::Unsupported("Network Time Security (` nts`)"));
     }
+    if nts && options.key.is_some() {
+        return Err(Error::argument("key", format!("is given to `{address}`, which is authenticated by NTS")));
+    }
     let (pool, address) = match address.strip_prefix("pool:") {
         Some(rest) => (true, rest),
         None => (false, address),
@@ -452,7 +556,7 @@ fn parse_server_with(entry: &str, options: ServerOptions) -> Result<ServerSpec, 
     if !host.chars().all(in_a_name) {
         return Err(wrong("the host name has a character that no name has"));
     }
-    Ok(ServerSpec { host: host.to_owned(), port, pool, nts })
+    Ok(ServerSpec { host: host.to_owned(), port, pool, options: ServerOptions { nts, ..options } })
 }
 
 /// Splits `host`, `host:port`, `[v6]`, `[v6]:port`, or a bare IPv6 address.
@@ -487,7 +591,7 @@ mod tests {
     }
 
     fn spec(host: &str, port: u16, pool: bool) -> ServerSpec {
-        ServerSpec { host: host.into(), port, pool, nts: false }
+        ServerSpec { host: host.into(), port, pool, options: ServerOptions::default() }
     }
 
     #[test]
@@ -542,7 +646,10 @@ mod tests {
     #[cfg(feature = "_nts")]
     #[test]
     fn nts_follows_the_name_and_its_port_is_that_of_the_key_exchange() {
-        let secure = |host, port, pool| ServerSpec { nts: true, ..spec(host, port, pool) };
+        let secure = |host, port, pool| ServerSpec {
+            options: ServerOptions { nts: true, ..ServerOptions::default() },
+            ..spec(host, port, pool)
+        };
         assert_eq!(
             parse_servers("a nts,b:4461 nts ,[::1] nts,pool:c\tnts,d:123 nts").unwrap(),
             [
@@ -556,8 +663,15 @@ mod tests {
         let list = "a nts,b:4461 nts,[::1] nts,pool:c nts,d:123 nts,e:4460";
         assert_eq!(Config::with_servers(list).unwrap().servers(), list);
         let mut config = Config::new();
-        config.add_servers_with("a,b:1 nts", ServerOptions { nts: true }).unwrap().add_servers("c").unwrap();
+        config
+            .add_servers_with("a,b:1 nts", ServerOptions { nts: true, ..ServerOptions::default() })
+            .unwrap()
+            .add_servers("c")
+            .unwrap();
         assert_eq!(config.servers(), "a nts,b:1 nts,c");
+        // Either of the two authenticates.
+        let key = ServerOptions { key: Some(1), ..ServerOptions::default() };
+        assert!(matches!(config.add_servers_with("a nts", key), Err(Error::InvalidArgument { .. })));
     }
 
     #[cfg(not(feature = "_nts"))]

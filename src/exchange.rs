@@ -22,8 +22,9 @@
 
 use std::fmt;
 
-use crate::packet::{Mode, Packet};
-use crate::status::Leap;
+use crate::mac::Forgery;
+use crate::packet::{self, Mode, Packet};
+use crate::status::{Leap, Reason};
 use crate::units::{Counter, Nanos, NtpTime, Ppb, UnixTime};
 
 /// Longest time a server may hold a request: longer is no NTP server but a replay or a broken queue.
@@ -171,12 +172,16 @@ pub(crate) enum Kiss {
 pub(crate) enum Refusal {
     /// No NTP header.
     Short,
+    /// What follows the header is neither extension fields nor an authenticator.
+    Tail,
     Version(u8),
     Mode,
     /// Not the answer to our request: perhaps forged, perhaps old. The request stays open.
     Origin,
     /// Not proven to be the server's, where proof is asked for; in words.
     Unproven(&'static str),
+    /// It is not authenticated by the key that the server was given.
+    Forged(Forgery),
     Kiss(Kiss),
     /// Leap indicator 3, or stratum 16 and above.
     Unsynchronized,
@@ -190,12 +195,49 @@ pub(crate) enum Refusal {
     Hold(Nanos),
     /// The server claims to have held the request for longer than the whole exchange took.
     NegativeDelay(Nanos),
+    /// It came when its time was over.
+    Late,
 }
 
 impl Refusal {
     /// Whether the datagram may have come from anybody: it proves nothing about the server.
     pub(crate) fn is_anonymous(self) -> bool {
-        matches!(self, Self::Short | Self::Version(_) | Self::Mode | Self::Origin | Self::Unproven(_))
+        matches!(
+            self,
+            Self::Short
+                | Self::Tail
+                | Self::Version(_)
+                | Self::Mode
+                | Self::Origin
+                | Self::Unproven(_)
+                | Self::Forged(_)
+        )
+    }
+
+    /// Whether the datagram proves that the server lies, or that somebody lies in its name: no clock, however wrong,
+    /// tells such times.
+    pub(crate) fn is_a_lie(self) -> bool {
+        matches!(self, Self::Hold(_) | Self::NegativeDelay(_))
+    }
+
+    /// Under which it is counted.
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Self::Short | Self::Tail | Self::Version(_) | Self::Mode => Reason::Malformed,
+            Self::Origin => Reason::Origin,
+            Self::Forged(Forgery::Nak) => Reason::Nak,
+            Self::Unproven(_) | Self::Forged(Forgery::Missing | Forgery::Wrong) => Reason::Authentication,
+            Self::Kiss(Kiss::Rate) => Reason::Rate,
+            Self::Kiss(Kiss::Deny) => Reason::Deny,
+            Self::Kiss(Kiss::Other(_)) => Reason::Kiss,
+            Self::Unsynchronized => Reason::Unsynchronized,
+            Self::Loop => Reason::Loop,
+            Self::NoTimestamp => Reason::NoTimestamp,
+            Self::RootDistance => Reason::RootDistance,
+            Self::Hold(_) => Reason::Hold,
+            Self::NegativeDelay(_) => Reason::NegativeDelay,
+            Self::Late => Reason::Late,
+        }
     }
 }
 
@@ -203,10 +245,14 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Short => f.write_str("the datagram is shorter than an NTP header"),
+            Self::Tail => f.write_str("what follows the NTP header is malformed"),
             Self::Version(version) => write!(f, "the reply has NTP version {version}"),
             Self::Mode => f.write_str("the packet is not a server's reply"),
             Self::Origin => f.write_str("the reply does not answer our request"),
             Self::Unproven(why) => write!(f, "the reply is not believed: {why}"),
+            Self::Forged(Forgery::Missing) => f.write_str("the reply is not authenticated by the server's key"),
+            Self::Forged(Forgery::Wrong) => f.write_str("the reply's authentication is wrong"),
+            Self::Forged(Forgery::Nak) => f.write_str("the server says that it does not know our key (crypto-NAK)"),
             Self::Kiss(Kiss::Rate) => f.write_str("the server says we ask too often (RATE)"),
             Self::Kiss(Kiss::Deny) => f.write_str("the server denies service (DENY)"),
             Self::Kiss(Kiss::Other(code)) => write!(f, "the server sent the kiss code {}", code.escape_ascii()),
@@ -216,6 +262,7 @@ impl fmt::Display for Refusal {
             Self::RootDistance => f.write_str("the server's root distance is 16 s or more"),
             Self::Hold(hold) => write!(f, "the server held the request for {} ns", hold.0),
             Self::NegativeDelay(delay) => write!(f, "the delay is negative, {} ns: the server lies", delay.0),
+            Self::Late => f.write_str("the reply came too late"),
         }
     }
 }
@@ -231,6 +278,12 @@ pub(crate) fn judge(
     pivot: UnixTime,
     frequency: Ppb,
 ) -> Result<Exchange, Refusal> {
+    measure(&answer(datagram, transmit)?, t1, t4, pivot, frequency)
+}
+
+/// The server's packet in `datagram`, if it answers the request that was sent with `transmit`. Nothing in it is
+/// believed yet.
+pub(crate) fn answer(datagram: &[u8], transmit: NtpTime) -> Result<Packet, Refusal> {
     let packet = Packet::parse(datagram).ok_or(Refusal::Short)?;
     if !(3..=4).contains(&packet.version) {
         return Err(Refusal::Version(packet.version));
@@ -242,6 +295,20 @@ pub(crate) fn judge(
     if packet.origin != transmit {
         return Err(Refusal::Origin);
     }
+    if !packet::has_sound_tail(datagram) {
+        return Err(Refusal::Tail);
+    }
+    Ok(packet)
+}
+
+/// What `packet`, the answer received at `t4` to what was sent at `t1`, measures.
+pub(crate) fn measure(
+    packet: &Packet,
+    t1: Counter,
+    t4: Counter,
+    pivot: UnixTime,
+    frequency: Ppb,
+) -> Result<Exchange, Refusal> {
     if packet.stratum == 0 {
         return Err(Refusal::Kiss(match &packet.reference_id.to_be_bytes() {
             b"RATE" => Kiss::Rate,
@@ -249,7 +316,9 @@ pub(crate) fn judge(
             other => Kiss::Other(*other),
         }));
     }
-    if packet.receive == NtpTime::ZERO || packet.transmit == NtpTime::ZERO {
+    let gives_time = packet.leap != Leap::Unknown && packet.stratum < STRATUM_MAX;
+    // A server that does not know the time need not tell one.
+    if gives_time && (packet.receive == NtpTime::ZERO || packet.transmit == NtpTime::ZERO) {
         return Err(Refusal::NoTimestamp);
     }
     let server = ServerState {
@@ -385,5 +454,7 @@ mod tests {
     fn only_what_anybody_could_have_sent_is_anonymous() {
         assert!(Refusal::Origin.is_anonymous() && Refusal::Mode.is_anonymous());
         assert!(!Refusal::Kiss(Kiss::Rate).is_anonymous() && !Refusal::Unsynchronized.is_anonymous());
+        // An on-path stranger can write these; the request stays open for the server's own answer.
+        assert!(Refusal::Forged(Forgery::Nak).is_anonymous() && Refusal::Tail.is_anonymous());
     }
 }

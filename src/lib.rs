@@ -19,6 +19,7 @@
 //! which time a certificate is to be checked. Below it stands the world:
 //!
 //! * `sys` is the operating system behind safe functions: counter, kernel timestamps, threads, forks;
+//! * `keys` reads the symmetric keys that requests and replies are authenticated with (`mac`, in the core);
 //! * `convert` remembers what was published, and where the system's clocks stood: stamps of the past become UTC;
 //! * `events` tells programs that something has happened to the clock;
 //! * `trace` is exchanges on disk, replayed through the very same core;
@@ -57,6 +58,7 @@
 mod config;
 mod error;
 mod exchange;
+mod mac;
 mod model;
 #[cfg_attr(not(feature = "_nts"), expect(dead_code, reason = "without ciphers there are no sessions"))]
 mod nts;
@@ -73,6 +75,7 @@ mod clock;
 mod convert;
 mod engine;
 mod events;
+mod keys;
 mod publication;
 mod query;
 mod reading;
@@ -93,19 +96,20 @@ mod simulation;
 
 pub use clock::process::{
     after, before, convert, deadline, event_fd, is_running, now, now_checked, now_within, offset, on_event, report,
-    resume_watch_fault, sleep_until, sources, start, stop, take_events, unix_ns, unix_ns_relaxed, wait,
-    wait_until_past,
+    restart, resume_watch_fault, sleep_until, sources, start, start_with, state_file_fault, stop, take_events, unix_ns,
+    unix_ns_relaxed, wait, wait_until_past,
 };
 pub use clock::{Clock, Offset};
-pub use config::Config;
+pub use config::{Authentication, Config};
 pub use convert::{Deadline, Timescale};
 pub use error::Error;
 pub use events::Events;
 pub use query::{query, query_with};
 pub use reading::Reading;
 pub use reading::compare::Relation;
-pub use server::{Server, ServerConfig};
+pub use server::{Server, ServerConfig, ServerStatistics};
 pub use status::{
-    Flags, Leap, NtsInfo, NtsState, QueryResult, Report, Role, Selection, ServerOptions, SourceInfo, State,
+    Flags, Leap, NtsInfo, NtsState, QueryResult, Reason, Refusals, Report, Role, Selection, ServerOptions, SourceInfo,
+    State,
 };
 pub use trace::replay::Replay;

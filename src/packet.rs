@@ -1,7 +1,7 @@
 //! Bytes ↔ values: the NTP header (RFC 5905, section 7.3), versions 3 and 4.
 //!
-//! Extension fields and authenticators may follow the header ([`extension`]); whoever has asked for none carries what follows
-//! past unread.
+//! Extension fields and authenticators may follow the header (RFC 7822, [`extension`]). Whoever asks for none passes them by
+//! unread; but what is neither makes the whole datagram malformed.
 
 pub(crate) mod extension;
 
@@ -122,6 +122,26 @@ pub(crate) fn reference_id(upstream: IpAddr) -> u32 {
     }
 }
 
+/// The shortest extension field, and the shortest that no authenticator follows (RFC 7822, section 3).
+const FIELD_MIN: usize = 16;
+const LAST_FIELD_MIN: usize = 28;
+
+/// Lengths of an authenticator: none, a crypto-NAK, a key id with 16 bytes, or with 20.
+const AUTHENTICATORS: [usize; 4] = [0, 4, 20, 24];
+
+/// Whether extension fields of sound lengths, and at most one authenticator, are all that follows the header.
+pub(crate) fn has_sound_tail(datagram: &[u8]) -> bool {
+    let Some(mut rest) = datagram.get(HEADER_LEN..) else { return false };
+    while rest.len() >= LAST_FIELD_MIN {
+        let length = usize::from(u16::from_be_bytes([rest[2], rest[3]]));
+        if length < FIELD_MIN || !length.is_multiple_of(4) || length > rest.len() {
+            return false;
+        }
+        rest = &rest[length..];
+    }
+    AUTHENTICATORS.contains(&rest.len())
+}
+
 fn word(bytes: &[u8; HEADER_LEN], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
@@ -227,5 +247,30 @@ mod tests {
         assert_eq!(bytes[0], 0b00_100_011);
         assert_eq!(bytes[1..40], [0; 39]);
         assert_eq!(bytes[40..], [0xff; 8]);
+    }
+
+    fn with_tail(tail: &[u8]) -> bool {
+        has_sound_tail(&[&REPLY, tail].concat())
+    }
+
+    /// An extension field that says it is `said` bytes long, and is `real`.
+    fn field(said: u16, real: usize) -> Vec<u8> {
+        let mut field = vec![0; real];
+        field[2..4].copy_from_slice(&said.to_be_bytes());
+        field
+    }
+
+    #[test]
+    fn only_an_authenticator_and_sound_extension_fields_may_follow() {
+        for length in 0..28 {
+            assert_eq!(with_tail(&vec![0; length]), [0, 4, 20, 24].contains(&length), "{length}");
+        }
+        assert!(with_tail(&field(28, 28)) && with_tail(&[field(16, 16), field(28, 28)].concat()));
+        assert!(with_tail(&[field(100, 100), vec![1; 20]].concat()));
+        for said in (0..=u16::MAX).filter(|said| *said != 64) {
+            // With 20 bytes behind it, a field of 44 takes itself for one and an authenticator.
+            assert_eq!(with_tail(&field(said, 64)), [40, 44, 60].contains(&said), "{said}");
+        }
+        assert!(!has_sound_tail(&REPLY[..40]));
     }
 }

@@ -122,7 +122,7 @@ fn find(
     left: impl Fn() -> Duration,
 ) -> Result<(SocketAddr, Option<Association>), Error> {
     let spec = parse_server(server)?;
-    if spec.nts {
+    if spec.options.nts {
         return keys(config, server, spec, left).map(|(address, association)| (address, Some(association)));
     }
     address_of(server, spec, left).map(|address| (address, None))

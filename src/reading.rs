@@ -133,7 +133,7 @@ impl Reading {
             age_ns: (counter - model.newest_exchange).0.max(0),
             epoch: model.epoch,
             state,
-            flags: flags(model.flags, model.leap).with(Flags::SLEWING, model.line.is_slewing(counter)),
+            flags: flags_of(model.flags, model.leap).with(Flags::SLEWING, model.line.is_slewing(counter)),
             leap: model.leap,
             tai_minus_utc: None,
         }
@@ -151,7 +151,7 @@ impl Reading {
             age_ns: glimpse.age.0,
             epoch: glimpse.epoch,
             state: glimpse.state,
-            flags: flags(glimpse.flags, glimpse.leap),
+            flags: flags_of(glimpse.flags, glimpse.leap),
             leap: glimpse.leap,
             tai_minus_utc: None,
         }
@@ -184,8 +184,8 @@ impl Reading {
 }
 
 #[inline(always)]
-fn flags(published: Flags, leap: Leap) -> Flags {
-    published.with(Flags::LEAP_PENDING, matches!(leap, Leap::Insert | Leap::Delete))
+fn flags_of(model: Flags, leap: Leap) -> Flags {
+    model.with(Flags::LEAP_PENDING, matches!(leap, Leap::Insert | Leap::Delete))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! there is no such majority, there is no agreement, and the clock is in holdover.
 
 pub(crate) mod cluster;
+pub(crate) mod khronos;
 pub(crate) mod marzullo;
 
 use crate::exchange::Interval;
@@ -57,7 +58,7 @@ pub(crate) fn agree(witnesses: &[Witness], configured: usize, faults: usize) -> 
 }
 
 /// How many witnesses the best-covered point has.
-fn deepest(witnesses: &[Witness]) -> usize {
+pub(crate) fn deepest(witnesses: &[Witness]) -> usize {
     (1..=witnesses.len()).rev().find(|&quorum| offsets(witnesses, quorum).is_some()).unwrap_or(0)
 }
 

@@ -1,32 +1,63 @@
 //! One server over time: when to ask it, what it said, what is wrong with it.
 
 pub(crate) mod filter;
+pub(crate) mod interleaving;
 pub(crate) mod poll;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::exchange::{self, Exchange, Kiss, Refusal, ServerState, Stamps};
+use crate::mac::{Forgery, Key};
 use crate::model::estimator::{Prior, Sample};
 use crate::nts;
 use crate::nts::session::{Association, Grant, KeyFault, Reply};
 use crate::nts::trust::{Basis, Invalid};
-use crate::packet::{self, Packet};
-use crate::status::Selection;
+use crate::packet::{self, HEADER_LEN, Packet};
+use crate::status::{Reason, Refusals, Selection, ServerOptions};
 use crate::units::{Counter, Nanos, NtpTime, UnixTime};
 use filter::{Filter, Testimony};
+use interleaving::{Interleaving, Told};
 use poll::Poll;
 
 /// Exchanges in a row that selection may call false before another server is wanted.
 const PATIENCE: u8 = 8;
 
+/// Denials in a row before another server is wanted. One may be a forgery by somebody on the path, or a mistake.
+const DENIALS: u8 = 3;
+
+/// Good exchanges in a row before a source that was caught lying is heard again.
+const PROBATION: u8 = 4;
+
 /// Longest distance between attempts to find an address, as an exponent of 2 in seconds.
 const RESOLVE_RETRY_MAX: i8 = 6;
+
+/// What a source is by its configuration, whichever server fills its place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Standing {
+    pub(crate) options: ServerOptions,
+    /// Its requests carry this key's code, and its answers must.
+    pub(crate) key: Option<Arc<Key>>,
+}
+
+impl Standing {
+    /// Whether nobody can answer in the server's name.
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.key.is_some() || self.options.nts
+    }
+
+    /// The more, the more depends on it: who stands higher is never taken for somebody who stands lower.
+    pub(crate) fn rank(&self) -> u8 {
+        u8::from(self.is_authenticated()) << 2 | u8::from(self.options.trust) << 1 | u8::from(self.options.require)
+    }
+}
 
 /// One source: a place in the list of sources, and the server that fills it at present.
 #[derive(Debug)]
 pub(crate) struct Source {
+    pub(crate) standing: Standing,
     address: Option<SocketAddr>,
     /// What Network Time Security asks for here: an address then comes with keys, and nothing is sent or believed without.
     nts: Option<Association>,
@@ -37,6 +68,8 @@ pub(crate) struct Source {
     resolve_failures: i8,
     poll: Poll,
     pending: Option<Pending>,
+    /// Interleaved mode, where it is asked for.
+    interleaving: Option<Interleaving>,
     filter: Filter,
     pub(crate) server: Option<ServerState>,
     /// Of the newest exchange that counted.
@@ -45,7 +78,10 @@ pub(crate) struct Source {
     pub(crate) selection: Selection,
     /// Exchanges in a row at which selection called this source false.
     false_streak: u8,
-    denied: bool,
+    /// Denials in a row.
+    denials: u8,
+    /// Good exchanges that it must show before it is heard: it was caught lying.
+    probation: u8,
     fault: Option<Fault>,
     /// What selection has against it.
     objection: Option<Objection>,
@@ -57,6 +93,7 @@ pub(crate) struct Source {
     fresh: bool,
     pub(crate) exchanges: u64,
     pub(crate) rejected: u64,
+    pub(crate) refusals: Refusals,
     pub(crate) restarts: u32,
 }
 
@@ -76,8 +113,10 @@ pub(crate) enum Fault {
     Refused(Refusal),
     /// No answer came in time.
     Silence,
-    /// The operating system's or the resolver's word.
+    /// The operating system's word.
     World(String),
+    /// The resolver's word.
+    NoAddress(String),
     /// Its own exchanges contradicted each other.
     Contradiction,
 }
@@ -87,7 +126,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Silence => f.write_str("no answer"),
-            Self::World(text) => f.write_str(text),
+            Self::World(text) | Self::NoAddress(text) => f.write_str(text),
             Self::Contradiction => f.write_str("its exchanges contradict each other; begun anew"),
         }
     }
@@ -105,7 +144,7 @@ pub(crate) enum Objection {
 /// What one request needs of chance.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chance {
-    transmit: NtpTime,
+    pub(crate) transmit: NtpTime,
     dither: u64,
     nts: nts::Chance,
 }
@@ -127,26 +166,33 @@ pub(crate) enum Outcome {
     Ignored,
     /// It was the server's, and no good; the request is over.
     Refused,
+    /// It was the server's, and told nothing new; the request is over.
+    Answered,
 }
 
 impl Source {
     /// A source without an address: one is wanted at once.
-    pub(crate) fn new(settings: &Settings, now: Counter) -> Self {
+    pub(crate) fn new(standing: Standing, settings: &Settings, now: Counter) -> Self {
+        // Of the one request that carries a cookie there is nothing to be asked for later.
+        let interleaved = settings.interleaved && !standing.options.nts;
         Self {
+            nts: standing.options.nts.then(|| Association::new(now)),
+            standing,
             address: None,
-            nts: None,
             resolve_due: Some(now),
             resolving: false,
             resolve_failures: 0,
             poll: Poll::new(settings, now),
             pending: None,
+            interleaving: interleaved.then(Interleaving::default),
             filter: Filter::default(),
             server: None,
             stamps: None,
             fresh_until: None,
             selection: Selection::Unreachable,
             false_streak: 0,
-            denied: false,
+            denials: 0,
+            probation: 0,
             fault: None,
             objection: None,
             contradicted: None,
@@ -154,13 +200,9 @@ impl Source {
             fresh: false,
             exchanges: 0,
             rejected: 0,
+            refusals: Refusals::default(),
             restarts: 0,
         }
-    }
-
-    /// From the beginning on, Network Time Security is asked for.
-    pub(crate) fn require_nts(&mut self, now: Counter) {
-        self.nts = Some(Association::new(now));
     }
 
     pub(crate) fn nts(&self) -> Option<&Association> {
@@ -195,8 +237,21 @@ impl Source {
             (Some(Objection::Misses(miss)), _) => Some(format!("its interval misses the agreed one by {} ns", miss.0)),
             (_, Some(fault)) => Some(fault.to_string()),
             (Some(Objection::Apart(miss)), None) => Some(format!("set apart: {} ns from what the others say", miss.0)),
+            (None, None) if self.probation > 0 => {
+                Some(format!("it was caught lying; heard again after {} more good answers", self.probation))
+            }
             (None, None) => None,
         }
+    }
+
+    /// Whether it has denied service so often that it is taken at its word.
+    fn is_denied(&self) -> bool {
+        self.denials >= DENIALS
+    }
+
+    /// Whether its word counts for nothing at present, whatever it says.
+    fn is_discredited(&self) -> bool {
+        self.is_denied() || self.probation > 0
     }
 
     /// Whether it was set apart last time: believed, but not used.
@@ -219,6 +274,7 @@ impl Source {
     /// The counter stood still or was replaced before `now`: that holds for what is under way, too.
     pub(crate) fn handle_gap(&mut self, now: Counter) {
         self.pending = None;
+        self.interleaving.iter_mut().for_each(Interleaving::forget);
         self.handle_disruption(now);
         self.poll.hasten(now);
     }
@@ -303,15 +359,16 @@ impl Source {
         self.poll.restart(now);
         self.filter.clear();
         self.pending = None;
+        self.interleaving.iter_mut().for_each(Interleaving::forget);
         (self.server, self.stamps, self.width) = (None, None, None);
         (self.selection, self.objection) = (Selection::Unreachable, None);
-        (self.false_streak, self.denied, self.fault) = (0, false, None);
+        (self.false_streak, self.denials, self.probation, self.fault) = (0, 0, 0, None);
     }
 
     /// No address was found; another attempt follows.
     pub(crate) fn handle_no_address(&mut self, why: String, now: Counter) {
         if self.address.is_none() {
-            self.fault = Some(Fault::World(why));
+            self.fault = Some(Fault::NoAddress(why));
         }
         self.resolving = false;
         self.resolve_failures = (self.resolve_failures + 1).min(RESOLVE_RETRY_MAX + 1);
@@ -359,24 +416,36 @@ impl Source {
         self.address.is_some() && self.pending.is_none() && self.poll.due() <= now
     }
 
-    /// A request, if one is due.
+    /// A request, if one is due, and whither.
     pub(crate) fn poll_transmit(&mut self, now: Counter, chance: &Chance) -> Option<(SocketAddr, Vec<u8>)> {
         let address = self.address.filter(|_| self.wants_to_send(now))?;
-        self.poll.handle_sent(now, chance.dither);
-        let header = Packet::request(chance.transmit).bytes();
-        let request = match &mut self.nts {
-            None => Some(header.to_vec()),
-            Some(nts) => nts.request(&header, &chance.nts),
-        };
-        let Some(request) = request else {
+        let &Chance { transmit, dither, ref nts } = chance;
+        self.poll.handle_sent(now, dither);
+        let Some(datagram) = self.request(transmit, dither, nts) else {
             // The poll is missed: whatever is asked without keys, no answer could be believed.
             self.handle_miss(Fault::World("there are no cookies left".to_owned()), now);
             self.wish_for_another(now);
             return None;
         };
-        let (transmit, deadline) = (chance.transmit, now + self.poll.timeout());
-        self.pending = Some(Pending { transmit, t1: now, own_id: None, deadline });
-        Some((address, request))
+        self.pending = Some(Pending { transmit, t1: now, own_id: None, deadline: now + self.poll.timeout() });
+        Some((address, datagram))
+    }
+
+    /// The next request; `None` if there is no cookie for it.
+    fn request(&mut self, transmit: NtpTime, dither: u64, chance: &nts::Chance) -> Option<Vec<u8>> {
+        if let Some(nts) = &mut self.nts {
+            return nts.request(&Packet::request(transmit).bytes(), chance);
+        }
+        let request = match &mut self.interleaving {
+            // What the polls are moved by is seen by nobody before the request is, and means nothing afterwards.
+            Some(interleaving) => interleaving.request(transmit, dither),
+            None => Packet::request(transmit),
+        };
+        let mut datagram = request.bytes().to_vec();
+        if let Some(key) = &self.standing.key {
+            key.authenticate(&mut datagram);
+        }
+        Some(datagram)
     }
 
     /// The request really left at `t1` (or just after), from the address `local`.
@@ -397,56 +466,102 @@ impl Source {
         settings: &Settings,
     ) -> Outcome {
         let Some(pending) = self.pending else { return Outcome::Ignored };
+        let packet = Packet::parse(datagram);
+        let told = self.interleaving.zip(packet).and_then(|(state, packet)| state.told(&packet, pending.transmit));
         let proof = self.nts.as_ref().map(|nts| nts.open(datagram));
-        let judged = match proof {
-            Some(Reply::Unproven(why)) => Err(Refusal::Unproven(why)),
-            _ => exchange::judge(datagram, pending.transmit, pending.t1, t4, pivot, settings.frequency_limit),
-        };
-        // Above stratum 1 the reference id is the address of the server's own server (RFC 5905, section 7.3).
-        let judged = judged.and_then(|exchange| match (&exchange.server, pending.own_id) {
-            (server, Some(own)) if server.stratum > 1 && server.reference_id == own => Err(Refusal::Loop),
-            _ => Ok(exchange),
-        });
-        let judged = match (&mut self.nts, proof) {
-            (Some(nts), Some(Reply::Proven(cookies))) => {
-                // One that answers another request may come again and again.
-                if !judged.is_err_and(Refusal::is_anonymous) {
-                    nts.accept(cookies);
-                }
-                judged
-            }
-            (Some(nts), _) => {
-                if matches!(judged, Err(Refusal::Kiss(_))) {
-                    nts.handle_nak();
-                }
-                let anonymous = judged.err().filter(|refusal| refusal.is_anonymous());
-                Err(anonymous.unwrap_or(Refusal::Unproven("it is not authenticated")))
-            }
-            (None, _) => judged,
-        };
+        let judged = self.judge(datagram, told.as_ref(), proof.as_ref(), &pending, t4, pivot, settings);
+        self.heed(proof, judged.err());
         match judged {
             Ok(exchange) => {
-                self.handle_exchange(&exchange, settings);
-                Outcome::Accepted
+                if let (Some(interleaving), Some(packet)) = (&mut self.interleaving, packet) {
+                    interleaving.note(&packet, pending.t1, t4, told.is_none());
+                }
+                if told.is_some_and(|told| told.counted) {
+                    self.handle_repetition();
+                } else {
+                    self.handle_exchange(&exchange, settings);
+                }
+                // However old what it told is, the server has just told it.
+                self.fresh_until = Some(t4 + Nanos(self.poll.interval().0.saturating_mul(3)));
+                if told.is_some_and(|told| told.counted) { Outcome::Answered } else { Outcome::Accepted }
             }
             Err(refusal) => {
                 self.rejected += 1;
                 if refusal.is_anonymous() {
+                    self.refusals.add(refusal.reason());
                     return Outcome::Ignored;
                 }
                 self.pending = None;
                 match refusal {
                     Refusal::Kiss(Kiss::Rate) => self.poll.handle_rate_kiss(t4),
                     Refusal::Kiss(Kiss::Deny) => {
-                        self.denied = true;
-                        self.poll.handle_deny_kiss(t4);
+                        self.denials = self.denials.saturating_add(1);
+                        self.poll.handle_deny_kiss(t4, self.is_denied());
                     }
                     _ => {}
                 }
-                self.handle_miss(Fault::Refused(refusal), t4);
+                self.handle_refusal(refusal, t4);
                 Outcome::Refused
             }
         }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is another thing")]
+    fn judge(
+        &self,
+        datagram: &[u8],
+        told: Option<&Told>,
+        proof: Option<&Reply>,
+        pending: &Pending,
+        t4: Counter,
+        pivot: UnixTime,
+        settings: &Settings,
+    ) -> Result<Exchange, Refusal> {
+        let packet = exchange::answer(datagram, told.map_or(pending.transmit, |told| told.origin))?;
+        // Nothing of what is not authenticated is believed, not even that we are refused.
+        if let Some(key) = &self.standing.key {
+            key.verify(datagram, HEADER_LEN).map_err(Refusal::Forged)?;
+        }
+        match proof {
+            None | Some(Reply::Proven(_)) => {}
+            Some(Reply::Nak) => return Err(Refusal::Forged(Forgery::Nak)),
+            Some(Reply::Unproven(why)) => return Err(Refusal::Unproven(why)),
+        }
+        if t4 > pending.deadline {
+            return Err(Refusal::Late);
+        }
+        // What is told of the exchange before is judged as the reply that would have been sent then.
+        let (packet, t1, t4) = told.map_or((&packet, pending.t1, t4), |told| (&told.packet, told.t1, told.t4));
+        let exchange = exchange::measure(packet, t1, t4, pivot, settings.frequency_limit)?;
+        // Above stratum 1 the reference id is the address of the server's own server (RFC 5905, section 7.3).
+        match (&exchange.server, pending.own_id) {
+            (server, Some(own)) if server.stratum > 1 && server.reference_id == own => Err(Refusal::Loop),
+            _ => Ok(exchange),
+        }
+    }
+
+    /// What a reply means for the keys, once it has been judged.
+    fn heed(&mut self, proof: Option<Reply>, refusal: Option<Refusal>) {
+        let Some(nts) = &mut self.nts else { return };
+        match proof {
+            // One that answers another request may come again and again.
+            Some(Reply::Proven(cookies)) if !refusal.is_some_and(Refusal::is_anonymous) => nts.accept(cookies),
+            Some(Reply::Nak) if refusal == Some(Refusal::Forged(Forgery::Nak)) => nts.handle_nak(),
+            _ => {}
+        }
+    }
+
+    /// The server's own answer was no good.
+    fn handle_refusal(&mut self, refusal: Refusal, now: Counter) {
+        if refusal.is_a_lie() {
+            // Nothing that it said before is worth more. Who lies while on probation is given up.
+            if self.probation > 0 {
+                self.wish_for_another(now);
+            }
+            self.probation = PROBATION;
+            self.filter.clear();
+        }
+        self.handle_miss(Fault::Refused(refusal), now);
     }
 
     /// An exchange that passed all checks; also the way in for recorded ones.
@@ -454,7 +569,8 @@ impl Source {
         let stamps = &exchange.stamps;
         let fits = self.filter.fits(stamps.t4, stamps.offset(), stamps.delay());
         self.pending = None;
-        self.denied = false;
+        self.denials = 0;
+        self.probation = self.probation.saturating_sub(1);
         (self.server, self.stamps) = (Some(exchange.server), Some(exchange.stamps));
         self.filter.add(exchange, settings);
         self.exchanges += 1;
@@ -469,8 +585,17 @@ impl Source {
             self.filter.restart();
             self.contradicted = Some(stamps.t4);
             self.restarts = self.restarts.saturating_add(1);
+            self.refusals.add(Reason::Contradiction);
             self.fault = Some(Fault::Contradiction);
         }
+    }
+
+    /// The server has answered, and told once more of an exchange that counted already.
+    fn handle_repetition(&mut self) {
+        self.pending = None;
+        self.denials = 0;
+        self.fault = None;
+        self.poll.handle_answer(true, |_| true);
     }
 
     /// A recorded exchange, asked for and answered.
@@ -480,7 +605,7 @@ impl Source {
             Ok(()) => self.handle_exchange(exchange, settings),
             Err(refusal) => {
                 self.rejected += 1;
-                self.handle_miss(Fault::Refused(refusal), exchange.stamps.t4);
+                self.handle_refusal(refusal, exchange.stamps.t4);
             }
         }
     }
@@ -500,6 +625,16 @@ impl Source {
         over
     }
 
+    /// A request that is due cannot be made, for now: says whether that is news.
+    pub(crate) fn handle_hindrance(&mut self, why: &str, now: Counter) -> bool {
+        let due = self.address.is_some() && self.pending.is_none() && self.poll.due() <= now;
+        let news = due && !matches!(&self.fault, Some(Fault::World(known)) if known == why);
+        if news {
+            self.fault = Some(Fault::World(why.to_owned()));
+        }
+        news
+    }
+
     /// The request came to nothing: `fault` says why.
     pub(crate) fn handle_failure(&mut self, fault: Fault, now: Counter) {
         if self.pending.take().is_none() {
@@ -515,9 +650,15 @@ impl Source {
     }
 
     fn handle_miss(&mut self, fault: Fault, now: Counter) {
+        self.refusals.add(match &fault {
+            Fault::Refused(refusal) => refusal.reason(),
+            Fault::Silence => Reason::Silence,
+            Fault::World(_) | Fault::NoAddress(_) => Reason::Network,
+            Fault::Contradiction => Reason::Contradiction,
+        });
         self.fault = Some(fault);
         self.poll.handle_miss(now);
-        if self.poll.is_unreachable() || self.denied {
+        if self.poll.is_unreachable() || self.is_denied() {
             self.wish_for_another(now);
         }
     }
@@ -532,6 +673,7 @@ impl Source {
             self.false_streak = 0;
             return;
         }
+        self.refusals.add(Reason::Falseticker);
         self.false_streak = self.false_streak.saturating_add(1);
         if self.false_streak >= PATIENCE {
             self.false_streak = 0;
@@ -539,9 +681,14 @@ impl Source {
         }
     }
 
+    /// Whether it was told that it wishes for an address, and is not answered yet.
+    pub(crate) fn awaits_address(&self) -> bool {
+        self.resolving
+    }
+
     /// Whether the address that was wished for is still of use: the old one may have come back to its senses meanwhile.
     pub(crate) fn wants_address(&self) -> bool {
-        let good = self.reach() != 0 && !self.denied && self.selection != Selection::Falseticker;
+        let good = self.reach() != 0 && !self.is_discredited() && self.selection != Selection::Falseticker;
         self.address.is_none() || !good
     }
 
@@ -556,7 +703,7 @@ impl Source {
 
     /// What the source says about `now`, if it answers and does not contradict itself.
     pub(crate) fn testimony(&self, now: Counter, settings: &Settings) -> Option<Testimony> {
-        if self.reach() == 0 || self.denied {
+        if self.reach() == 0 || self.is_discredited() {
             return None;
         }
         self.filter.testimony(now, self.poll.horizon(), settings).ok().flatten()
@@ -569,4 +716,93 @@ impl Source {
 fn stays_useful(told: &Testimony, span: Nanos, settings: &Settings) -> bool {
     let later = told.witness.after(span, &settings.drift);
     later.half_width().0 <= told.witness.offset.half_width().0.saturating_mul(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Mode;
+    use crate::units::{NtpShort, unix_seconds};
+
+    const PIVOT: UnixTime = unix_seconds(1_700_000_000);
+
+    /// The server's clock at a counter value.
+    fn utc(counter: Counter) -> UnixTime {
+        unix_seconds(1_795_000_000) + (counter - Counter(0))
+    }
+
+    /// A server 100 µs away that takes 40 µs over a reply, 30 of them after it has written its transmit timestamp; and that
+    /// knows of the last one when it left.
+    struct Server {
+        speaks_interleaved: bool,
+        last: Option<(NtpTime, NtpTime)>,
+    }
+
+    impl Server {
+        fn answer(&mut self, request: &Packet, t1: Counter) -> (Packet, Counter) {
+            let came = t1 + Nanos(100_000);
+            let (written, left) = (came + Nanos(10_000), came + Nanos(40_000));
+            let stamp = |counter| NtpTime::from_unix(utc(counter));
+            let known = self.last.filter(|(receive, _)| self.speaks_interleaved && request.origin == *receive);
+            self.last = Some((stamp(came), stamp(left)));
+            let (origin, transmit) =
+                known.map_or((request.transmit, stamp(written)), |(_, left)| (request.receive, left));
+            let packet = Packet {
+                mode: Mode::Server,
+                stratum: 1,
+                precision: -25,
+                root_dispersion: NtpShort(2),
+                origin,
+                receive: stamp(came),
+                ..Packet::request(transmit)
+            };
+            (packet, left + Nanos(100_000))
+        }
+    }
+
+    /// Outcomes and delays of exchanges 2 s apart.
+    fn exchanges(settings: &Settings, server: &mut Server, count: u64) -> Vec<(Outcome, i64)> {
+        let mut source = Source::new(Standing::default(), settings, Counter(0));
+        source.assign(SocketAddr::from(([192, 0, 2, 1], 123)), Counter(0));
+        let mut told = Vec::new();
+        for number in 0..count {
+            let now = source.due();
+            let (_, request) =
+                source.poll_transmit(now, &Chance::new([1_000 + number, 9_000 + number, 0, 0, 0, 0, 0, 0])).unwrap();
+            source.handle_sent(now, None);
+            let (reply, t4) = server.answer(&Packet::parse(&request).unwrap(), now);
+            let outcome = source.handle_datagram(&reply.bytes(), t4, PIVOT, settings);
+            assert!(source.fresh_until().unwrap() > t4 + source.interval());
+            told.push((outcome, source.newest().unwrap().delay.0));
+        }
+        assert_eq!((source.rejected, source.reach().count_ones()), (0, count.min(8) as u32));
+        told
+    }
+
+    #[test]
+    fn in_interleaved_mode_an_exchange_counts_once_and_by_when_its_reply_really_left() {
+        let settings = Settings { interleaved: true, ..Settings::default() };
+        let mut server = Server { speaks_interleaved: true, last: None };
+        let told = exchanges(&settings, &mut server, 6);
+        let outcomes: Vec<_> = told.iter().map(|(outcome, _)| *outcome).collect();
+        // The second tells of the first, which counted by what its own reply said.
+        assert_eq!(outcomes[..2], [Outcome::Accepted, Outcome::Answered]);
+        assert_eq!(outcomes[2..], [Outcome::Accepted; 4]);
+        // A nanosecond is what the wire rounds by.
+        let near = |delay: i64, expected: i64| (delay - expected).abs() <= 1;
+        assert!(near(told[0].1, 230_000) && told[2..].iter().all(|(_, delay)| near(*delay, 200_000)), "{told:?}");
+    }
+
+    #[test]
+    fn a_server_that_does_not_know_the_mode_or_has_forgotten_is_heard_as_ever() {
+        for interleaved in [true, false] {
+            let settings = Settings { interleaved, ..Settings::default() };
+            let mut server = Server { speaks_interleaved: false, last: None };
+            assert!(exchanges(&settings, &mut server, 6).iter().all(|(outcome, _)| *outcome == Outcome::Accepted));
+        }
+        // Who does not ask for it is not answered in it.
+        let mut server = Server { speaks_interleaved: true, last: None };
+        let told = exchanges(&Settings::default(), &mut server, 6);
+        assert!(told.iter().all(|(outcome, delay)| *outcome == Outcome::Accepted && *delay > 229_000), "{told:?}");
+    }
 }

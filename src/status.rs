@@ -51,31 +51,152 @@ impl fmt::Display for State {
 pub struct Flags(pub u32);
 
 impl Flags {
-    /// The time rests on authenticated sources alone, whose certificates hold at that very time.
+    /// What is published rests on authenticated sources alone, whose certificates hold at that very time.
     pub const AUTHENTICATED: Self = Self(1 << 0);
-    /// The time rests on a source whose certificate could be checked at no trustworthy time yet.
+    /// What is published rests on a source whose certificate could be checked at no trustworthy time yet.
     pub const PROVISIONAL: Self = Self(1 << 1);
     /// A correction is being slewed in: the rate differs from the oscillator's by up to 500 ppm.
     pub const SLEWING: Self = Self(1 << 2);
     /// The sources announce a leap second.
     pub const LEAP_PENDING: Self = Self(1 << 4);
 
+    /// Other servers of the pools contradict those that are polled: what these say is not believed, and what was
+    /// published before may be wrong (`set_khronos`).
+    pub const VETOED: Self = Self(1 << 5);
+
     /// Whether every bit of `other` is set.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    pub(crate) const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Those of a published model, as they are packed into a page.
-    pub(crate) fn from_number(number: u64) -> Self {
-        Self(number as u32 & Self::AUTHENTICATED.union(Self::PROVISIONAL).0)
-    }
-
     pub(crate) fn with(self, other: Self, set: bool) -> Self {
         if set { Self(self.0 | other.0) } else { self }
+    }
+}
+
+/// What a server of the list is given beside its name: a key, and how far it is trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ServerOptions {
+    /// The id of the key its answers must be authenticated by; others are refused.
+    pub key: Option<u32>,
+    /// No time is published unless at least one of the required sources agrees with it.
+    pub require: bool,
+    /// As long as preferred sources are believed, the others have no part in the estimate. The interval stays what all
+    /// agree on.
+    pub prefer: bool,
+    /// As long as trusted sources answer, they alone say where UTC lies: whoever misses that is a falseticker.
+    pub trust: bool,
+    /// Network Time Security is asked for; ` nts` behind the name does the same. Not beside a key.
+    pub nts: bool,
+}
+
+/// Why an answer, or a source, was refused. The numbers are the C API's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum Reason {
+    /// No NTP packet of a server, or of another version.
+    Malformed = 0,
+    /// It does not answer our request: forged, old, or a second answer.
+    Origin = 1,
+    /// It is not authenticated, or wrongly.
+    Authentication = 2,
+    /// The server says that it cannot authenticate us; anybody can say so.
+    Nak = 3,
+    /// The server says that we ask too often.
+    Rate = 4,
+    /// The server denies service.
+    Deny = 5,
+    /// The server sent another kiss code.
+    Kiss = 6,
+    /// The server says that it is not synchronised.
+    Unsynchronized = 7,
+    /// The server follows this very host.
+    Loop = 8,
+    /// A timestamp is missing.
+    NoTimestamp = 9,
+    /// The server says that it is 16 s or more from UTC.
+    RootDistance = 10,
+    /// The server answered before it was asked, or held the request for more than 4 s: a lie.
+    Hold = 11,
+    /// The server held the request for longer than the exchange took: a lie.
+    NegativeDelay = 12,
+    /// It came after its time.
+    Late = 13,
+    /// No answer came in time.
+    Silence = 14,
+    /// The network, or the system, refused the request.
+    Network = 15,
+    /// The source's own exchanges contradicted each other.
+    Contradiction = 16,
+    /// The other sources agree on another time.
+    Falseticker = 17,
+}
+
+impl Reason {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 18] = [
+        Self::Malformed,
+        Self::Origin,
+        Self::Authentication,
+        Self::Nak,
+        Self::Rate,
+        Self::Deny,
+        Self::Kiss,
+        Self::Unsynchronized,
+        Self::Loop,
+        Self::NoTimestamp,
+        Self::RootDistance,
+        Self::Hold,
+        Self::NegativeDelay,
+        Self::Late,
+        Self::Silence,
+        Self::Network,
+        Self::Contradiction,
+        Self::Falseticker,
+    ];
+
+    /// Its name, as it stands in the command line's JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Origin => "origin",
+            Self::Authentication => "authentication",
+            Self::Nak => "nak",
+            Self::Rate => "rate",
+            Self::Deny => "deny",
+            Self::Kiss => "kiss",
+            Self::Unsynchronized => "unsynchronized",
+            Self::Loop => "loop",
+            Self::NoTimestamp => "no_timestamp",
+            Self::RootDistance => "root_distance",
+            Self::Hold => "hold",
+            Self::NegativeDelay => "negative_delay",
+            Self::Late => "late",
+            Self::Silence => "silence",
+            Self::Network => "network",
+            Self::Contradiction => "contradiction",
+            Self::Falseticker => "falseticker",
+        }
+    }
+}
+
+/// How often a source, or an answer of it, was refused, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Refusals([u64; Reason::ALL.len()]);
+
+impl Refusals {
+    pub(crate) fn add(&mut self, reason: Reason) {
+        self.0[reason as usize] += 1;
+    }
+
+    /// How often it was for this reason.
+    pub fn count(&self, reason: Reason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// Every reason and how often it was, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.into_iter().zip(self.0)
     }
 }
 
@@ -170,6 +291,8 @@ pub struct Report {
     pub exchanges: u64,
     /// Replies refused, since the start.
     pub rejected: u64,
+    /// Of what was published last: [`Flags::AUTHENTICATED`], [`Flags::VETOED`].
+    pub flags: Flags,
     /// Whether the clock shares a page, and whether it leads.
     pub role: Role,
     /// The process that leads, as the lock file names it; 0 if none does, or it is not known.
@@ -220,13 +343,12 @@ pub struct SourceInfo {
     /// What is wrong with it: why it is not believed, else its last fault since it last answered well, else why it is
     /// believed and yet not used.
     pub fault: Option<String>,
-}
-
-/// What a server of the list is given beside its name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ServerOptions {
-    /// Network Time Security is asked for; ` nts` behind the name does the same.
-    pub nts: bool,
+    /// Whether its answers are authenticated; others are refused.
+    pub authenticated: bool,
+    /// What it was given beside its name.
+    pub options: ServerOptions,
+    /// How often it, or an answer of it, was refused, and why.
+    pub refusals: Refusals,
 }
 
 /// What a source has of Network Time Security. The numbers are the C API's.

@@ -7,8 +7,10 @@
 
 mod account;
 mod certificates;
+mod electorate;
 pub(crate) mod memory;
 mod plan;
+pub(crate) mod rounds;
 pub(crate) mod succession;
 
 use std::net::{IpAddr, SocketAddr};
@@ -17,10 +19,11 @@ use crate::config::Settings;
 use crate::exchange::{Exchange, ServerState};
 use crate::model::estimator::Prior;
 use crate::model::{ClockModel, UtcSpan};
-use crate::source::{Chance, Fault, Outcome, Source};
+use crate::source::{Chance, Fault, Outcome, Source, Standing};
 use crate::units::{Counter, Nanos, Ppb, UnixTime};
 use memory::Remembered;
 pub(crate) use plan::Plan;
+use rounds::Rounds;
 
 /// How long the first answer waits for those of the other sources, so that the first time shown is already voted on.
 const SETTLE: Nanos = Nanos::from_seconds(1);
@@ -85,6 +88,10 @@ pub(crate) struct Synchronizer {
     sources: Vec<Source>,
     model: ClockModel,
     verdict: Verdict,
+    /// For each source whether it voted last; who is new does.
+    voters: Vec<bool>,
+    /// Looks beyond the sources, if they are wished for.
+    rounds: Option<Rounds>,
     /// What an earlier run left, as long as it has a say.
     remembered: Option<Remembered>,
     /// Where UTC lies by what this run's sources agreed on last, whatever is remembered.
@@ -104,6 +111,7 @@ impl Synchronizer {
     pub(crate) fn new(settings: Settings, pivot: UnixTime, last_epoch: u32) -> Self {
         let model = ClockModel { bound_cap: settings.bound_cap, ..ClockModel::UNSYNCHRONIZED };
         Self {
+            rounds: settings.khronos.then(Rounds::new),
             settings,
             pivot,
             floor: pivot,
@@ -112,6 +120,7 @@ impl Synchronizer {
             sources: Vec::new(),
             model,
             verdict: Verdict::default(),
+            voters: Vec::new(),
             remembered: None,
             heard: None,
             last_epoch,
@@ -123,11 +132,17 @@ impl Synchronizer {
         }
     }
 
-    /// One more source; it wants an address at once.
+    /// One more source of no particular standing.
     pub(crate) fn add_source(&mut self, now: Counter) -> SourceId {
-        let mut source = Source::new(&self.settings, now);
+        self.add_source_of(Standing::default(), now)
+    }
+
+    /// One more source; it wants an address at once.
+    pub(crate) fn add_source_of(&mut self, standing: Standing, now: Counter) -> SourceId {
+        let mut source = Source::new(standing, &self.settings, now);
         source.seed(self.prior);
         self.sources.push(source);
+        self.voters.push(true);
         // Until the first selection finds duplicates, every source counts.
         self.verdict.configured += 1;
         self.verdict.faults = self.settings.faults(self.verdict.configured);
@@ -139,7 +154,7 @@ impl Synchronizer {
     }
 
     pub(crate) fn address(&self, id: SourceId) -> Option<SocketAddr> {
-        self.sources[id.0].address()
+        self.sources.get(id.0)?.address()
     }
 
     /// What was committed last.
@@ -150,13 +165,19 @@ impl Synchronizer {
     /// When something is to be done next, beside a plan that is wanted already.
     pub(crate) fn next_due(&self, now: Counter) -> Counter {
         let sources = self.sources.iter().map(Source::due).min().unwrap_or(Counter(i64::MAX));
-        self.settle_at.filter(|&settle| settle > now).unwrap_or(Counter(i64::MAX)).min(sources)
+        let rounds = self.rounds.as_ref().map_or(Counter(i64::MAX), Rounds::due);
+        self.settle_at.filter(|&settle| settle > now).unwrap_or(Counter(i64::MAX)).min(sources).min(rounds)
     }
 
     /// A source that wants an address (or another one); each wish is told once and must be answered with
     /// [`Self::assign`] or [`Self::handle_no_address`].
     pub(crate) fn take_address_wish(&mut self, now: Counter) -> Option<SourceId> {
         self.sources.iter_mut().position(|source| source.take_address_wish(now)).map(SourceId)
+    }
+
+    /// Whether a wish for an address was told and is not yet answered.
+    pub(crate) fn awaits_address(&self, id: SourceId) -> bool {
+        self.sources[id.0].awaits_address()
     }
 
     /// Whether an address that was looked for is still of use.
@@ -177,14 +198,16 @@ impl Synchronizer {
     /// Whether a request is due.
     pub(crate) fn wants_to_send(&self, now: Counter) -> bool {
         self.sources.iter().any(|source| source.wants_to_send(now))
+            || self.rounds.as_ref().is_some_and(Rounds::wants_to_send)
     }
 
     /// The next request that is due; call until `None`, with another chance each time.
     pub(crate) fn poll_request(&mut self, now: Counter, chance: &Chance) -> Option<Request> {
-        self.sources.iter_mut().enumerate().find_map(|(index, source)| {
+        let request = self.sources.iter_mut().enumerate().find_map(|(index, source)| {
             let (address, datagram) = source.poll_transmit(now, chance)?;
             Some(Request { source: SourceId(index), address, datagram })
-        })
+        });
+        request.or_else(|| self.rounds.as_mut()?.poll_transmit(now, chance.transmit))
     }
 
     /// As [`Self::poll_request`], where no source asks for NTS.
@@ -195,11 +218,17 @@ impl Synchronizer {
 
     /// The request left not before `t1`, from the address `local`.
     pub(crate) fn handle_sent(&mut self, id: SourceId, t1: Counter, local: Option<IpAddr>) {
-        self.sources[id.0].handle_sent(t1, local);
+        match id.in_round() {
+            Some(place) => self.rounds.iter_mut().for_each(|rounds| rounds.handle_sent(place, t1)),
+            None => self.sources[id.0].handle_sent(t1, local),
+        }
     }
 
     /// A datagram arrived from the source's address not after `t4`.
     pub(crate) fn handle_datagram(&mut self, id: SourceId, datagram: &[u8], t4: Counter) -> Outcome {
+        if let Some(place) = id.in_round() {
+            return self.handle_round_datagram(place, datagram, t4);
+        }
         let outcome = self.sources[id.0].handle_datagram(datagram, t4, self.pivot, &self.settings);
         if outcome == Outcome::Accepted {
             self.handle_fresh(t4);
@@ -242,7 +271,7 @@ impl Synchronizer {
     fn look_for_disruption(&mut self, now: Counter) {
         let window = self.answering().map(Source::interval).max();
         let since = now - Nanos(window.unwrap_or(Nanos::ZERO).0.saturating_mul(2));
-        let contradictions = self.sources.iter().filter_map(Source::contradicted).filter(|&at| at >= since);
+        let contradictions = self.voting().filter_map(Source::contradicted).filter(|&at| at >= since);
         // As many as may lie are believed capable of it, however few of the others answer.
         let count = contradictions.count();
         if count * 2 <= self.answering().count() || count <= self.verdict.faults {
@@ -266,19 +295,25 @@ impl Synchronizer {
 
     fn disrupt(&mut self, now: Counter) {
         self.remembered = None;
+        self.rounds.iter_mut().for_each(Rounds::abandon);
         self.disruption = Some(Disruption { since: now, needed: self.answering().count() / 2 + 1 });
     }
 
-    /// Those that have answered one of their last eight requests.
+    /// Those that say where UTC lies: what others do is no reason to doubt our oscillator.
+    fn voting(&self) -> impl Iterator<Item = &Source> {
+        self.sources.iter().zip(&self.voters).filter(|(_, votes)| **votes).map(|(source, _)| source)
+    }
+
+    /// Those of them that have answered one of their last eight requests.
     fn answering(&self) -> impl Iterator<Item = &Source> {
-        self.sources.iter().filter(|source| source.reach() != 0)
+        self.voting().filter(|source| source.reach() != 0)
     }
 
     /// Whether the oscillator was at fault and too few sources were heard since.
     fn is_disrupted(&self) -> bool {
         self.disruption.is_some_and(|disruption| {
             let heard = |source: &&Source| source.newest().is_some_and(|newest| newest.at > disruption.since);
-            self.sources.iter().filter(heard).count() < disruption.needed
+            self.voting().filter(heard).count() < disruption.needed
         })
     }
 
@@ -289,15 +324,29 @@ impl Synchronizer {
 
     /// The request could not be sent, or the network refused it.
     pub(crate) fn handle_failure(&mut self, id: SourceId, why: String, now: Counter) {
+        if let Some(place) = id.in_round() {
+            return self.end_in_round(place, now);
+        }
         self.sources[id.0].handle_failure(Fault::World(why), now);
         self.dirty = true;
     }
 
+    /// No request can be made now.
+    pub(crate) fn handle_hindrance(&mut self, why: &str, now: Counter) {
+        for source in &mut self.sources {
+            self.dirty |= source.handle_hindrance(why, now);
+        }
+    }
+
     /// Ends one request whose time is over; call until `None`.
     pub(crate) fn expire(&mut self, now: Counter) -> Option<SourceId> {
-        let index = self.sources.iter_mut().position(|source| source.expire(now))?;
-        self.dirty = true;
-        Some(SourceId(index))
+        if let Some(index) = self.sources.iter_mut().position(|source| source.expire(now)) {
+            self.dirty = true;
+            return Some(SourceId(index));
+        }
+        let place = self.rounds.as_ref()?.expired(now)?;
+        self.end_in_round(place, now);
+        Some(SourceId::of_round(place))
     }
 
     /// Whether a new plan may differ from what is published.
@@ -326,6 +375,10 @@ impl Synchronizer {
             let knee = self.settings.drift.knee;
             self.remembered.iter_mut().for_each(|remembered| remembered.handle_agreement(now, knee));
         }
+        self.voters = plan.voters;
+        if let (Some(rounds), Some((agreed, at))) = (&mut self.rounds, plan.agreed) {
+            rounds.note_agreement(agreed, at);
+        }
         self.last_epoch = self.last_epoch.max(plan.model.epoch);
         self.model = plan.model;
         self.verdict = plan.verdict;
@@ -351,7 +404,7 @@ mod tests {
     use super::*;
     use crate::exchange::Stamps;
     use crate::packet::{self, Packet};
-    use crate::status::{Selection, State};
+    use crate::status::{Flags, Reason, Selection, ServerOptions, State};
     use crate::units::{NANOS_PER_SECOND, NtpTime, unix_seconds};
     use std::net::Ipv4Addr;
 
@@ -369,6 +422,8 @@ mod tests {
         servers: Vec<Option<i64>>,
         seed: u64,
         backwards: Vec<(Counter, Nanos)>,
+        /// How often a sample of other servers was wished for.
+        wishes: u32,
     }
 
     impl World {
@@ -379,7 +434,16 @@ mod tests {
                 core.assign(id, SocketAddr::from((Ipv4Addr::new(192, 0, 2, index as u8 + 1), 123)), Counter(0));
             }
             let (references, servers) = (vec![0; servers.len()], servers.to_vec());
-            Self { core, now: Counter(0), frequency: 20_000, references, servers, seed: 1, backwards: Vec::new() }
+            Self {
+                core,
+                now: Counter(0),
+                frequency: 20_000,
+                references,
+                servers,
+                seed: 1,
+                backwards: Vec::new(),
+                wishes: 0,
+            }
         }
 
         fn utc(&self, counter: Counter) -> UnixTime {
@@ -421,6 +485,7 @@ mod tests {
             let end = Counter(0) + Nanos::from_seconds(seconds);
             while self.now < end {
                 while self.core.expire(self.now).is_some() {}
+                self.wishes += u32::from(self.core.take_round_wish(self.now));
                 while let Some(id) = self.core.take_address_wish(self.now) {
                     // There is no other server to be had.
                     let address = self.core.address(id).unwrap();
@@ -659,6 +724,45 @@ mod tests {
         assert!(fault.contains("follows this very host"), "{fault}");
     }
 
+    /// The requests of a round of seven others.
+    fn round(world: &mut World) -> Vec<Request> {
+        let others: Vec<_> = (1..=7).map(|last| (Ipv4Addr::new(198, 51, 100, last), 123).into()).collect();
+        world.core.start_round(&others);
+        let requests = std::iter::from_fn(|| {
+            let (transmit, dither) = (world.random(), world.random());
+            world.core.poll_transmit(world.now, transmit, dither)
+        });
+        requests.filter(|request| others.contains(&request.address)).collect()
+    }
+
+    #[test]
+    fn a_round_asks_each_once_and_waits_and_a_disruption_ends_it() {
+        let mut world = World::new(Settings { khronos: true, ..Settings::default() }, &[Some(0)]);
+        world.run_until(100);
+        assert_eq!(world.wishes, 0);
+        world.run_until(200);
+        assert_eq!(world.wishes, 1);
+        let requests = round(&mut world);
+        assert_eq!(requests.len(), 7);
+        world.core.handle_failure(requests[0].source, "unreachable".into(), world.now);
+        world.now += Nanos::from_seconds(6);
+        let expired = std::iter::from_fn(|| world.core.expire(world.now)).filter(|id| *id != SourceId(0)).count();
+        assert_eq!(expired, 6);
+        assert!(!world.core.plan(world.now).model.flags.contains(Flags::VETOED));
+
+        world.run_until(4_000);
+        assert_eq!(world.wishes, 2);
+        let requests = round(&mut world);
+        world.core.handle_disruption(world.now);
+        let late = world.core.handle_datagram(requests[0].source, &[0; 48], world.now);
+        assert_eq!((requests.len(), late), (7, Outcome::Ignored));
+        // It is wished for again when there is a time again to be judged, and not at once.
+        world.run_until(4_100);
+        assert_eq!((world.state(), world.wishes), (State::Synchronized, 2));
+        world.run_until(4_400);
+        assert_eq!(world.wishes, 3);
+    }
+
     #[test]
     fn all_servers_stepping_starts_a_new_epoch_and_is_counted() {
         let mut world = world(&[Some(0)]);
@@ -689,6 +793,41 @@ mod tests {
         assert!(world.error().1, "{:?}", world.error());
         assert_eq!(world.selections()[1], Selection::Duplicate);
         assert_eq!(world.state(), State::Synchronized);
+    }
+
+    #[test]
+    fn who_claims_to_be_a_trusted_server_neither_widens_nor_silences_it() {
+        for liar_first in [true, false] {
+            let mut core = Synchronizer::new(Settings::default(), PIVOT, 0);
+            let options = ServerOptions { trust: true, require: true, ..ServerOptions::default() };
+            let trusted = Standing { options, key: None };
+            let standings = if liar_first { [Standing::default(), trusted] } else { [trusted, Standing::default()] };
+            for (index, standing) in standings.into_iter().enumerate() {
+                let id = core.add_source_of(standing, Counter(0));
+                core.assign(id, SocketAddr::from((Ipv4Addr::new(192, 0, 2, index as u8 + 1), 123)), Counter(0));
+            }
+            let mut world = world(&[]);
+            world.core = core;
+            (world.references, world.servers) = (vec![7, 7], vec![Some(0); 2]);
+            world.servers[usize::from(!liar_first)] = Some(150_000);
+            world.run_until(300);
+            assert_eq!((world.state(), world.error().1), (State::Synchronized, true));
+            assert_eq!(world.selections()[usize::from(liar_first)], Selection::Truechimer);
+            assert_eq!(world.core.report(world.now).configured, 2);
+        }
+    }
+
+    #[test]
+    fn a_required_server_that_has_another_name_is_there_by_either() {
+        let mut world = world(&[Some(0)]);
+        let options = ServerOptions { require: true, ..ServerOptions::default() };
+        let required = world.core.add_source_of(Standing { options, key: None }, Counter(0));
+        let address = world.core.address(SourceId(0)).unwrap();
+        world.core.assign(required, address, Counter(0));
+        (world.references, world.servers) = (vec![0, 0], vec![Some(0), Some(0)]);
+        world.run_until(60);
+        assert_eq!(world.state(), State::Synchronized);
+        assert_eq!(world.selections(), [Selection::Duplicate, Selection::Truechimer]);
     }
 
     #[test]
@@ -791,11 +930,8 @@ mod tests {
         assert_eq!(world.selections(), [Selection::Duplicate, Selection::Truechimer]);
     }
 
-    #[test]
-    fn a_server_that_denies_service_is_neither_fresh_nor_heard() {
-        let mut world = world(&[Some(0)]);
-        world.run_until(600);
-        let before = world.core.model().holdover_at;
+    /// Sends the next request of the only source, and has it answered with `reply`.
+    fn reply_next(world: &mut World, reply: impl Fn(Packet) -> Packet) {
         let request = loop {
             let (transmit, dither) = (world.random(), world.random());
             match world.core.poll_transmit(world.now, transmit, dither) {
@@ -804,19 +940,100 @@ mod tests {
             }
         };
         world.core.handle_sent(request.source, world.now, None);
-        let deny = Packet {
-            stratum: 0,
-            reference_id: u32::from_be_bytes(*b"DENY"),
+        let utc = NtpTime::from_unix(world.utc(world.now));
+        let packet = reply(Packet {
             mode: packet::Mode::Server,
+            stratum: 1,
+            precision: -25,
             origin: Packet::parse(&request.datagram).unwrap().transmit,
+            receive: utc,
+            transmit: utc,
             ..Packet::request(NtpTime::ZERO)
-        };
-        world.core.handle_datagram(request.source, &deny.bytes(), world.now);
+        });
+        world.now += Nanos(200_000);
+        world.core.handle_datagram(request.source, &packet.bytes(), world.now);
         let plan = world.core.plan(world.now);
         world.core.commit(plan, world.now);
+    }
+
+    fn denied(packet: Packet) -> Packet {
+        Packet { stratum: 0, reference_id: u32::from_be_bytes(*b"DENY"), ..packet }
+    }
+
+    #[test]
+    fn a_server_is_replaced_when_it_has_denied_service_three_times_in_a_row_and_not_before() {
+        let mut world = world(&[Some(0)]);
+        world.run_until(600);
+        let before = world.core.model().holdover_at;
+        for _ in 0..2 {
+            reply_next(&mut world, denied);
+            assert_eq!(world.selections(), [Selection::Truechimer]);
+            let fault = world.core.source_infos(world.now)[0].fault.clone();
+            assert_eq!(fault.as_deref(), Some("the server denies service (DENY)"));
+            assert_eq!(world.core.take_address_wish(world.now), None);
+        }
+        reply_next(&mut world, denied);
         assert_eq!(world.selections(), [Selection::Unusable]);
+        assert_eq!(world.core.source_infos(world.now)[0].refusals.count(Reason::Deny), 3);
+        assert_eq!(world.core.take_address_wish(world.now), Some(SourceId(0)));
+        // Whatever it told lately, it does not stay fresh.
         assert!(world.core.model().holdover_at <= before);
         assert_eq!(world.core.model().state_at(before), State::Holdover);
+    }
+
+    #[test]
+    fn a_good_answer_between_denials_makes_up_for_them() {
+        let mut world = world(&[Some(0)]);
+        world.run_until(600);
+        for _ in 0..5 {
+            reply_next(&mut world, denied);
+            reply_next(&mut world, denied);
+            reply_next(&mut world, |packet| packet);
+        }
+        assert_eq!(world.selections(), [Selection::Truechimer]);
+    }
+
+    #[test]
+    fn who_is_caught_lying_is_heard_again_after_four_good_answers_and_replaced_if_it_goes_on() {
+        let mut world = world(&[Some(0)]);
+        world.run_until(600);
+        let lie = |packet: Packet| Packet { transmit: NtpTime(packet.receive.0.wrapping_sub(1 << 32)), ..packet };
+        reply_next(&mut world, lie);
+        assert_eq!(world.selections(), [Selection::Unusable]);
+        assert_eq!(world.core.report(world.now).answering, 0);
+        for left in (0..4).rev() {
+            reply_next(&mut world, |packet| packet);
+            let info = &world.core.source_infos(world.now)[0];
+            let expected = if left == 0 { Selection::Truechimer } else { Selection::Unusable };
+            assert_eq!(info.selection, expected, "{left}");
+            let told = format!("it was caught lying; heard again after {left} more good answers");
+            assert_eq!(info.fault, (left > 0).then_some(told));
+        }
+        assert_eq!(world.core.take_address_wish(world.now), None);
+        reply_next(&mut world, lie);
+        reply_next(&mut world, lie);
+        assert_eq!(world.core.take_address_wish(world.now), Some(SourceId(0)));
+        assert_eq!(world.core.source_infos(world.now)[0].refusals.count(Reason::Hold), 3);
+    }
+
+    #[test]
+    fn a_reply_after_its_time_is_late_whenever_it_is_looked_at() {
+        let mut world = world(&[None]);
+        let request = world.core.poll_transmit(world.now, 77, 0).unwrap();
+        world.servers = vec![Some(0)];
+        world.now += Nanos::from_seconds(3);
+        let utc = NtpTime::from_unix(world.utc(world.now));
+        let reply = Packet {
+            mode: packet::Mode::Server,
+            stratum: 1,
+            origin: NtpTime(77),
+            receive: utc,
+            transmit: utc,
+            ..Packet::request(NtpTime::ZERO)
+        };
+        assert_eq!(world.core.handle_datagram(request.source, &reply.bytes(), world.now), Outcome::Refused);
+        let info = &world.core.source_infos(world.now)[0];
+        assert_eq!((info.exchanges, info.refusals.count(Reason::Late)), (0, 1));
     }
 
     #[test]

@@ -10,10 +10,10 @@ use std::ops::{Add, AddAssign, Neg, Sub};
 /// Nanoseconds in one second.
 pub(crate) const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
+pub(crate) const SECONDS_PER_DAY: i64 = 86_400;
+
 /// Seconds from the first NTP era (1900-01-01) to the Unix epoch (1970-01-01); RFC 5905, figure 4.
 const NTP_UNIX_OFFSET_S: i64 = 2_208_988_800;
-
-const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Seconds in one NTP era.
 const ERA_S: i64 = 1 << 32;
@@ -280,7 +280,7 @@ impl fmt::Display for UnixTime {
 }
 
 /// Year, month and day of the day that is `days` after 1970-01-01, in the Gregorian calendar.
-fn civil(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
     /// Days of 400 years: the calendar repeats after them.
     const CYCLE: i64 = 146_097;
     /// 0000-03-01 to 1970-01-01. Years that begin in March have the leap day at their end, where it shifts nothing.
@@ -296,6 +296,13 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let day = day - (153 * month + 2) / 5 + 1;
     let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
     (cycle * 400 + year + next_year, month, day)
+}
+
+impl UnixTime {
+    /// The month of the calendar, 1 to 12.
+    pub(crate) fn month(self) -> i64 {
+        civil(self.0.div_euclid(SECONDS_PER_DAY * NANOS_PER_SECOND)).1
+    }
 }
 
 #[cfg(test)]
@@ -383,5 +390,11 @@ mod tests {
     fn spans_saturate_instead_of_wrapping() {
         assert_eq!(UnixTime(i64::MAX) - UnixTime(i64::MIN), Nanos::MAX);
         assert_eq!(UnixTime(i64::MAX) + Nanos(1), UnixTime(i64::MAX));
+    }
+
+    #[test]
+    fn a_month_begins_at_midnight() {
+        let december = unix_seconds(1_796_083_200);
+        assert_eq!([(december - Nanos(1)).month(), december.month()], [11, 12]);
     }
 }

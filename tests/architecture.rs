@@ -9,10 +9,11 @@ use std::fs;
 use std::path::Path;
 
 /// Every room of `src`, each knowing only those before it. Up to `synchronizer` they are the sans-IO core.
-const ROOMS: [&str; 24] = [
+const ROOMS: [&str; 26] = [
     "units",
     "status",
     "error",
+    "mac",
     "packet",
     "nts",
     "config",
@@ -22,6 +23,7 @@ const ROOMS: [&str; 24] = [
     "selection",
     "synchronizer",
     "sys",
+    "keys",
     "publication",
     "reading",
     "convert",

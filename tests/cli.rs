@@ -117,6 +117,28 @@ fn status_and_sources_say_the_same_to_people_and_to_programs() {
 }
 
 #[test]
+fn options_of_a_source_and_the_reasons_of_its_refusals_are_shown() {
+    let upstream = Upstream::start();
+    let keys = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-keys", std::process::id()));
+    std::fs::write(&keys, "5 AES128 HEX:000102030405060708090a0b0c0d0e0f\n").unwrap();
+    std::fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let trusted = format!("{} trust require", upstream.address);
+    let output = ntpclock().args(["sources", "--json", "--source", &trusted]).output().unwrap();
+    let source = &json(&output)[0];
+    assert_eq!((&source["trust"], &source["require"], &source["prefer"]), (&true.into(), &true.into(), &false.into()));
+    assert_eq!((&source["authenticated"], &source["refusals"]["origin"]), (&false.into(), &0.into()));
+
+    // The upstream knows no keys, and answers as if we had none.
+    let keyed = format!("{} key 5", upstream.address);
+    let command = ["sources", "--timeout", "1.5", "--keys", keys.to_str().unwrap(), "--source", &keyed];
+    let output = ntpclock().args(command).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let table = text(&output.stdout);
+    assert!(table.contains("key 5") && table.contains(" authentication"), "{table}");
+    std::fs::remove_file(keys).unwrap();
+}
+
+#[test]
 fn a_silent_server_is_shown_and_the_command_fails_in_time() {
     // Bound and never read: nobody answers.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -149,12 +171,82 @@ fn serve_ends_by_itself_if_told_to_and_refuses_a_port_in_use() {
     let local = ["serve", "--local", "3", "--root-dispersion", "1", "--duration", "0.1", "--listen"];
     let output = ntpclock().args(local).args(["127.0.0.1:0", "--listen", "[::1]:0"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout).lines().count(), 2);
+    let lines: Vec<_> = text(&output.stdout).lines().collect();
+    assert!(lines[0].contains("stratum 3 on 127.0.0.1:") && lines[1].contains("stratum 3 on [::1]:"), "{lines:?}");
+    assert!(lines[2].starts_with("as of") && lines[3] == "requests         0, 0.0 a second lately", "{lines:?}");
 
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let output = ntpclock().args(local).arg(taken.local_addr().unwrap().to_string()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).starts_with("ntpclock: "), "{output:?}");
+}
+
+/// The exit code of `serve --config` with this text, and all it says; `more` are further arguments.
+fn configured(name: &str, config: &str, more: &[&str]) -> (Option<i32>, String) {
+    let path = scratch(name);
+    std::fs::write(&path, config).unwrap();
+    let output = ntpclock().args(["serve", "--config"]).arg(&path).args(more).output().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    (output.status.code(), said.replace(path.to_str().unwrap(), "FILE"))
+}
+
+#[test]
+fn a_configuration_is_checked_before_it_is_served_and_faults_are_named_with_file_and_line() {
+    let good = "[server]\nlisten = [\"127.0.0.1:0\"]\n[server.local]\nstratum = 3\nroot-dispersion-ms = 1.0\n";
+    assert_eq!(configured("good.toml", good, &["--check"]), (Some(0), "FILE makes sense\n".to_owned()));
+    let (code, said) = configured("served.toml", good, &["--duration", "0.1"]);
+    assert!(code == Some(0) && said.starts_with("serving this machine's clock as stratum 3 on 127.0.0.1:"), "{said}");
+    for (wrong, fault) in [
+        (format!("{good}port = 5\n"), "FILE:6: unknown field `port`"),
+        (good.replace("127.0.0.1:0", "localhost"), "FILE: `address` is `localhost`, which is no literal address"),
+        (good.replace("= 3", "= 99"), "FILE: `stratum` is 99; 1 to 15 is possible"),
+        ("servers = [\"[::1\"]\n[server]\nlisten = [\"127.0.0.1:0\"]\n".to_owned(), "FILE: server `[::1`"),
+        (
+            format!("user = \"nobody-of-that-name\"\n{good}"),
+            "FILE: looking for the user `nobody-of-that-name`: there is no",
+        ),
+        ("[server".to_owned(), "FILE:1: "),
+    ] {
+        let (code, said) = configured("wrong.toml", &wrong, &["--check"]);
+        assert!(code == Some(2) && said.starts_with(&format!("ntpclock: {fault}")), "{wrong}\n{said}");
+    }
+    let missing = ntpclock().args(["serve", "--config", "/nonexistent/file"]).output().unwrap();
+    assert!(missing.status.code() == Some(1) && text(&missing.stderr).contains("/nonexistent/file"), "{missing:?}");
+}
+
+#[test]
+fn status_shows_what_a_running_server_has_done() {
+    let file = scratch("statistics.json");
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--local", "2", "--root-dispersion", "1", "--statistics-file"];
+    let mut child = ntpclock().args(arguments).arg(&file).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().rsplit(' ').next().unwrap();
+    for _ in 0..3 {
+        assert!(ntpclock().args(["query", address]).output().unwrap().status.success());
+    }
+    let begun = Instant::now();
+    let told = loop {
+        let told = ntpclock().args(["status", "--json", "--server"]).arg(&file).output().unwrap();
+        if told.status.success() && json(&told)["replies"] == 3 {
+            break json(&told);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{told:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert_eq!((&told["requests"], &told["limited"], &told["unsent"]), (&3.into(), &0.into(), &0.into()));
+    let shown = ntpclock().args(["status", "--server"]).arg(&file).output().unwrap();
+    assert!(text(&shown.stdout).contains("replies          3, "), "{shown:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::write(&file, "nonsense").unwrap();
+    let refused = ntpclock().args(["status", "--server"]).arg(&file).output().unwrap();
+    assert!(
+        refused.status.code() == Some(2) && text(&refused.stderr).contains("no statistics of a server"),
+        "{refused:?}"
+    );
+    std::fs::remove_file(file).unwrap();
 }
 
 /// A path for scratch files that no other test uses.

@@ -5,7 +5,7 @@
  *   ntp::clock     the process-wide clock as a <chrono> clock (Cpp17Clock): ntp::clock::now()
  *   ntp::session   starts the process-wide clock, and stops it at the end of its scope
  *   ntp::client    a clock of one's own
- *   ntp::config    how a client behaves      ntp::reading   a time and the interval that holds UTC
+ *   ntp::config    how a clock behaves       ntp::reading   a time and the interval that holds UTC
  *   ntp::server    answers NTP clients       ntp::query     asks one server once
  *   ntp::compare   tells which of two readings is certainly of the earlier instant
  *   ntp::error     what every failing call throws: a std::system_error in ntp::error_category()
@@ -97,6 +97,46 @@ enum class leap : int {
     unknown = NTP_LEAP_UNKNOWN,
 };
 
+/** Why an answer, or a source, was refused. */
+enum class reason : int {
+    malformed = NTP_REASON_MALFORMED,
+    origin = NTP_REASON_ORIGIN,
+    authentication = NTP_REASON_AUTHENTICATION,
+    nak = NTP_REASON_NAK,
+    rate = NTP_REASON_RATE,
+    deny = NTP_REASON_DENY,
+    kiss = NTP_REASON_KISS,
+    unsynchronized = NTP_REASON_UNSYNCHRONIZED,
+    loop = NTP_REASON_LOOP,
+    no_timestamp = NTP_REASON_NO_TIMESTAMP,
+    root_distance = NTP_REASON_ROOT_DISTANCE,
+    hold = NTP_REASON_HOLD,
+    negative_delay = NTP_REASON_NEGATIVE_DELAY,
+    late = NTP_REASON_LATE,
+    silence = NTP_REASON_SILENCE,
+    network = NTP_REASON_NETWORK,
+    contradiction = NTP_REASON_CONTRADICTION,
+    falseticker = NTP_REASON_FALSETICKER,
+};
+
+/** What authenticated servers are to those that are not. See ntp_authentication. */
+enum class authentication : int {
+    ignore = NTP_AUTHENTICATION_IGNORE,
+    mix = NTP_AUTHENTICATION_MIX,
+    require = NTP_AUTHENTICATION_REQUIRE,
+};
+
+/** What a server is given beside its name; the members are those of NTP_SERVER_... */
+struct server_options {
+    /** The id of the key that its answers must be authenticated by; 0 for none. */
+    std::uint32_t key = 0;
+    bool require = false;
+    bool prefer = false;
+    bool trust = false;
+    /** Network Time Security; " nts" behind the name does the same. */
+    bool nts = false;
+};
+
 /** How two readings lie to one another. */
 enum class relation : int {
     before = NTP_RELATION_BEFORE,
@@ -139,6 +179,9 @@ inline const char* name(state value) noexcept {
 }
 inline const char* name(selection value) noexcept {
     return ntp_selection_name(static_cast<std::int32_t>(value));
+}
+inline const char* name(reason value) noexcept {
+    return ntp_reason_name(static_cast<std::int32_t>(value));
 }
 
 inline const char* name(nts_state value) noexcept {
@@ -299,7 +342,7 @@ public:
         return std::chrono::seconds{raw_.tai_minus_utc};
     }
 
-    /** The time rests on authenticated sources alone, whose certificates hold at that very time. */
+    /** Whether interval and estimate rest on authenticated sources alone, whose certificates hold at that very time. */
     bool authenticated() const noexcept { return flag(NTP_FLAG_AUTHENTICATED); }
     /** The time rests on a source whose certificate could be checked at no trustworthy time yet. */
     bool provisional() const noexcept { return flag(NTP_FLAG_PROVISIONAL); }
@@ -307,6 +350,8 @@ public:
     /** Reserved: no version sets it yet. */
     bool smeared() const noexcept { return flag(NTP_FLAG_SMEARED); }
     bool leap_pending() const noexcept { return flag(NTP_FLAG_LEAP_PENDING); }
+    /** Whether other servers of the pools contradict those that are polled. See ntp_config_set_khronos. */
+    bool vetoed() const noexcept { return flag(NTP_FLAG_VETOED); }
 
     /** As C has it. */
     const ntp_reading& c() const noexcept { return raw_; }
@@ -352,6 +397,9 @@ struct source : ntp_source_info {
     std::optional<nanoseconds> age() const noexcept { return detail::known(age_ns); }
     /** What it has of Network Time Security; the members nts_... tell more. */
     ntp::nts_state security() const noexcept { return static_cast<ntp::nts_state>(nts); }
+    bool authenticated() const noexcept { return (options & NTP_SERVER_AUTHENTICATED) != 0; }
+    /** How often it, or an answer of it, was refused for this reason. */
+    std::uint64_t refused(ntp::reason why) const noexcept { return refusals[static_cast<std::size_t>(why)]; }
 };
 
 /** What can be asked of a clock, whoever owns it. `Owner` tells the handle: NULL for the process-wide clock. */
@@ -373,14 +421,9 @@ public:
         return reading{raw};
     }
 
-    /** Why the clock's thread is not woken when the machine resumes; nothing if all is well. See ntp_clock_check_resume_watch. */
+    /** Why the clock's thread is not woken when the machine resumes from a suspend; nothing if all is well. */
     std::optional<std::string> resume_watch_fault() const {
-        const ntp_result result = ntp_clock_check_resume_watch(handle());
-        if (result == NTP_ERR_SYSTEM) {
-            return last_error();
-        }
-        detail::check(result);
-        return std::nullopt;
+        return fault(ntp_clock_check_resume_watch(handle()), NTP_ERR_SYSTEM);
     }
 
     /** UTC minus the system clock at the call. */
@@ -512,6 +555,14 @@ public:
         }
     }
 
+    /** In a forked child: makes the clock's thread anew; elsewhere harmless. See ntp_clock_restart. */
+    void restart() const { detail::check(ntp_clock_restart(handle())); }
+
+    /** Why the state file was refused at the start, or could not be written last; nothing if all is well. */
+    std::optional<std::string> state_file_fault() const {
+        return fault(ntp_clock_check_state_file(handle()), NTP_ERR_STATE_FILE);
+    }
+
 protected:
     readable() = default;
     ~readable() = default;
@@ -527,6 +578,15 @@ private:
     std::unique_ptr<std::shared_ptr<const std::function<void(events)>>> callback_;
 
     const ntp_clock* handle() const { return static_cast<const Owner&>(*this).c(); }
+
+    /** The sentence behind `result` if that is `told`, nothing after success. */
+    static std::optional<std::string> fault(ntp_result result, ntp_result told) {
+        if (result == told) {
+            return last_error();
+        }
+        detail::check(result);
+        return std::nullopt;
+    }
 };
 
 /** The process-wide clock as a <chrono> clock. Before the first synchronisation it shows the system clock. */
@@ -545,6 +605,92 @@ struct clock {
     static time_point now_relaxed() noexcept { return detail::to_time(ntp_now_relaxed()); }
 };
 
+/** How a clock behaves. Setters give back the configuration, so that they can be chained. */
+class config {
+public:
+    config() : handle_{ntp_config_new()} {}
+    explicit config(const std::string& servers) : config{} { add_servers(servers); }
+
+    config& add_servers(const std::string& list) {
+        return done(ntp_config_add_servers(detail::held(handle_), list.c_str()));
+    }
+    /** The same, with a key and a degree of trust. See ntp_config_add_servers_with. */
+    config& add_servers(const std::string& list, const server_options& options) {
+        const std::uint32_t bits = (options.require ? NTP_SERVER_REQUIRE : 0U)
+            | (options.prefer ? NTP_SERVER_PREFER : 0U) | (options.trust ? NTP_SERVER_TRUST : 0U)
+            | (options.nts ? NTP_SERVER_NTS : 0U);
+        return done(ntp_config_add_servers_with(detail::held(handle_), list.c_str(), bits, options.key));
+    }
+    /** Reads the symmetric keys in the file at `path`, which nobody else may read. See ntp_config_load_keys. */
+    config& load_keys(const std::string& path) {
+        return done(ntp_config_load_keys(detail::held(handle_), path.c_str()));
+    }
+    config& authentication(ntp::authentication mode) {
+        return done(ntp_config_set_authentication(detail::held(handle_), static_cast<std::int32_t>(mode)));
+    }
+    /** Trusts the certificates in the file at `path` (PEM) to vouch for servers with NTS, beside those of the platform. */
+    config& add_trusted_certificates(const std::string& path) {
+        return done(ntp_config_add_trusted_certificates(detail::held(handle_), path.c_str()));
+    }
+    /** Whether the certificates that the platform trusts vouch for servers with NTS. */
+    config& platform_trust(bool trusted) {
+        return done(ntp_config_set_platform_trust(detail::held(handle_), trusted ? 1 : 0));
+    }
+    /** Whether other servers of the pools are asked now and then. See ntp_config_set_khronos. */
+    config& khronos(bool enabled) {
+        return done(ntp_config_set_khronos(detail::held(handle_), enabled ? 1 : 0));
+    }
+    /** Shortest and longest poll interval, as exponents of 2 in seconds. */
+    config& poll(std::int32_t min_exponent, std::int32_t max_exponent) {
+        return done(ntp_config_set_poll(detail::held(handle_), min_exponent, max_exponent));
+    }
+    config& fault_limit(std::int32_t sources) {
+        return done(ntp_config_set_fault_limit(detail::held(handle_), sources));
+    }
+    /** Asks servers when their last reply really left (RFC 9769). */
+    config& interleaved(bool is_interleaved = true) {
+        return done(ntp_config_set_interleaved(detail::held(handle_), is_interleaved ? 1 : 0));
+    }
+    config& min_agreeing(std::int32_t sources) {
+        return done(ntp_config_set_min_agreeing(detail::held(handle_), sources));
+    }
+    config& step_threshold(nanoseconds threshold) {
+        return done(ntp_config_set_step_threshold(detail::held(handle_), threshold.count()));
+    }
+    config& bound_cap(nanoseconds cap) {
+        return done(ntp_config_set_bound_cap(detail::held(handle_), cap.count()));
+    }
+    config& drift_limit(double short_ppm, nanoseconds knee, double long_ppm) {
+        return done(ntp_config_set_drift_limit(detail::held(handle_), short_ppm, knee.count(), long_ppm));
+    }
+    config& frequency_limit_ppm(double ppm) {
+        return done(ntp_config_set_frequency_limit(detail::held(handle_), ppm));
+    }
+    /** Starts warm from the file at `path`, and saves the state there; see state_file_fault(). */
+    config& state_file(const std::string& path) {
+        return done(ntp_config_set_state_file(detail::held(handle_), path.c_str()));
+    }
+    /** Shares the page at `path` with other processes; see ntp_config_set_shared_page. */
+    config& shared_page(const std::string& path) {
+        return done(ntp_config_set_shared_page(detail::held(handle_), path.c_str()));
+    }
+    /** Whether a forked child restarts the clock by itself. See ntp_config_set_restart_after_fork. */
+    config& restart_after_fork(bool restart) {
+        return done(ntp_config_set_restart_after_fork(detail::held(handle_), restart ? 1 : 0));
+    }
+
+    /** As C has it. */
+    const ntp_config* c() const { return detail::held(handle_); }
+
+private:
+    config& done(ntp_result result) {
+        detail::check(result);
+        return *this;
+    }
+
+    detail::owner<ntp_config> handle_;
+};
+
 /** The process-wide clock, running: starts are counted, and the last session's end stops it. */
 class session : public readable<session> {
 public:
@@ -552,6 +698,8 @@ public:
     session() { detail::check(ntp_start(nullptr)); }
     /** A comma-separated list, as for ntp_start. */
     explicit session(const std::string& servers) { detail::check(ntp_start(servers.c_str())); }
+    /** With all that can be configured. */
+    explicit session(const config& wishes) { detail::check(ntp_start_with(wishes.c())); }
 
     session(session&& other) noexcept
         : readable{std::move(other)}, started_{std::exchange(other.started_, false)} {}
@@ -577,70 +725,6 @@ private:
     bool started_ = true;
 };
 
-/** How a client behaves. Setters give back the configuration, so that they can be chained. */
-class config {
-public:
-    config() : handle_{ntp_config_new()} {}
-    explicit config(const std::string& servers) : config{} { add_servers(servers); }
-
-    config& add_servers(const std::string& list) {
-        return done(ntp_config_add_servers(detail::held(handle_), list.c_str()));
-    }
-    /** The same, with Network Time Security for each of them. */
-    config& add_nts_servers(const std::string& list) {
-        return done(ntp_config_add_servers_with(detail::held(handle_), list.c_str(), NTP_SERVER_NTS, 0));
-    }
-    /** Trusts the certificates in the file at `path` (PEM) to vouch for servers with NTS, beside those of the platform. */
-    config& add_trusted_certificates(const std::string& path) {
-        return done(ntp_config_add_trusted_certificates(detail::held(handle_), path.c_str()));
-    }
-    /** Whether the certificates that the platform trusts vouch for servers with NTS. */
-    config& platform_trust(bool trusted) {
-        return done(ntp_config_set_platform_trust(detail::held(handle_), trusted ? 1 : 0));
-    }
-    /** Shortest and longest poll interval, as exponents of 2 in seconds. */
-    config& poll(std::int32_t min_exponent, std::int32_t max_exponent) {
-        return done(ntp_config_set_poll(detail::held(handle_), min_exponent, max_exponent));
-    }
-    config& fault_limit(std::int32_t sources) {
-        return done(ntp_config_set_fault_limit(detail::held(handle_), sources));
-    }
-    config& min_agreeing(std::int32_t sources) {
-        return done(ntp_config_set_min_agreeing(detail::held(handle_), sources));
-    }
-    config& step_threshold(nanoseconds threshold) {
-        return done(ntp_config_set_step_threshold(detail::held(handle_), threshold.count()));
-    }
-    config& bound_cap(nanoseconds cap) {
-        return done(ntp_config_set_bound_cap(detail::held(handle_), cap.count()));
-    }
-    config& drift_limit(double short_ppm, nanoseconds knee, double long_ppm) {
-        return done(ntp_config_set_drift_limit(detail::held(handle_), short_ppm, knee.count(), long_ppm));
-    }
-    config& frequency_limit_ppm(double ppm) {
-        return done(ntp_config_set_frequency_limit(detail::held(handle_), ppm));
-    }
-    /** Starts warm from the file at `path`, and saves the state there; see client::state_file_fault. */
-    config& state_file(const std::string& path) {
-        return done(ntp_config_set_state_file(detail::held(handle_), path.c_str()));
-    }
-    /** Shares the page at `path` with other processes; see ntp_config_set_shared_page. */
-    config& shared_page(const std::string& path) {
-        return done(ntp_config_set_shared_page(detail::held(handle_), path.c_str()));
-    }
-
-    /** As C has it. */
-    const ntp_config* c() const { return detail::held(handle_); }
-
-private:
-    config& done(ntp_result result) {
-        detail::check(result);
-        return *this;
-    }
-
-    detail::owner<ntp_config> handle_;
-};
-
 /** A clock of one's own, with its own thread and sources; it stops at the end of its scope. */
 class client : public readable<client> {
 public:
@@ -659,11 +743,6 @@ public:
         return *this;
     }
     ~client() = default;
-
-    /** Why the state file was refused at the start, or could not be written last; nothing if all is well. */
-    std::optional<std::string> state_file_fault() const {
-        return fault(ntp_clock_check_state_file(c()), NTP_ERR_STATE_FILE);
-    }
 
     /** Why the page that processes share cannot be used, or is not where it was; nothing if all is well. */
     std::optional<std::string> shared_page_fault() const {
@@ -701,6 +780,32 @@ public:
         return *this;
     }
 
+    /** Answers clients of `address/length`, and no others but those of other such prefixes; the longest one counts. */
+    server_config& allow(const std::string& prefix) {
+        detail::check(ntp_server_config_allow(detail::held(handle_), prefix.c_str()));
+        return *this;
+    }
+    /** Ignores clients of `address/length`; the longest prefix counts. */
+    server_config& deny(const std::string& prefix) {
+        detail::check(ntp_server_config_deny(detail::held(handle_), prefix.c_str()));
+        return *this;
+    }
+    /** Answers each address so often a second over time, and so often at once; 0 a second answers everything. */
+    server_config& rate_limit(std::int64_t per_second, std::int64_t burst) {
+        detail::check(ntp_server_config_set_rate_limit(detail::held(handle_), per_second, burst));
+        return *this;
+    }
+    /** Unless set, one for each processor. */
+    server_config& threads(std::int32_t number) {
+        detail::check(ntp_server_config_set_threads(detail::held(handle_), number));
+        return *this;
+    }
+    /** Says nothing while the clock is not synchronised, instead of saying so. */
+    server_config& silent_unless_synchronized(bool is_silent = true) {
+        detail::check(ntp_server_config_set_silent_unless_synchronized(detail::held(handle_), is_silent ? 1 : 0));
+        return *this;
+    }
+
     /** As C has it. */
     const ntp_server_config* c() const { return detail::held(handle_); }
 
@@ -720,6 +825,13 @@ public:
         std::uint16_t port = 0;
         detail::check(ntp_server_port(detail::held(handle_), index, &port));
         return port;
+    }
+
+    /** What it has done since its start. */
+    ntp_server_counters statistics() const {
+        ntp_server_counters counters;
+        detail::check(ntp_server_statistics(detail::held(handle_), &counters, sizeof counters));
+        return counters;
     }
 
 private:

@@ -7,7 +7,7 @@ what is unknown is None. Everything may be called from any number of threads at 
 import datetime
 import enum
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, final
 
@@ -36,6 +36,7 @@ __all__ = [
     "Role",
     "Selection",
     "Server",
+    "ServerStatistics",
     "SourceInfo",
     "State",
     "Timescale",
@@ -60,6 +61,7 @@ __all__ = [
     "read_checked",
     "read_within",
     "report",
+    "restart",
     "sleep_until",
     "sources",
     "start",
@@ -92,13 +94,15 @@ class Flags(enum.IntFlag):
     """Facts beside the state, one bit each. Expect bits that are not listed here."""
 
     AUTHENTICATED = 1
-    """The time rests on authenticated sources alone, whose certificates hold at that very time."""
+    """Interval and estimate rest on authenticated sources alone, whose certificates hold at that very time."""
     PROVISIONAL = 2
     """The time rests on a source whose certificate could be checked at no trustworthy time yet."""
     SLEWING = 4
     """A correction is being slewed in: the rate differs from the oscillator's by up to 500 ppm."""
     LEAP_PENDING = 16
     """The sources announce a leap second."""
+    VETOED = 32
+    """Other servers of the pools contradict those that are polled: what was published before may be wrong."""
 
 class Leap(enum.IntEnum):
     """The leap indicator of RFC 5905, as the sources agree on it."""
@@ -192,7 +196,7 @@ class NtpError(Exception):
     """Whatever ntpclock raises is one of these."""
 
 class ConfigError(NtpError, ValueError):
-    """An argument makes no sense, a server list does not follow the grammar, or no server is named."""
+    """An argument, a file or a server list makes no sense, or no server is named."""
 
 class UnsupportedError(NtpError, NotImplementedError):
     """The thing asked for is not part of this build."""
@@ -403,6 +407,10 @@ class Report:
         """Replies refused, since the start."""
 
     @property
+    def flags(self) -> Flags:
+        """Of what was published last: Flags.AUTHENTICATED, Flags.VETOED."""
+
+    @property
     def role(self) -> Role:
         """Whether the clock shares a page, and whether it leads."""
 
@@ -518,6 +526,35 @@ class SourceInfo:
         """What is wrong with it: why it is not believed, else its last fault since it last answered well, else why it
         is believed and yet not used."""
 
+    @property
+    def authenticated(self) -> bool:
+        """Whether its answers are authenticated; others are refused."""
+
+    @property
+    def key(self) -> int | None:
+        """The id of its key."""
+
+    @property
+    def require(self) -> bool:
+        """Nothing is published unless at least one of the required sources agrees with it."""
+
+    @property
+    def prefer(self) -> bool:
+        """As long as preferred sources are believed, the others have no part in the estimate."""
+
+    @property
+    def trust(self) -> bool:
+        """As long as trusted sources answer, they alone say where UTC lies."""
+
+    @property
+    def refusals(self) -> dict[str, int]:
+        """How often it, or an answer of it, was refused, by reason: every reason that there is, most of them 0.
+
+        malformed, origin (no answer to our request: forged, old, or a second one), authentication, nak, rate, deny, kiss,
+        unsynchronized, loop, no_timestamp, root_distance, hold, negative_delay, late; and silence, network, contradiction
+        (of its own exchanges), falseticker (the others agree on another time).
+        """
+
     def to_dict(self) -> dict[str, Any]:
         """The attributes by name, for tables and logs."""
 
@@ -590,7 +627,7 @@ class QueryResult:
 
 # --- The process-wide clock ----------------------------------------------------------------------
 
-def start(servers: str | Iterable[str] | None = None) -> None:
+def start(servers: str | Iterable[str] | None = None, *, restart_after_fork: bool = False) -> None:
     """Starts the process-wide clock; returns at once, before anything was heard from the network.
 
     `servers` is a comma-separated list, or several of them: `host`, `host:port`, `[v6]:port`, and `pool:host`
@@ -600,7 +637,20 @@ def start(servers: str | Iterable[str] | None = None) -> None:
 
     The same list again is harmless: starts are counted, and the last `stop()` ends the clock.
 
+    With `restart_after_fork`, a child of `os.fork()` or of `multiprocessing` (start method "fork") does what `restart()` does
+    before its fork returns. `subprocess` is left alone, unless it is given a `preexec_fn`.
+
     Raises ConfigError, AlreadyRunningError with another list, NtpOSError.
+    """
+
+def restart() -> None:
+    """In a forked child: makes the thread of the process-wide clock anew, as often as it is started.
+
+    A forked child has no threads of its parent's. It reads on, on the same line and in the same epoch, in HOLDOVER; after
+    this it is on its way to SYNCHRONIZED. Where the thread runs, this does nothing. The callback of `on_event()` and servers
+    have to be set and started anew. For servers that fork workers: gunicorn's `post_fork`, uWSGI's `postfork`.
+
+    Raises NotRunningError if the clock was not started, or is stopped; NtpOSError.
     """
 
 def stop() -> None:
@@ -756,12 +806,20 @@ def sources() -> list[SourceInfo]:
 class Clock:
     """A running clock with servers and settings of its own; as a context manager it stops at the end.
 
-    `servers` is as for `start()`. `poll` is the shortest and the longest poll interval, as exponents of 2 in
+    `servers` is as for `start()`; an entry may also be a pair of it and of options by name, as in
+    `[("192.0.2.1", {"key": 5, "trust": True}), "pool:pool.example.org"]`. `key` is the id of the symmetric key (AES-CMAC,
+    RFC 8573) that its answers must be authenticated by. Of the *required* sources at least one must agree, or nothing new
+    is published; as long as *trusted* ones answer, they alone say where UTC lies; as long as *preferred* ones are believed,
+    the others have no part in the estimate. `keys` names the file with the keys, which nobody else may read: lines of id,
+    type (AES128, AES256) and key (HEX: and its digits). `authentication` says what authenticated servers are to the
+    others: "mix" (required and trusted where there are both kinds), "require" (the others have no say), "ignore". With `khronos` a dozen other servers of the pools are asked once an hour;
+    when they contradict what the polled ones agree on, the clock is in HOLDOVER, with Flags.VETOED. `poll` is the shortest and the longest poll interval, as exponents of 2 in
     seconds (default 4 and 10: 16 s and 17 min). `fault_limit` says how many sources may lie (default: a
     third of them, exactly ⌊(n-1)/3⌋), `min_agreeing` how many must agree (1). Corrections above
     `step_threshold_ns` (100 ms) step instead of slewing; with an error bound above `bound_cap_ns` (1 s) the clock
     counts as unsynchronised. `frequency_limit_ppm` (200) is the largest frequency error of the raw counter.
     `drift_limit` (2, 1000, 15) is how much its frequency changes at most: ppm within so many seconds, and ppm over any time.
+    With `interleaved` servers are asked when their last reply really left (RFC 9769).
 
     `state_file` names a file from which the clock starts warm, and in which it saves its state at the stop and every
     10 minutes: in the same boot it reads with a bound from the first moment, in HOLDOVER, and after any boot it expects
@@ -770,6 +828,9 @@ class Clock:
 
     `trusted_certificates` names files (PEM) whose certificates vouch for servers with ` nts`, beside those that the
     platform trusts; with `platform_trust=False` instead of them.
+
+    With `restart_after_fork`, a child of `os.fork()` or of `multiprocessing` (start method "fork") does what `restart()` does
+    before its fork returns. `subprocess` is left alone, unless it is given a `preexec_fn`.
 
     `shared_page` names a page that processes of this host share: all read it, one of them asks the servers, and another
     takes over when that one ends (docs/shared-page.md). A page, or a lock file beside it, that cannot be trusted raises
@@ -782,7 +843,7 @@ class Clock:
 
     def __new__(
         cls,
-        servers: str | Iterable[str] | None = None,
+        servers: str | Iterable[str | tuple[str, Mapping[str, int | bool]]] | None = None,
         *,
         poll: tuple[int, int] | None = None,
         fault_limit: int | None = None,
@@ -794,7 +855,12 @@ class Clock:
         state_file: str | os.PathLike[str] | None = None,
         trusted_certificates: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
         platform_trust: bool = True,
+        keys: str | os.PathLike[str] | None = None,
+        authentication: str | None = None,
+        khronos: bool = False,
         shared_page: str | os.PathLike[str] | None = None,
+        restart_after_fork: bool = False,
+        interleaved: bool = False,
     ) -> Clock: ...
 
     @property
@@ -964,6 +1030,12 @@ class Clock:
     def sources(self) -> list[SourceInfo]:
         """One entry a source of the clock."""
 
+    def restart(self) -> None:
+        """In a forked child: makes the clock's thread anew. See `ntpclock.restart()`.
+
+        Raises NotRunningError if the clock is stopped; NtpOSError.
+        """
+
     def stop(self) -> None:
         """Stops the clock's thread; reading goes on, in holdover. Stopping twice is harmless."""
 
@@ -980,6 +1052,85 @@ class Clock:
     ) -> None: ...
 
 @final
+class ServerStatistics:
+    """What a server has done since its start. Immutable."""
+
+    @property
+    def requests(self) -> int:
+        """Datagrams received, whatever they were."""
+
+    @property
+    def replies(self) -> int:
+        """Replies sent, kisses included."""
+
+    @property
+    def interleaved(self) -> int:
+        """Replies in interleaved mode (RFC 9769)."""
+
+    @property
+    def kisses(self) -> int:
+        """Clients that were told to ask less (`RATE`)."""
+
+    @property
+    def leaked(self) -> int:
+        """Requests beyond the rate limit that were answered all the same."""
+
+    @property
+    def malformed(self) -> int:
+        """Dropped: no NTP header, or no sender."""
+
+    @property
+    def wrong_version(self) -> int:
+        """Dropped: of another version than 1 to 4."""
+
+    @property
+    def wrong_mode(self) -> int:
+        """Dropped: no request of a client."""
+
+    @property
+    def denied(self) -> int:
+        """Dropped: of a client that is denied."""
+
+    @property
+    def limited(self) -> int:
+        """Dropped: beyond the rate limit."""
+
+    @property
+    def unsynchronized(self) -> int:
+        """Dropped: there was no time to give."""
+
+    @property
+    def unsent(self) -> int:
+        """Replies that the system would not send."""
+
+    @property
+    def unstamped(self) -> int:
+        """Requests answered that had no receive stamp of the kernel that could be used: their times are a little late."""
+
+    @property
+    def overflowed(self) -> int:
+        """Datagrams that the kernel dropped since the receive buffer was full."""
+
+    @property
+    def requests_per_second(self) -> float:
+        """Datagrams received in a second, lately."""
+
+    @property
+    def replies_per_second(self) -> float:
+        """Replies sent in a second, lately."""
+
+    @property
+    def threads(self) -> int:
+        """Threads that serve."""
+
+    @property
+    def receive_buffer_bytes(self) -> int:
+        """The smallest receive buffer of a socket, in bytes as the kernel counts them."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attributes by name, for tables and logs."""
+
+@final
 class Server:
     """A running NTP server; as a context manager it stops at the end.
 
@@ -987,6 +1138,12 @@ class Server:
     time of `clock`, of the process-wide clock if that is None, or with `local=(stratum, root_dispersion_ns)`
     the *system clock*, without any upstream: for islands and demonstrations. The dispersion is your claim, and
     clients rely on it.
+
+    `allow` and `deny` are prefixes, `address/length`, of which the longest that holds a client's address counts; who is
+    in none is answered, unless anything at all is allowed. `rate_limit=(per_second, burst)` is what one address gets
+    (of IPv6: a network of 64 bits), (16, 64) unless set and then not for loopback addresses, and (0, 1) for no limit; of what is beyond, a random quarter is
+    answered all the same, and some are told to ask less. `threads` is one for each processor unless set. While the
+    clock is not synchronised clients are told so, or nothing at all.
 
     Raises ConfigError, and NtpOSError if an address cannot be bound.
     """
@@ -997,11 +1154,21 @@ class Server:
         clock: Clock | None = None,
         *,
         local: tuple[int, int] | None = None,
+        allow: str | Iterable[str] | None = None,
+        deny: str | Iterable[str] | None = None,
+        rate_limit: tuple[int, int] | None = None,
+        threads: int | None = None,
+        silent_unless_synchronized: bool = False,
     ) -> Server: ...
 
     @property
     def addresses(self) -> list[str]:
         """The addresses served, with the ports that were picked; each may stand in a server list."""
+
+    def statistics(self) -> ServerStatistics:
+        """What it has done since its start; also once it is stopped. What its threads have not told yet, for a second at
+        most, is missing.
+        """
 
     def stop(self) -> None:
         """Stops answering. Stopping twice is harmless."""

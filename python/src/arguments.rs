@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ntpclock::Config;
+use ntpclock::{Authentication, Config, ServerOptions};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyMapping, PyString};
 
 use crate::errors::{bad_argument, raise};
 
@@ -20,6 +20,53 @@ fn texts(argument: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
 /// A server list in the library's grammar; `None` stays `None`.
 pub(crate) fn server_list(servers: Option<&Bound<'_, PyAny>>) -> PyResult<Option<String>> {
     servers.map(|servers| Ok(texts(servers)?.join(","))).transpose()
+}
+
+/// A server list as above, some of whose entries may be pairs of a list and of options by name.
+pub(crate) fn servers_with_options(servers: &Bound<'_, PyAny>) -> PyResult<Vec<(String, ServerOptions)>> {
+    if servers.is_instance_of::<PyString>() {
+        return Ok(vec![(servers.extract()?, ServerOptions::default())]);
+    }
+    let entry = |entry: PyResult<Bound<'_, PyAny>>| {
+        let entry = entry?;
+        if entry.is_instance_of::<PyString>() {
+            return Ok((entry.extract()?, ServerOptions::default()));
+        }
+        let (list, options): (String, Bound<'_, PyMapping>) = entry.extract()?;
+        Ok((list, server_options(&options)?))
+    };
+    servers.try_iter()?.map(entry).collect()
+}
+
+fn server_options(given: &Bound<'_, PyMapping>) -> PyResult<ServerOptions> {
+    let mut options = ServerOptions::default();
+    for item in given.items()?.iter() {
+        let (name, value): (String, Bound<'_, PyAny>) = item.extract()?;
+        match name.as_str() {
+            "key" => options.key = value.extract()?,
+            "require" => options.require = value.extract()?,
+            "prefer" => options.prefer = value.extract()?,
+            "trust" => options.trust = value.extract()?,
+            "nts" => options.nts = value.extract()?,
+            _ => {
+                return Err(bad_argument(
+                    "servers",
+                    format!("has an option `{name}`; key, require, prefer, trust and nts are known"),
+                ));
+            }
+        }
+    }
+    Ok(options)
+}
+
+/// What authenticated servers are to the others.
+pub(crate) fn authentication(mode: &str) -> PyResult<Authentication> {
+    match mode {
+        "ignore" => Ok(Authentication::Ignore),
+        "mix" => Ok(Authentication::Mix),
+        "require" => Ok(Authentication::Require),
+        _ => Err(bad_argument("authentication", format!("is '{mode}', none of 'ignore', 'mix', 'require'"))),
+    }
 }
 
 /// Addresses to listen on.
@@ -41,6 +88,11 @@ pub(crate) fn trust(config: &mut Config, files: Option<&Bound<'_, PyAny>>, platf
     }
     config.set_platform_trust(platform);
     Ok(())
+}
+
+/// Prefixes of addresses.
+pub(crate) fn prefixes(prefixes: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    texts(prefixes)
 }
 
 /// Seconds from now, fractions allowed.

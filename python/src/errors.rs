@@ -48,7 +48,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
         config: add(
             "ConfigError",
             &with(py.get_type::<PyValueError>()),
-            "An argument makes no sense, a server list does not follow the grammar, or no server is named.",
+            "An argument, a file or a server list makes no sense, or no server is named.",
         )?,
         unsupported: add(
             "UnsupportedError",
@@ -115,7 +115,10 @@ pub(crate) fn raise(error: Error) -> PyErr {
             return PyTypeError::new_err("ntpclock was not imported as a module");
         };
         let class = match &error {
-            Error::InvalidArgument { .. } | Error::InvalidServer { .. } | Error::NoServers => &classes.config,
+            Error::InvalidArgument { .. }
+            | Error::InvalidServer { .. }
+            | Error::NoServers
+            | Error::Malformed { .. } => &classes.config,
             Error::Unsupported(_) => &classes.unsupported,
             Error::AlreadyRunning { .. } => &classes.already_running,
             Error::NotRunning | Error::Stopped => &classes.not_running,

@@ -1,5 +1,6 @@
 //! What calls return: frozen records whose unknown figures are `None`.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pyo3::prelude::*;
@@ -18,7 +19,8 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Deadline>()?;
     module.add_class::<Report>()?;
     module.add_class::<SourceInfo>()?;
-    module.add_class::<QueryResult>()
+    module.add_class::<QueryResult>()?;
+    module.add_class::<ServerStatistics>()
 }
 
 /// The Rust face marks the unknown by the ends of the range, Python by `None`.
@@ -265,6 +267,8 @@ record! {
         exchanges: u64,
         /// Replies refused, since the start.
         rejected: u64,
+        /// Flags.AUTHENTICATED or not, of what was published last.
+        flags: Py<PyAny>,
         /// Whether the clock shares a page, and whether it leads.
         role: Py<PyAny>,
         /// The process that leads; None if none does, or it is not known.
@@ -294,6 +298,7 @@ impl Report {
             leap: words::leap(py, report.leap)?,
             exchanges: report.exchanges,
             rejected: report.rejected,
+            flags: words::flags(py, report.flags)?,
             role: words::role(py, report.role)?,
             leader_pid: (report.leader_pid != 0).then_some(report.leader_pid),
         })
@@ -354,6 +359,18 @@ record! {
         /// What is wrong with it: why it is not believed, else its last fault since it last answered well, else why it
         /// is believed and yet not used.
         fault: Option<String>,
+        /// Whether its answers are authenticated; others are refused.
+        authenticated: bool,
+        /// The id of its key.
+        key: Option<u32>,
+        /// Nothing is published unless at least one of the required sources agrees with it.
+        require: bool,
+        /// As long as preferred sources are believed, the others have no part in the estimate.
+        prefer: bool,
+        /// As long as trusted sources answer, they alone say where UTC lies.
+        trust: bool,
+        /// How often it, or an answer of it, was refused, by reason.
+        refusals: BTreeMap<&'static str, u64>,
     }
 }
 
@@ -387,6 +404,12 @@ impl SourceInfo {
             nts_fault: source.nts.fault,
             name: source.name,
             fault: source.fault,
+            authenticated: source.authenticated,
+            key: source.options.key,
+            require: source.options.require,
+            prefer: source.options.prefer,
+            trust: source.options.trust,
+            refusals: source.refusals.iter().map(|(reason, count)| (reason.name(), count)).collect(),
         })
     }
 }
@@ -446,5 +469,92 @@ impl QueryResult {
             kernel_timestamp: result.kernel_timestamp,
             authenticated: result.authenticated,
         })
+    }
+}
+
+record! {
+    /// What a server has done since its start.
+    ServerStatistics {
+        /// Datagrams received, whatever they were.
+        requests: u64,
+        /// Replies sent, kisses included.
+        replies: u64,
+        /// Replies in interleaved mode (RFC 9769).
+        interleaved: u64,
+        /// Clients that were told to ask less (`RATE`).
+        kisses: u64,
+        /// Requests beyond the rate limit that were answered all the same.
+        leaked: u64,
+        /// Dropped: no NTP header, or no sender.
+        malformed: u64,
+        /// Dropped: of another version than 1 to 4.
+        wrong_version: u64,
+        /// Dropped: no request of a client.
+        wrong_mode: u64,
+        /// Dropped: of a client that is denied.
+        denied: u64,
+        /// Dropped: beyond the rate limit.
+        limited: u64,
+        /// Dropped: there was no time to give.
+        unsynchronized: u64,
+        /// Replies that the system would not send.
+        unsent: u64,
+        /// Requests answered that had no receive stamp of the kernel that could be used: their times are a little late.
+        unstamped: u64,
+        /// Datagrams that the kernel dropped since the receive buffer was full.
+        overflowed: u64,
+        /// Datagrams received in a second, lately.
+        requests_per_second: f64,
+        /// Replies sent in a second, lately.
+        replies_per_second: f64,
+        /// Threads that serve.
+        threads: u32,
+        /// The smallest receive buffer of a socket, in bytes as the kernel counts them.
+        receive_buffer_bytes: u64,
+    }
+}
+
+impl From<ntpclock::ServerStatistics> for ServerStatistics {
+    fn from(told: ntpclock::ServerStatistics) -> Self {
+        let ntpclock::ServerStatistics {
+            requests,
+            replies,
+            interleaved,
+            kisses,
+            leaked,
+            malformed,
+            wrong_version,
+            wrong_mode,
+            denied,
+            limited,
+            unsynchronized,
+            unsent,
+            unstamped,
+            overflowed,
+            requests_per_second,
+            replies_per_second,
+            threads,
+            receive_buffer_bytes,
+        } = told;
+        Self {
+            requests,
+            replies,
+            interleaved,
+            kisses,
+            leaked,
+            malformed,
+            wrong_version,
+            wrong_mode,
+            denied,
+            limited,
+            unsynchronized,
+            unsent,
+            unstamped,
+            overflowed,
+            requests_per_second,
+            replies_per_second,
+            threads,
+            receive_buffer_bytes,
+        }
     }
 }

@@ -8,27 +8,45 @@ use pyo3::prelude::*;
 use crate::arguments;
 use crate::clock::Clock;
 use crate::errors::raise;
+use crate::records::ServerStatistics;
 
 /// A running NTP server.
 #[pyclass(frozen, module = "ntpclock")]
 pub(crate) struct Server {
-    /// None once stopped.
-    server: Mutex<Option<ntpclock::Server>>,
+    server: Mutex<Running>,
     addresses: Vec<String>,
     /// The clock served, if it is the caller's own: it would stop if nobody held it.
     #[expect(dead_code, reason = "held for its life alone")]
     clock: Option<Py<Clock>>,
 }
 
+struct Running {
+    server: ntpclock::Server,
+    is_stopped: bool,
+}
+
+impl Server {
+    fn with<T: Send>(&self, py: Python<'_>, look: impl FnOnce(&mut Running) -> T + Send) -> T {
+        py.detach(|| look(&mut self.server.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
 #[pymethods]
 impl Server {
     #[new]
-    #[pyo3(signature = (listen, clock = None, *, local = None))]
+    #[pyo3(signature = (listen, clock = None, *, local = None, allow = None, deny = None, rate_limit = None,
+        threads = None, silent_unless_synchronized = false))]
+    #[expect(clippy::too_many_arguments, reason = "keywords, as Python has them")]
     fn new(
         py: Python<'_>,
         listen: &Bound<'_, PyAny>,
         clock: Option<Py<Clock>>,
         local: Option<(i32, i64)>,
+        allow: Option<&Bound<'_, PyAny>>,
+        deny: Option<&Bound<'_, PyAny>>,
+        rate_limit: Option<(i64, i64)>,
+        threads: Option<i64>,
+        silent_unless_synchronized: bool,
     ) -> PyResult<Self> {
         let mut config = ServerConfig::new();
         for address in arguments::addresses(listen)? {
@@ -38,10 +56,23 @@ impl Server {
             let root_dispersion = arguments::nanoseconds("root_dispersion_ns", root_dispersion_ns)?;
             config.set_local(stratum, root_dispersion).map_err(raise)?;
         }
-        let served = clock.as_ref().map(|clock| &clock.get().clock);
+        for prefix in allow.map(arguments::prefixes).transpose()?.unwrap_or_default() {
+            config.allow(&prefix).map_err(raise)?;
+        }
+        for prefix in deny.map(arguments::prefixes).transpose()?.unwrap_or_default() {
+            config.deny(&prefix).map_err(raise)?;
+        }
+        if let Some((per_second, burst)) = rate_limit {
+            config.set_rate_limit(per_second, burst).map_err(raise)?;
+        }
+        if let Some(threads) = threads {
+            config.set_threads(arguments::count("threads", threads)?).map_err(raise)?;
+        }
+        config.set_silent_unless_synchronized(silent_unless_synchronized);
+        let served = clock.as_ref().map(|clock| &*clock.get().clock);
         let server = py.detach(|| ntpclock::Server::start(served, &config)).map_err(raise)?;
         let addresses = server.addresses().iter().map(ToString::to_string).collect();
-        Ok(Self { server: Mutex::new(Some(server)), addresses, clock })
+        Ok(Self { server: Mutex::new(Running { server, is_stopped: false }), addresses, clock })
     }
 
     /// The addresses served, with the ports that were picked; each may stand in a server list.
@@ -50,14 +81,17 @@ impl Server {
         self.addresses.clone()
     }
 
+    /// What it has done since its start; also once it is stopped.
+    fn statistics(&self, py: Python<'_>) -> ServerStatistics {
+        self.with(py, |running| running.server.statistics()).into()
+    }
+
     /// Stops answering. Stopping twice is harmless.
     fn stop(&self, py: Python<'_>) {
-        py.detach(|| {
-            let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-            // Taken out under the lock and stopped there: whoever returns from here knows that it has ended.
-            if let Some(mut server) = server.take() {
-                server.stop();
-            }
+        self.with(py, |running| {
+            // Under the lock: whoever returns from here knows that it has ended.
+            running.server.stop();
+            running.is_stopped = true;
         });
     }
 
@@ -81,8 +115,7 @@ impl Server {
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
-        let running = py.detach(|| self.server.lock().unwrap_or_else(PoisonError::into_inner).is_some());
-        let stopped = if running { "" } else { ", stopped" };
+        let stopped = if self.with(py, |running| running.is_stopped) { ", stopped" } else { "" };
         format!("<ntpclock.Server on {}{stopped}>", self.addresses.join(", "))
     }
 }

@@ -78,6 +78,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
         ("PROVISIONAL", Flags::PROVISIONAL),
         ("SLEWING", Flags::SLEWING),
         ("LEAP_PENDING", Flags::LEAP_PENDING),
+        ("VETOED", Flags::VETOED),
     ];
     let flags = flags.map(|(name, flag)| (name.to_owned(), flag.0.into()));
     FLAGS.add_to(module, "IntFlag", flags, "Facts beside the state, one bit each.")?;

@@ -248,6 +248,45 @@ def test_a_server_that_was_stopped_is_silent() -> None:
         ntpclock.query(address, timeout=0.2)
 
 
+def test_a_clock_can_ask_in_interleaved_mode() -> None:
+    with (
+        ntpclock.Server("127.0.0.1:0", local=(1, 0), threads=1) as server,
+        Clock(server.addresses[0], poll=(0, 0), interleaved=True) as clock,
+    ):
+        clock.wait(timeout=10)
+        assert eventually(lambda: server.statistics().interleaved > 0)
+
+
+def test_a_server_counts_what_it_does_and_refuses_whom_it_should() -> None:
+    with ntpclock.Server("127.0.0.1:0", local=(1, 0), deny="127.0.0.0/8", allow=["127.0.0.1"], threads=1) as server:
+        (address,) = server.addresses
+        assert ntpclock.query(address).stratum == 1
+        with pytest.raises(ntpclock.ConfigError):
+            ntpclock.Server("127.0.0.1:0", local=(1, 0), allow="127.0.0.1/8")
+    statistics = server.statistics()
+    assert (statistics.requests, statistics.replies, statistics.denied) == (1, 1, 0)
+    with ntpclock.Server("127.0.0.1:0", local=(1, 0), deny="127.0.0.0/8", threads=1) as server:
+        (address,) = server.addresses
+        with pytest.raises(ntpclock.NtpTimeoutError):
+            ntpclock.query(address, timeout=0.2)
+    assert server.statistics().denied == 1
+
+
+def test_a_server_limits_each_address_but_never_silences_it() -> None:
+    with ntpclock.Server("127.0.0.1:0", local=(1, 0), rate_limit=(1, 5)) as server:
+        (address,) = server.addresses
+        answered = 0
+        for _ in range(60):
+            try:
+                ntpclock.query(address, timeout=0.05)
+                answered += 1
+            except (ntpclock.NtpTimeoutError, ntpclock.BadReplyError):
+                pass
+    statistics = server.statistics()
+    assert 5 < answered < 50
+    assert statistics.limited > 0 and statistics.leaked > 0
+
+
 def test_a_query_tells_what_the_server_said(upstream: str) -> None:
     answer = ntpclock.query(upstream, timeout=5)
     assert answer.address == upstream

@@ -8,9 +8,11 @@ import pytest
 from ntpclock import Clock
 
 
-@pytest.fixture(params=["Reading", "Report", "SourceInfo", "QueryResult"])
+@pytest.fixture(params=["Reading", "Report", "SourceInfo", "QueryResult", "ServerStatistics"])
 def record(request: pytest.FixtureRequest, clock: Clock, upstream: str) -> Any:
-    records = (clock.read(), clock.report(), clock.sources()[0], ntpclock.query(upstream))
+    with ntpclock.Server("127.0.0.1:0", clock) as server:
+        statistics = server.statistics()
+    records = (clock.read(), clock.report(), clock.sources()[0], ntpclock.query(upstream), statistics)
     return {type(record).__name__: record for record in records}[request.param]
 
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::result::ntp_result;
 use super::text::{LIST_LIMIT, PATH_LIMIT, borrow_text};
-use super::values::NTP_SERVER_NTS;
+use super::values::{NTP_SERVER_NTS, NTP_SERVER_PREFER, NTP_SERVER_REQUIRE, NTP_SERVER_TRUST, ntp_authentication};
 use super::{boundary, guarded};
-use crate::config::Config;
+use crate::config::{Authentication, Config};
 use crate::error::Error;
 use crate::status::ServerOptions;
 
@@ -77,8 +77,12 @@ pub unsafe extern "C" fn ntp_config_add_servers(config: *mut ntp_config, servers
     unsafe { change(config, add) }
 }
 
-/// Adds the servers of a list as `ntp_config_add_servers` does, and gives each of them `options`: 0 or more of
-/// `NTP_SERVER_...`, or-ed. `key_id` must be 0.
+/// Adds the servers of a list as `ntp_config_add_servers` does, and says how far they are trusted.
+///
+/// `options` is 0 or more of `NTP_SERVER_...`, or-ed. With a `key_id` other than 0 requests to them are
+/// authenticated by the key of that id, which `ntp_config_load_keys` has read or is about to read, and replies that
+/// are not are dropped: AES-CMAC, RFC 8573. A key that was not read makes `ntp_clock_start` fail. With `NTP_SERVER_NTS`
+/// there can be none.
 ///
 /// Returns what `ntp_config_add_servers` does, and `NTP_ERR_INVALID_ARGUMENT` for an option that this version does not
 /// know.
@@ -97,14 +101,19 @@ pub unsafe extern "C" fn ntp_config_add_servers_with(
     let add = |config: &mut Config| {
         // SAFETY: NULL or a string by contract, and it is used during this call only.
         let servers = unsafe { borrow_text("servers", servers, LIST_LIMIT) }?;
-        let unknown = options & !NTP_SERVER_NTS;
+        let unknown = options & !(NTP_SERVER_REQUIRE | NTP_SERVER_PREFER | NTP_SERVER_TRUST | NTP_SERVER_NTS);
         if unknown != 0 {
             return Err(Error::argument("options", format!("has the bits {unknown:#x}, which mean nothing")));
         }
-        if key_id != 0 {
-            return Err(Error::Unsupported("keys of servers"));
-        }
-        config.add_servers_with(servers, ServerOptions { nts: options & NTP_SERVER_NTS != 0 }).map(drop)
+        let given = |option| options & option != 0;
+        let options = ServerOptions {
+            key: (key_id != 0).then_some(key_id),
+            require: given(NTP_SERVER_REQUIRE),
+            prefer: given(NTP_SERVER_PREFER),
+            trust: given(NTP_SERVER_TRUST),
+            nts: given(NTP_SERVER_NTS),
+        };
+        config.add_servers_with(servers, options).map(drop)
     };
     // SAFETY: the same contract.
     unsafe { change(config, add) }
@@ -155,6 +164,81 @@ pub unsafe extern "C" fn ntp_config_set_platform_trust(config: *mut ntp_config, 
     unsafe { change(config, set) }
 }
 
+/// Reads the symmetric keys in the file at `path`, now and once. Keys of several files add up.
+///
+/// Each line has an id from 1 on, a type, AES128 or AES256, and the key: `HEX:` and its digits, or text. Empty lines,
+/// and those that begin with `#`, `!`, `;` or `%`, say nothing; keys of other types are passed by.
+///
+/// Returns `NTP_ERR_SYSTEM` when the file cannot be read or may not be trusted: it must be a regular file, ours or
+/// root's, that nobody else may read or write (mode 0600). Returns `NTP_ERR_MALFORMED` when a line makes no sense or
+/// has an id that there was before; then no key is taken. Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or
+/// `path` is over-long or not UTF-8.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+/// - `path` is NULL or a NUL-terminated string that does not change during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_load_keys(config: *mut ntp_config, path: *const c_char) -> ntp_result {
+    let load = |config: &mut Config| {
+        // SAFETY: NULL or a string by contract, and it is used during this call only.
+        let path = unsafe { borrow_text("path", path, PATH_LIMIT) }?;
+        config.load_keys(path).map(drop)
+    };
+    // SAFETY: the same contract.
+    unsafe { change(config, load) }
+}
+
+/// Sets what authenticated servers are to those that are not: `NTP_AUTHENTICATION_...`. Default
+/// `NTP_AUTHENTICATION_MIX`.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` for a number that is none of them.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_set_authentication(config: *mut ntp_config, authentication: i32) -> ntp_result {
+    let set = |config: &mut Config| {
+        let modes = [
+            (ntp_authentication::NTP_AUTHENTICATION_IGNORE, Authentication::Ignore),
+            (ntp_authentication::NTP_AUTHENTICATION_MIX, Authentication::Mix),
+            (ntp_authentication::NTP_AUTHENTICATION_REQUIRE, Authentication::Require),
+        ];
+        let known = modes.into_iter().find(|(number, _)| *number as i32 == authentication);
+        let unknown = || Error::argument("authentication", format!("is {authentication}, which means nothing"));
+        config.set_authentication(known.ok_or_else(unknown)?.1);
+        Ok(())
+    };
+    // SAFETY: the same contract.
+    unsafe { change(config, set) }
+}
+
+/// Sets whether a dozen other servers of the pools, picked at random, are asked once an hour, in the spirit of Khronos
+/// (RFC 9523): 1 or 0. Default 0, because they are asked beside those that are polled.
+///
+/// When they contradict what the polled servers agree on, and others do so again two minutes later, that is not believed
+/// any more: the clock is in NTP_STATE_HOLDOVER, with `NTP_FLAG_VETOED`, until it is backed again. Fewer than six others
+/// are no opinion.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` for a number that is neither.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_set_khronos(config: *mut ntp_config, enabled: i32) -> ntp_result {
+    let set = |config: &mut Config| match enabled {
+        0 | 1 => {
+            config.set_khronos(enabled == 1);
+            Ok(())
+        }
+        _ => Err(Error::argument("enabled", format!("is {enabled}, neither 0 nor 1"))),
+    };
+    // SAFETY: the same contract.
+    unsafe { change(config, set) }
+}
+
 /// Sets the shortest and longest poll interval, as exponents of 2 in seconds. Default 4 and 10 (16 s, 17 min).
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` unless 0 <= `min_exponent` <= `max_exponent` <= 17.
@@ -186,6 +270,28 @@ pub unsafe extern "C" fn ntp_config_set_fault_limit(config: *mut ntp_config, sou
     unsafe {
         change(config, |config| {
             config.set_fault_limit(count(sources)?);
+            Ok(())
+        })
+    }
+}
+
+/// Asks servers, in interleaved mode (RFC 9769), when their last reply really left, if `is_interleaved` is not 0; off
+/// unless set. A server that does not know the mode answers as ever.
+///
+/// It narrows what a server's own work and queue add to the delay, where the server knows better than when it handed a
+/// reply to its system; what is known then is one poll interval old.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` if `config` is NULL.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_set_interleaved(config: *mut ntp_config, is_interleaved: i32) -> ntp_result {
+    // SAFETY: the same contract.
+    unsafe {
+        change(config, |config| {
+            config.set_interleaved(is_interleaved != 0);
             Ok(())
         })
     }
@@ -311,6 +417,30 @@ pub unsafe extern "C" fn ntp_config_set_shared_page(config: *mut ntp_config, pat
         // SAFETY: NULL or a string by contract, and it is used during this call only.
         let path = unsafe { borrow_text("path", path, PATH_LIMIT) }?;
         config.set_shared_page(path).map(drop)
+    };
+    // SAFETY: the same contract.
+    unsafe { change(config, set) }
+}
+
+/// Has a forked child restart the clock by itself (`restart` 1), as `ntp_clock_restart` does, or not (0). Default: not.
+///
+/// A reading starts nothing, for it takes no lock; nor does the fork, which may be the beginning of an exec. So "by itself"
+/// is at the child's first call that waits for the clock (`ntp_wait`, `ntp_clock_wait` and the like), asks for its
+/// report, its sources or its events, or starts it. Until then the child reads on in NTP_STATE_HOLDOVER.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` unless `restart` is 0 or 1.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_set_restart_after_fork(config: *mut ntp_config, restart: i32) -> ntp_result {
+    let set = |config: &mut Config| match restart {
+        0 | 1 => {
+            config.set_restart_after_fork(restart == 1);
+            Ok(())
+        }
+        _ => Err(Error::argument("restart", format!("is {restart}, neither 0 nor 1"))),
     };
     // SAFETY: the same contract.
     unsafe { change(config, set) }

@@ -6,15 +6,112 @@ use super::clock::ntp_clock;
 use super::config::duration;
 use super::result::ntp_result;
 use super::text::{NAME_LIMIT, borrow_text};
+use super::values::{Growing, check_size, hand_over};
 use super::{boundary, guarded, not_null};
 use crate::error::Error;
-use crate::server::{Server, ServerConfig};
+use crate::server::{Server, ServerConfig, ServerStatistics};
 
 /// Where a server listens, and whose time it serves.
 pub struct ntp_server_config(ServerConfig);
 
 /// A running server: it answers NTP clients until it is freed.
 pub struct ntp_server(Server);
+
+/// What a server has done since its start. Grows at its end: pass its size.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct ntp_server_counters {
+    /// Datagrams received, whatever they were.
+    pub requests: u64,
+    /// Replies sent, kisses included.
+    pub replies: u64,
+    /// Replies in interleaved mode (RFC 9769).
+    pub interleaved: u64,
+    /// Clients that were told to ask less (the kiss code `RATE`).
+    pub kisses: u64,
+    /// Requests beyond the rate limit that were answered all the same.
+    pub leaked: u64,
+    /// Dropped: no NTP header, or no sender.
+    pub malformed: u64,
+    /// Dropped: of another version than 1 to 4.
+    pub wrong_version: u64,
+    /// Dropped: no request of a client.
+    pub wrong_mode: u64,
+    /// Dropped: of a client that is denied.
+    pub denied: u64,
+    /// Dropped: beyond the rate limit.
+    pub limited: u64,
+    /// Dropped: there was no time to give.
+    pub unsynchronized: u64,
+    /// Replies that the system would not send.
+    pub unsent: u64,
+    /// Requests answered that had no receive stamp of the kernel that could be used: their times are a little late.
+    pub unstamped: u64,
+    /// Datagrams that the kernel dropped since the receive buffer was full.
+    pub overflowed: u64,
+    /// The smallest receive buffer of a socket, in bytes as the kernel counts them: less than 16 MiB where the system's
+    /// limit (`net.core.rmem_max`) allows no more and the process is not root.
+    pub receive_buffer_bytes: u64,
+    /// Datagrams received in a second, lately.
+    pub requests_per_second: f64,
+    /// Replies sent in a second, lately.
+    pub replies_per_second: f64,
+    /// Threads that serve.
+    pub threads: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+impl Growing for ntp_server_counters {
+    const LEAST: usize = size_of::<u64>();
+}
+
+impl From<&ServerStatistics> for ntp_server_counters {
+    fn from(told: &ServerStatistics) -> Self {
+        // Every member by name: a new one must find its place here.
+        let &ServerStatistics {
+            requests,
+            replies,
+            interleaved,
+            kisses,
+            leaked,
+            malformed,
+            wrong_version,
+            wrong_mode,
+            denied,
+            limited,
+            unsynchronized,
+            unsent,
+            unstamped,
+            overflowed,
+            requests_per_second,
+            replies_per_second,
+            threads,
+            receive_buffer_bytes,
+        } = told;
+        Self {
+            requests,
+            replies,
+            interleaved,
+            kisses,
+            leaked,
+            malformed,
+            wrong_version,
+            wrong_mode,
+            denied,
+            limited,
+            unsynchronized,
+            unsent,
+            unstamped,
+            overflowed,
+            receive_buffer_bytes,
+            requests_per_second,
+            replies_per_second,
+            threads,
+            reserved: 0,
+        }
+    }
+}
 
 /// Makes a server's configuration: it listens nowhere yet, and serves the clock it is started with. Free it
 /// with `ntp_server_config_free`.
@@ -83,6 +180,117 @@ pub unsafe extern "C" fn ntp_server_config_set_local(
         // SAFETY: NULL or live and ours alone for this call, by contract.
         let config = unsafe { config.as_mut() }.ok_or_else(|| Error::argument("config", "is NULL"))?;
         config.0.set_local(stratum, duration("root_dispersion_ns", root_dispersion_ns)?).map(drop)
+    })
+}
+
+/// Answers clients of `prefix`: `address/length`, or one address. Where one prefix lies in another the longer one
+/// counts. Whoever is in none is answered, unless anything at all is allowed in this way.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` if `prefix` is none, if it is denied already, if it is one too many (1024
+/// in all), or if a pointer is NULL.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+///   meanwhile.
+/// - `prefix` is NULL or a NUL-terminated string that does not change during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_server_config_allow(config: *mut ntp_server_config, prefix: *const c_char) -> ntp_result {
+    boundary(|| {
+        // SAFETY: NULL or live and ours alone for this call, by contract.
+        let config = unsafe { config.as_mut() }.ok_or_else(|| Error::argument("config", "is NULL"))?;
+        // SAFETY: NULL or a string by contract, and it is used during this call only.
+        let prefix = unsafe { borrow_text("prefix", prefix, NAME_LIMIT) }?;
+        config.0.allow(prefix).map(drop)
+    })
+}
+
+/// Ignores clients of `prefix`; see `ntp_server_config_allow`.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` if `prefix` is none, if it is allowed already, if it is one too many (1024
+/// in all), or if a pointer is NULL.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+///   meanwhile.
+/// - `prefix` is NULL or a NUL-terminated string that does not change during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_server_config_deny(config: *mut ntp_server_config, prefix: *const c_char) -> ntp_result {
+    boundary(|| {
+        // SAFETY: NULL or live and ours alone for this call, by contract.
+        let config = unsafe { config.as_mut() }.ok_or_else(|| Error::argument("config", "is NULL"))?;
+        // SAFETY: NULL or a string by contract, and it is used during this call only.
+        let prefix = unsafe { borrow_text("prefix", prefix, NAME_LIMIT) }?;
+        config.0.deny(prefix).map(drop)
+    })
+}
+
+/// Answers each address (of IPv6: each network of 64 bits) at most `per_second` times a second over time, and
+/// `burst` times at once; 16 and 64 unless set, and then not the loopback addresses of this host. A `per_second` of 0
+/// answers everything.
+///
+/// Of what is beyond, a random quarter is answered all the same, so that nobody can silence the server to somebody
+/// by asking in that one's name, and some are told to ask less (the kiss code `RATE`).
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` unless 0 <= `per_second` <= 1000000 and 1 <= `burst` <= 1000000, or if so
+/// many take over an hour, or if `config` is NULL.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+///   meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_server_config_set_rate_limit(
+    config: *mut ntp_server_config,
+    per_second: i64,
+    burst: i64,
+) -> ntp_result {
+    boundary(|| {
+        // SAFETY: NULL or live and ours alone for this call, by contract.
+        let config = unsafe { config.as_mut() }.ok_or_else(|| Error::argument("config", "is NULL"))?;
+        config.0.set_rate_limit(per_second, burst).map(drop)
+    })
+}
+
+/// Serves with so many threads, each with a socket of its own for each address; unless set, with one for each
+/// processor that the process may use.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` unless 1 <= `threads` <= 64, or if `config` is NULL.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+///   meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_server_config_set_threads(config: *mut ntp_server_config, threads: i32) -> ntp_result {
+    boundary(|| {
+        // SAFETY: NULL or live and ours alone for this call, by contract.
+        let config = unsafe { config.as_mut() }.ok_or_else(|| Error::argument("config", "is NULL"))?;
+        // Below zero is as wrong as zero.
+        config.0.set_threads(usize::try_from(threads).unwrap_or(0)).map(drop)
+    })
+}
+
+/// Says nothing while the clock is not synchronised if `is_silent` is not 0; else, and unless set, clients are told
+/// that it is not (leap indicator 3, stratum 16, no time).
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` if `config` is NULL.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+///   meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_server_config_set_silent_unless_synchronized(
+    config: *mut ntp_server_config,
+    is_silent: i32,
+) -> ntp_result {
+    boundary(|| {
+        // SAFETY: NULL or live and ours alone for this call, by contract.
+        let config = unsafe { config.as_mut() }.ok_or_else(|| Error::argument("config", "is NULL"))?;
+        config.0.set_silent_unless_synchronized(is_silent != 0);
+        Ok(())
     })
 }
 
@@ -159,6 +367,35 @@ pub unsafe extern "C" fn ntp_server_port(server: *const ntp_server, index: usize
         })?;
         // SAFETY: not NULL, so by contract writable and ours alone for this call.
         unsafe { port.write(address.port()) };
+        Ok(())
+    })
+}
+
+/// Tells what a server has done since its start. Pass `sizeof(ntp_server_counters)` as `size`, which is understood as in
+/// `ntp_clock_report`.
+///
+/// Any number of threads may ask at the same time. What its threads have not told yet, for a second at most, is missing.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if a pointer is NULL or `size` makes no sense.
+///
+/// # Safety
+///
+/// - `server` is NULL, or came from `ntp_server_start` and is not freed.
+/// - `counters` is NULL, or points to `size` bytes that no other thread uses meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_server_statistics(
+    server: *const ntp_server,
+    counters: *mut ntp_server_counters,
+    size: usize,
+) -> ntp_result {
+    boundary(|| {
+        // SAFETY: NULL or live for this call, by contract.
+        let server = unsafe { server.as_ref() }.ok_or_else(|| Error::argument("server", "is NULL"))?;
+        not_null("counters", counters)?;
+        check_size::<ntp_server_counters>("size", size)?;
+        let told = ntp_server_counters::from(&server.0.statistics());
+        // SAFETY: not NULL, so by contract `size` bytes that are ours alone for this call.
+        unsafe { hand_over(&told, counters, size) };
         Ok(())
     })
 }

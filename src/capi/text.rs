@@ -99,7 +99,8 @@ pub extern "C" fn ntp_result_message(result: i32) -> *const c_char {
 /// Says what went wrong in the last call of this thread that failed: one sentence that names the thing
 /// and the numbers. Empty if none has failed yet; a call that succeeds leaves it alone.
 ///
-/// The text is the calling thread's own and stays valid until its next failing call, or its end.
+/// The text is the calling thread's own and stays valid until its next failing call, or its end: in the destructor of a
+/// `pthread_key_create` it is empty.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_last_error() -> *const c_char {
     let text = guarded(|| LAST_ERROR.try_with(|last| last.borrow().as_ptr()).ok());
@@ -157,6 +158,36 @@ pub extern "C" fn ntp_selection_name(selection: i32) -> *const c_char {
     named.flatten().map_or(c"unknown", |(_, name)| name).as_ptr()
 }
 
+/// Names a reason why a source or an answer was refused: "origin" for `NTP_REASON_ORIGIN`.
+///
+/// The text is static. Any number may be asked for; "unknown" names those that are none. Any thread may call this at
+/// any time; it never fails.
+#[unsafe(no_mangle)]
+pub extern "C" fn ntp_reason_name(reason: i32) -> *const c_char {
+    const REASONS: [&CStr; 18] = [
+        c"malformed",
+        c"origin",
+        c"authentication",
+        c"nak",
+        c"rate",
+        c"deny",
+        c"kiss",
+        c"unsynchronized",
+        c"loop",
+        c"no_timestamp",
+        c"root_distance",
+        c"hold",
+        c"negative_delay",
+        c"late",
+        c"silence",
+        c"network",
+        c"contradiction",
+        c"falseticker",
+    ];
+    let named = usize::try_from(reason).ok().and_then(|place| REASONS.get(place));
+    named.copied().unwrap_or(c"unknown").as_ptr()
+}
+
 /// The version of the library that is running, as "0.1.0": compare `NTPCLOCK_VERSION_STRING`, the version
 /// of the header a program was compiled with. The text is static.
 #[unsafe(no_mangle)]
@@ -172,6 +203,7 @@ pub extern "C" fn ntp_version_string() -> *const c_char {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::Reason;
 
     fn text_of(array: &[c_char]) -> String {
         let bytes: Vec<u8> = array.iter().map(|&byte| byte as u8).collect();
@@ -229,6 +261,10 @@ mod tests {
         }
         assert_eq!(name_of(ntp_nts_state_name(5)), "unknown");
         assert_eq!(name_of(ntp_selection_name(Selection::Duplicate as i32)), Selection::Duplicate.to_string());
+        for reason in Reason::ALL {
+            assert_eq!(name_of(ntp_reason_name(reason as i32)), reason.name());
+        }
+        assert_eq!([-1, Reason::ALL.len() as i32].map(|none| name_of(ntp_reason_name(none))), ["unknown"; 2]);
         assert_eq!(name_of(ntp_state_name(i32::MIN)), "UNKNOWN");
         assert_eq!(name_of(ntp_selection_name(6)), "unknown");
         assert_eq!(name_of(ntp_version_string()), env!("CARGO_PKG_VERSION"));

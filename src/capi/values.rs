@@ -5,9 +5,12 @@ use std::ffi::c_char;
 use super::text::fixed_text;
 use crate::error::Error;
 use crate::reading::Reading;
-use crate::status::{Flags, Leap, NtsState, QueryResult, Report, Role, Selection, SourceInfo, State};
+use crate::status::{
+    Flags, Leap, NtsState, QueryResult, Reason, Report, Role, Selection, ServerOptions, SourceInfo, State,
+};
 
-/// `ntp_reading.flags`: the time rests on authenticated sources alone, whose certificates hold at that very time.
+/// `ntp_reading.flags` and `ntp_report.flags`: what is published rests on authenticated sources alone, whose certificates
+/// hold at that very time.
 pub const NTP_FLAG_AUTHENTICATED: u32 = 1 << 0;
 /// `ntp_reading.flags`: the time rests on a source whose certificate could be checked at no trustworthy time yet: the
 /// system clock is out of the question, and too few sources agree.
@@ -19,6 +22,23 @@ pub const NTP_FLAG_SMEARED: u32 = 1 << 3;
 /// `ntp_reading.flags`: a leap second is announced.
 pub const NTP_FLAG_LEAP_PENDING: u32 = 1 << 4;
 
+/// `ntp_reading.flags` and `ntp_report.flags`: other servers of the pools contradict those that are polled, so that what
+/// these say is not believed, and what was published before may be wrong (`ntp_config_set_khronos`).
+pub const NTP_FLAG_VETOED: u32 = 1 << 5;
+
+/// A server's option: nothing is published unless at least one of the required sources agrees with it.
+pub const NTP_SERVER_REQUIRE: u32 = 1 << 0;
+/// A server's option: as long as preferred sources are believed, the others have no part in the estimate. The interval
+/// stays what all agree on.
+pub const NTP_SERVER_PREFER: u32 = 1 << 1;
+/// A server's option: as long as trusted sources answer, they alone say where UTC lies; whoever misses that is a
+/// falseticker. The interval then rests on them: at most (t-1)/3 of the t trusted ones lie, unless set otherwise.
+pub const NTP_SERVER_TRUST: u32 = 1 << 2;
+/// `ntp_source_info.options`: the source's answers are authenticated; others are refused.
+pub const NTP_SERVER_AUTHENTICATED: u32 = 1 << 3;
+
+/// Room in `ntp_source_info.refusals` for reasons, known and to come.
+pub const NTPCLOCK_REASONS: usize = 32;
 /// A server's option: Network Time Security; ` nts` behind the name does the same.
 pub const NTP_SERVER_NTS: u32 = 1 << 4;
 
@@ -34,6 +54,8 @@ pub const NTPCLOCK_FAULT_SIZE: usize = 256;
 
 const _: () = assert!(Flags::AUTHENTICATED.0 == NTP_FLAG_AUTHENTICATED && Flags::PROVISIONAL.0 == NTP_FLAG_PROVISIONAL);
 const _: () = assert!(Flags::SLEWING.0 == NTP_FLAG_SLEWING && Flags::LEAP_PENDING.0 == NTP_FLAG_LEAP_PENDING);
+const _: () = assert!(Flags::VETOED.0 == NTP_FLAG_VETOED);
+const _: () = assert!(Flags::AUTHENTICATED.0 == NTP_FLAG_AUTHENTICATED && Reason::ALL.len() <= NTPCLOCK_REASONS);
 const _: () = assert!(size_of::<ntp_reading>() == 64);
 
 /// How far a clock's interval can be trusted.
@@ -80,6 +102,61 @@ pub enum ntp_selection {
     NTP_SELECTION_DUPLICATE = 4,
     /// It answers, but no agreement has been found.
     NTP_SELECTION_CANDIDATE = 5,
+}
+
+/// Why an answer, or a source, was refused: places in `ntp_source_info.refusals`. Newer libraries may have further ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub enum ntp_reason {
+    /// No NTP packet of a server, or of another version.
+    NTP_REASON_MALFORMED = 0,
+    /// It does not answer our request: forged, old, or a second answer.
+    NTP_REASON_ORIGIN = 1,
+    /// It is not authenticated, or wrongly.
+    NTP_REASON_AUTHENTICATION = 2,
+    /// The server says that it cannot authenticate us; anybody can say so.
+    NTP_REASON_NAK = 3,
+    /// The server says that we ask too often.
+    NTP_REASON_RATE = 4,
+    /// The server denies service.
+    NTP_REASON_DENY = 5,
+    /// The server sent another kiss code.
+    NTP_REASON_KISS = 6,
+    /// The server says that it is not synchronised.
+    NTP_REASON_UNSYNCHRONIZED = 7,
+    /// The server follows this very host.
+    NTP_REASON_LOOP = 8,
+    /// A timestamp is missing.
+    NTP_REASON_NO_TIMESTAMP = 9,
+    /// The server says that it is 16 s or more from UTC.
+    NTP_REASON_ROOT_DISTANCE = 10,
+    /// The server answered before it was asked, or held the request for more than 4 s: a lie.
+    NTP_REASON_HOLD = 11,
+    /// The server held the request for longer than the exchange took: a lie.
+    NTP_REASON_NEGATIVE_DELAY = 12,
+    /// It came after its time.
+    NTP_REASON_LATE = 13,
+    /// No answer came in time.
+    NTP_REASON_SILENCE = 14,
+    /// The network, or the system, refused the request.
+    NTP_REASON_NETWORK = 15,
+    /// The source's own exchanges contradicted each other.
+    NTP_REASON_CONTRADICTION = 16,
+    /// The other sources agree on another time.
+    NTP_REASON_FALSETICKER = 17,
+}
+
+/// What authenticated servers are to those that are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub enum ntp_authentication {
+    /// Nothing: all are judged alike.
+    NTP_AUTHENTICATION_IGNORE = 0,
+    /// Where there are both kinds, the authenticated ones are required and trusted (`NTP_SERVER_REQUIRE`,
+    /// `NTP_SERVER_TRUST`); the others may refine the estimate within.
+    NTP_AUTHENTICATION_MIX = 1,
+    /// The others have no say at all. A clock without any authenticated server does not start.
+    NTP_AUTHENTICATION_REQUIRE = 2,
 }
 
 /// What a source has of Network Time Security.
@@ -192,8 +269,8 @@ pub struct ntp_report {
     pub leader_pid: u32,
     /// Whether the clock shares a page, and whether it leads.
     pub role: ntp_role,
-    /// Zero.
-    pub reserved_tail: u32,
+    /// Of what was published last: `NTP_FLAG_AUTHENTICATED`, `NTP_FLAG_VETOED`.
+    pub flags: u32,
 }
 
 /// One source as the clock sees it. Grows at its end: pass its size.
@@ -239,6 +316,12 @@ pub struct ntp_source_info {
     /// What is wrong with it, UTF-8: why it is not believed, else its last fault since it last answered well, else why
     /// it is believed and yet not used; empty if nothing is.
     pub fault: [c_char; NTPCLOCK_FAULT_SIZE],
+    /// What the server was given beside its name, and whether it is authenticated: `NTP_SERVER_...`.
+    pub options: u32,
+    /// The id of its key; 0 without one.
+    pub key_id: u32,
+    /// How often the source, or an answer of it, was refused, by reason: `refusals[NTP_REASON_...]`.
+    pub refusals: [u64; NTPCLOCK_REASONS],
     /// What it has of Network Time Security.
     pub nts: ntp_nts_state,
     /// The cipher, by its number among AEAD algorithms: 15, 17 or 30; 0 without keys.
@@ -399,7 +482,7 @@ impl From<&Report> for ntp_report {
             reference_id: report.reference_id,
             leader_pid: report.leader_pid,
             role: report.role.into(),
-            reserved_tail: 0,
+            flags: report.flags.0,
         }
     }
 }
@@ -407,6 +490,8 @@ impl From<&Report> for ntp_report {
 impl From<&SourceInfo> for ntp_source_info {
     fn from(source: &SourceInfo) -> Self {
         let address = source.address.map(|address| address.to_string()).unwrap_or_default();
+        let mut refusals = [0; NTPCLOCK_REASONS];
+        refusals.iter_mut().zip(source.refusals.iter()).for_each(|(place, (_, count))| *place = count);
         Self {
             selection: source.selection.into(),
             reference_id: source.reference_id,
@@ -427,6 +512,9 @@ impl From<&SourceInfo> for ntp_source_info {
             name: fixed_text(&source.name),
             address: fixed_text(&address),
             fault: fixed_text(source.fault.as_deref().unwrap_or_default()),
+            options: option_bits(source),
+            key_id: source.options.key.unwrap_or(0),
+            refusals,
             nts: source.nts.state.into(),
             nts_algorithm: source.nts.algorithm,
             nts_cookies: source.nts.cookies,
@@ -436,6 +524,18 @@ impl From<&SourceInfo> for ntp_source_info {
             nts_fault: fixed_text(source.nts.fault.as_deref().unwrap_or_default()),
         }
     }
+}
+
+fn option_bits(source: &SourceInfo) -> u32 {
+    let ServerOptions { key: _, require, prefer, trust, nts } = source.options;
+    let bits = [
+        (require, NTP_SERVER_REQUIRE),
+        (prefer, NTP_SERVER_PREFER),
+        (trust, NTP_SERVER_TRUST),
+        (nts, NTP_SERVER_NTS),
+        (source.authenticated, NTP_SERVER_AUTHENTICATED),
+    ];
+    bits.into_iter().filter(|(given, _)| *given).fold(0, |all, (_, bit)| all | bit)
 }
 
 impl From<&QueryResult> for ntp_query_result {
@@ -551,6 +651,17 @@ mod tests {
             assert!(check_size::<ntp_query_result>("size", size).is_ok());
         }
         assert!(check_size::<ntp_report>("size", 4).is_ok());
+    }
+
+    #[test]
+    fn reasons_have_the_same_numbers_and_names_in_c_and_in_rust() {
+        let text = include_str!("values.rs");
+        for reason in Reason::ALL {
+            let line = format!("    NTP_REASON_{} = {},\n", reason.name().to_ascii_uppercase(), reason as usize);
+            assert!(text.contains(&line), "{line}");
+        }
+        let numbered = text.lines().filter(|line| line.starts_with("    NTP_REASON_"));
+        assert_eq!(numbered.count(), Reason::ALL.len());
     }
 
     #[test]

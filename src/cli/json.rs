@@ -2,14 +2,20 @@
 //!
 //! Each conversion takes its source apart field by field, so that a new fact cannot be forgotten here.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Failure, Faults, table, text};
 use crate::clock::Offset;
 use crate::error::Error;
+use crate::server::ServerStatistics;
+use crate::status::ServerOptions;
+use crate::sys::counter;
 use crate::{reading, status};
 
 /// Writes `value` with indentation and a newline.
@@ -133,6 +139,7 @@ struct Report {
     leap: &'static str,
     exchanges: u64,
     rejected: u64,
+    flags: Vec<&'static str>,
     role: String,
     leader_pid: Option<u32>,
 }
@@ -159,6 +166,7 @@ impl From<&status::Report> for Report {
             leap: announced,
             exchanges,
             rejected,
+            flags,
             role,
             leader_pid,
         } = report;
@@ -182,6 +190,7 @@ impl From<&status::Report> for Report {
             leap: leap(announced),
             exchanges,
             rejected,
+            flags: table::flag_names(flags),
             role: role.to_string(),
             leader_pid: (leader_pid != 0).then_some(leader_pid),
         }
@@ -210,6 +219,12 @@ pub(super) struct SourceInfo {
     restarts: u32,
     nts: Option<Nts>,
     fault: Option<String>,
+    authenticated: bool,
+    key: Option<u32>,
+    require: bool,
+    prefer: bool,
+    trust: bool,
+    refusals: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Serialize)]
@@ -259,6 +274,10 @@ impl From<&status::SourceInfo> for SourceInfo {
             restarts,
             ref nts,
             ref fault,
+            authenticated,
+            // Its `nts` says so.
+            options: ServerOptions { key, require, prefer, trust, nts: _ },
+            ref refusals,
         } = source;
         // Before the first exchange the figures are zeros that mean nothing.
         let measured = |ns| if exchanges == 0 { None } else { known(ns) };
@@ -283,6 +302,12 @@ impl From<&status::SourceInfo> for SourceInfo {
             restarts,
             nts: Nts::new(nts),
             fault: fault.clone(),
+            authenticated,
+            key,
+            require,
+            prefer,
+            trust,
+            refusals: refusals.iter().map(|(reason, count)| (reason.name(), count)).collect(),
         }
     }
 }
@@ -360,6 +385,88 @@ impl From<&status::QueryResult> for QueryResult {
             kernel_timestamp,
             authenticated,
         }
+    }
+}
+
+/// What a server has done. Also read back: from its statistics file.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Statistics {
+    /// When it was told.
+    pub(super) unix_ns: i64,
+    pub(super) requests: u64,
+    pub(super) replies: u64,
+    pub(super) interleaved: u64,
+    pub(super) kisses: u64,
+    pub(super) leaked: u64,
+    pub(super) malformed: u64,
+    pub(super) wrong_version: u64,
+    pub(super) wrong_mode: u64,
+    pub(super) denied: u64,
+    pub(super) limited: u64,
+    pub(super) unsynchronized: u64,
+    pub(super) unsent: u64,
+    pub(super) unstamped: u64,
+    pub(super) overflowed: u64,
+    pub(super) requests_per_second: f64,
+    pub(super) replies_per_second: f64,
+    pub(super) threads: u32,
+    pub(super) receive_buffer_bytes: u64,
+}
+
+impl From<&ServerStatistics> for Statistics {
+    fn from(told: &ServerStatistics) -> Self {
+        let &ServerStatistics {
+            requests,
+            replies,
+            interleaved,
+            kisses,
+            leaked,
+            malformed,
+            wrong_version,
+            wrong_mode,
+            denied,
+            limited,
+            unsynchronized,
+            unsent,
+            unstamped,
+            overflowed,
+            requests_per_second,
+            replies_per_second,
+            threads,
+            receive_buffer_bytes,
+        } = told;
+        Self {
+            unix_ns: counter::system_time().0,
+            requests,
+            replies,
+            interleaved,
+            kisses,
+            leaked,
+            malformed,
+            wrong_version,
+            wrong_mode,
+            denied,
+            limited,
+            unsynchronized,
+            unsent,
+            unstamped,
+            overflowed,
+            requests_per_second,
+            replies_per_second,
+            threads,
+            receive_buffer_bytes,
+        }
+    }
+}
+
+impl Statistics {
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let text = fs::read(path).map_err(|error| Error::io(format!("reading {}", path.display()), error))?;
+        let malformed = |error: serde_json::Error| {
+            let (line, why) = (error.line(), format!("these are no statistics of a server: {error}"));
+            Error::Malformed { path: path.to_owned(), line, why }
+        };
+        Ok(serde_json::from_slice(&text).map_err(malformed)?)
     }
 }
 

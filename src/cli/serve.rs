@@ -1,20 +1,40 @@
 //! `ntpclock serve`: answers NTP clients until it is ended.
 
+use std::fs;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::{Failure, Files, Upstream, seconds};
+use super::settings::{Local, RateLimit, Service, Settings};
+use super::{Failure, Files, Upstream, json, seconds, table};
 use crate::clock::Clock;
-use crate::server::{Server, ServerConfig};
+use crate::error::Error;
+use crate::server::{Listeners, Server, ServerConfig};
+use crate::sys::user;
+
+/// How often the statistics file is written.
+const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where to serve, and whose time.
+///
+/// Sockets that are passed by systemd's protocol (the environment's LISTEN_FDS and LISTEN_PID) are served beside those of
+/// the options.
 #[derive(Args)]
 pub(super) struct Serve {
+    /// Read all of it from this file, in TOML, instead of the options
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "listen", "servers", "interleaved", "state_file", "shared_page", "local", "allow", "deny", "rate_limit", "burst", "threads", "user",
+        "statistics_file", "silent_unless_synchronized",
+    ])]
+    config: Option<PathBuf>,
+    /// Say whether what is asked for makes sense, and end
+    #[arg(long)]
+    check: bool,
     /// Address and port to listen on; port 0 picks a free one (may be repeated)
-    #[arg(long, required = true, value_name = "ADDRESS:PORT")]
+    #[arg(long, required_unless_present = "config", value_name = "ADDRESS:PORT")]
     listen: Vec<String>,
     #[command(flatten)]
     upstream: Upstream,
@@ -26,45 +46,141 @@ pub(super) struct Serve {
     /// How far from UTC this machine's clock may be: your claim, which clients rely on
     #[arg(long, value_name = "MILLISECONDS", value_parser = milliseconds, requires = "local")]
     root_dispersion: Option<Duration>,
-    /// End by itself after this time [default: run until a signal ends the process]
+    /// Answer clients of this prefix, and no others but those of other such prefixes (may be repeated)
+    #[arg(long, value_name = "PREFIX")]
+    allow: Vec<String>,
+    /// Ignore clients of this prefix (may be repeated)
+    #[arg(long, value_name = "PREFIX")]
+    deny: Vec<String>,
+    /// Requests a second that one address gets answered over time; 0 answers everything [default: 16]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    rate_limit: Option<i64>,
+    /// Requests at once that one address gets answered [default: 64]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    burst: Option<i64>,
+    /// Threads that answer [default: one for each processor]
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<usize>,
+    /// Say nothing while the clock is not synchronised, instead of saying so
+    #[arg(long)]
+    silent_unless_synchronized: bool,
+    /// Become this user once the sockets are bound, if started as root
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Write what was done to this file every second, for `status --server`
+    #[arg(long, value_name = "FILE")]
+    statistics_file: Option<PathBuf>,
+    /// End by itself after this time, and print what was done [default: run until a signal ends the process]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<Duration>,
 }
 
 impl Serve {
-    pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let mut config = ServerConfig::new();
-        for address in &self.listen {
-            config.add_listen(address)?;
+    fn settings(&self) -> Result<Settings, Failure> {
+        if let Some(path) = &self.config {
+            return Settings::read(path);
         }
-        // Held until the end: the clock stops when dropped.
-        let clock = match self.local.zip(self.root_dispersion) {
-            Some((stratum, root_dispersion)) => {
-                config.set_local(stratum, root_dispersion)?;
-                None
+        let usual = RateLimit::default();
+        let local = self.local.zip(self.root_dispersion);
+        Ok(Settings {
+            servers: self.upstream.servers.clone(),
+            interleaved: self.upstream.interleaved,
+            state_file: self.files.state_file.clone(),
+            shared_page: self.files.shared_page.clone(),
+            user: self.user.clone(),
+            statistics_file: self.statistics_file.clone(),
+            server: Service {
+                listen: self.listen.clone(),
+                allow: self.allow.clone(),
+                deny: self.deny.clone(),
+                threads: self.threads,
+                silent_unless_synchronized: self.silent_unless_synchronized,
+                rate_limit: (self.rate_limit.is_some() || self.burst.is_some()).then(|| RateLimit {
+                    per_second: self.rate_limit.unwrap_or(usual.per_second),
+                    burst: self.burst.unwrap_or(usual.burst),
+                }),
+                local: local
+                    .map(|(stratum, dispersion)| Local { stratum, root_dispersion_ms: dispersion.as_secs_f64() * 1e3 }),
+            },
+        })
+    }
+
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let settings = self.settings()?;
+        // Of a file it is the file that is wrong.
+        let named = |error: Error| match &self.config {
+            Some(path) => Failure::Settings(format!("{}: {error}", path.display())),
+            None => Failure::Clock(error),
+        };
+        let (config, clock) = (settings.server().map_err(named)?, settings.clock().map_err(named)?);
+        if self.check {
+            if let Some(user) = &settings.user {
+                user::check(user).map_err(|error| named(Error::io(format!("looking for the user `{user}`"), error)))?;
             }
-            None => Some(Clock::start(self.upstream.with(&self.files)?)?),
+            return Ok(writeln!(out, "{} makes sense", self.config.as_deref().unwrap_or(Path::new("it")).display())?);
+        }
+        // What only root may comes first; what is to be another user's last.
+        let listeners = bind(&config)?;
+        if let Some(name) = settings.user.as_deref().filter(|_| user::is_root()) {
+            user::become_user(name).map_err(|error| Error::io(format!("becoming the user `{name}`"), error))?;
+        }
+        let whose = match (&clock, &settings.server.local) {
+            (Some(clock), _) => format!("the time of {}", clock.servers()),
+            (None, local) => {
+                format!("this machine's clock as stratum {}", local.map_or(0, |local| local.stratum))
+            }
         };
-        let mut server = Server::start(clock.as_ref(), &config)?;
-        let whose = match self.local {
-            Some(stratum) => format!("this machine's clock as stratum {stratum}"),
-            None => format!("the time of {}", self.upstream.config()?.servers()),
-        };
+        // Held until the end: the clock stops when dropped.
+        let clock = clock.map(Clock::start).transpose()?;
+        let mut server = Server::run(clock.as_ref(), &config, listeners)?;
         for address in server.addresses() {
             writeln!(out, "serving {whose} on {address}")?;
         }
         // Whoever reads these lines through a pipe waits for the port.
         out.flush()?;
-        match self.duration {
-            Some(duration) => thread::sleep(duration),
-            // The default action of SIGINT and SIGTERM ends the process, and the kernel closes the sockets.
-            None => loop {
-                thread::park();
-            },
-        }
+        self.wait(&server, settings.statistics_file.as_deref())?;
         server.stop();
-        Ok(())
+        Ok(write!(out, "{}", table::statistics(&json::Statistics::from(&server.statistics())))?)
     }
+
+    /// Until the time is over; without one, for ever: the default action of SIGINT and SIGTERM ends the process, and the
+    /// kernel closes the sockets.
+    fn wait(&self, server: &Server, statistics_file: Option<&Path>) -> Result<(), Failure> {
+        let begun = Instant::now();
+        loop {
+            let left = self.duration.map(|duration| duration.saturating_sub(begun.elapsed()));
+            let told = statistics_file.map(|path| tell(server, path)).transpose()?;
+            match (left, told) {
+                (Some(Duration::ZERO), _) => return Ok(()),
+                (left, Some(())) => thread::sleep(left.unwrap_or(Duration::MAX).min(STATISTICS_INTERVAL)),
+                (Some(left), None) => thread::sleep(left),
+                (None, None) => thread::park(),
+            }
+        }
+    }
+}
+
+/// Sockets that are passed to us, and those of the configuration.
+fn bind(config: &ServerConfig) -> Result<Listeners, Error> {
+    let number = |name| std::env::var(name).ok()?.parse::<usize>().ok();
+    let ours = number("LISTEN_PID") == Some(std::process::id() as usize);
+    match number("LISTEN_FDS").filter(|count| ours && *count > 0) {
+        Some(count) => Listeners::inherit(count.min(LISTEN_FDS_MAX), config),
+        None => Listeners::bind(config),
+    }
+}
+
+/// More sockets than that nobody passes.
+const LISTEN_FDS_MAX: usize = 64;
+
+/// Replaces the statistics file at one stroke: whoever reads it finds all of it.
+fn tell(server: &Server, path: &Path) -> Result<(), Failure> {
+    let failed = |error| Error::io(format!("writing {}", path.display()), error);
+    let mut text = Vec::new();
+    json::write(&mut text, &json::Statistics::from(&server.statistics()))?;
+    let aside = path.with_added_extension("new");
+    fs::write(&aside, text).map_err(failed)?;
+    Ok(fs::rename(&aside, path).map_err(failed)?)
 }
 
 /// Reads a number of milliseconds, fractions allowed.

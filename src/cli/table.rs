@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::{Faults, text};
+use super::{Faults, json, text};
 use crate::clock::Offset;
 use crate::error::Error;
 use crate::reading::Reading;
-use crate::status::{Flags, NtsInfo, NtsState, QueryResult, Report, Role, SourceInfo};
+use crate::status::{Flags, NtsInfo, NtsState, QueryResult, Refusals, Report, Role, ServerOptions, SourceInfo};
 
 /// On which side of its column a cell stands.
 #[derive(Clone, Copy)]
@@ -78,6 +78,33 @@ pub(super) fn status(reading: &Reading, offset: Offset, report: &Report, faults:
     Table { sides: [Left, Left], rows: facts.into_iter().map(|(name, fact)| [name.to_owned(), fact]).collect() }
 }
 
+/// What a server has done, one fact a line.
+pub(super) fn statistics(told: &json::Statistics) -> Table<2> {
+    let rate = |per_second: f64| format!("{per_second:.1} a second lately");
+    let facts = [
+        ("as of", text::utc(told.unix_ns)),
+        ("requests", format!("{}, {}", told.requests, rate(told.requests_per_second))),
+        ("replies", format!("{}, {}", told.replies, rate(told.replies_per_second))),
+        ("interleaved", told.interleaved.to_string()),
+        (
+            "rate limit",
+            format!("{} refused, {} told so, {} answered all the same", told.limited, told.kisses, told.leaked),
+        ),
+        ("dropped", format!("{} denied, {} without time to give", told.denied, told.unsynchronized)),
+        (
+            "no requests",
+            format!(
+                "{} malformed, {} of a wrong version, {} of a wrong mode",
+                told.malformed, told.wrong_version, told.wrong_mode
+            ),
+        ),
+        ("lost", format!("{} in a full receive buffer, {} not sent", told.overflowed, told.unsent)),
+        ("without a stamp", told.unstamped.to_string()),
+        ("threads", format!("{}, receive buffers of {} KiB", told.threads, told.receive_buffer_bytes / 1024)),
+    ];
+    Table { sides: [Left, Left], rows: facts.into_iter().map(|(name, fact)| [name.to_owned(), fact]).collect() }
+}
+
 fn steps(steps: u32) -> String {
     if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") }
 }
@@ -113,12 +140,13 @@ pub(super) fn flag_names(flags: Flags) -> Vec<&'static str> {
         (Flags::PROVISIONAL, "provisional"),
         (Flags::SLEWING, "slewing"),
         (Flags::LEAP_PENDING, "leap_pending"),
+        (Flags::VETOED, "vetoed"),
     ];
     all.into_iter().filter(|&(flag, _)| flags.contains(flag)).map(|(_, name)| name).collect()
 }
 
 /// One line a source.
-pub(super) fn sources(sources: &[SourceInfo]) -> Table<12> {
+pub(super) fn sources(sources: &[SourceInfo]) -> Table<14> {
     let mut table = Table::with_heads([
         ("source", Left),
         ("address", Left),
@@ -131,6 +159,8 @@ pub(super) fn sources(sources: &[SourceInfo]) -> Table<12> {
         ("offset", Right),
         ("± bound", Right),
         ("delay", Right),
+        ("options", Left),
+        ("refused", Left),
         ("fault", Left),
     ]);
     let unknown = || "-".to_owned();
@@ -149,6 +179,8 @@ pub(super) fn sources(sources: &[SourceInfo]) -> Table<12> {
             measured(text::difference, source.offset_ns),
             measured(text::bound, source.bound_ns),
             measured(text::span, source.delay_ns),
+            options(source),
+            refusals(&source.refusals),
             complaints(source),
         ]);
     }
@@ -169,6 +201,22 @@ fn complaints(source: &SourceInfo) -> String {
     let of_keys = source.nts.fault.as_ref().filter(|why| source.fault.as_ref() != Some(*why));
     let complaints: Vec<&str> = source.fault.iter().chain(of_keys).map(String::as_str).collect();
     complaints.join("; ")
+}
+
+/// What the source was given beside its name, in the words of `--source`.
+fn options(source: &SourceInfo) -> String {
+    // The name of the source says `nts`.
+    let ServerOptions { key, require, prefer, trust, nts: _ } = source.options;
+    let words = [(require, "require"), (prefer, "prefer"), (trust, "trust")];
+    let words = words.into_iter().filter(|(given, _)| *given).map(|(_, word)| word.to_owned());
+    key.map(|key| format!("key {key}")).into_iter().chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// `3 silence, 1 origin`: what happened most stands first.
+fn refusals(refusals: &Refusals) -> String {
+    let mut counts: Vec<_> = refusals.iter().filter(|(_, count)| *count > 0).collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts.iter().map(|(reason, count)| format!("{count} {}", reason.name())).collect::<Vec<_>>().join(", ")
 }
 
 /// One line a server that answered.

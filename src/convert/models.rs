@@ -109,6 +109,7 @@ impl Models {
             flags: Flags::default()
                 // The time is of the one, the interval of the other.
                 .with(Flags::AUTHENTICATED, both.iter().all(|flags| flags.contains(Flags::AUTHENTICATED)))
+                .with(Flags::VETOED, both.iter().all(|flags| flags.contains(Flags::VETOED)))
                 .with(Flags::PROVISIONAL, both.iter().any(|flags| flags.contains(Flags::PROVISIONAL)))
                 .with(Flags::SLEWING, shown.is_some() && model.line.is_slewing(middle))
                 .with(Flags::LEAP_PENDING, pending),

@@ -4,10 +4,11 @@ use std::io;
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 
+use crate::packet::Packet;
 use crate::synchronizer::{Request, SourceId};
 use crate::sys::counter::{self, Arrived, Bracket};
 use crate::sys::socket::{self, DATAGRAM_MAX};
-use crate::units::Counter;
+use crate::units::{Counter, NtpTime};
 
 /// One exchange under way.
 #[derive(Debug)]
@@ -16,6 +17,10 @@ struct Open {
     socket: UdpSocket,
     /// The system clock against the counter when the request left.
     sent: Bracket,
+    /// What answers must have as their origin: the one or, in interleaved mode, the other.
+    origins: [u64; 2],
+    /// Datagrams that came and were no answer.
+    junk: usize,
 }
 
 impl Open {
@@ -59,7 +64,10 @@ impl Exchanger {
         let t1 = counter::now();
         socket.send(&request.datagram)?;
         let local = socket.local_addr().ok().map(|address| address.ip());
-        self.open.push(Open { source: request.source, socket, sent });
+        let origins = Packet::parse(&request.datagram).map_or([0; 2], |Packet { transmit, receive, .. }| {
+            [transmit.0, if receive == NtpTime::ZERO { transmit.0 } else { receive.0 }]
+        });
+        self.open.push(Open { source: request.source, socket, sent, origins, junk: 0 });
         Ok((t1, local))
     }
 
@@ -94,6 +102,20 @@ impl Exchanger {
         }
     }
 
+    /// Notes that what came for `source` was no answer. The first few are looked at and counted; from then on it is a
+    /// flood, which the kernel is to keep from us.
+    pub(crate) fn note_junk(&mut self, source: SourceId) {
+        let Some(open) = self.open.iter_mut().find(|open| open.source == source) else { return };
+        open.junk += 1;
+        if open.junk == Self::JUNK_MAX {
+            // Where the kernel will not, we go on looking at everything, so many at a time.
+            let _ = socket::admit_only(&open.socket, open.origins);
+        }
+    }
+
+    /// Datagrams of one exchange that may be no answer: more are a flood.
+    const JUNK_MAX: usize = 64;
+
     /// Datagrams taken from one socket at a time, so that a flood at one cannot starve the rest.
     pub(crate) const TURN: usize = 32;
 }
@@ -101,7 +123,6 @@ impl Exchanger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::Packet;
     use crate::server::{Server, ServerConfig};
     use crate::sys::wake;
     use crate::units::NtpTime;
@@ -118,12 +139,12 @@ mod tests {
         let mut stamped = 0;
         for round in 0..ROUNDS {
             let datagram = Packet::request(NtpTime(round as u64 + 1)).bytes().to_vec();
-            let sent_length = datagram.len();
-            let (t1, _) = exchanger.send(&Request { source, address: server.addresses()[0], datagram }).unwrap();
+            let request = Request { source, address: server.addresses()[0], datagram };
+            let (t1, _) = exchanger.send(&request).unwrap();
             let descriptors: Vec<_> = exchanger.descriptors().collect();
             assert_eq!(wake::wait(&descriptors, Some(Duration::from_secs(5))).unwrap(), [true]);
             let (length, arrived) = exchanger.open[0].receive(&mut [0; DATAGRAM_MAX]).unwrap();
-            assert_eq!(length, sent_length);
+            assert_eq!(length, request.datagram.len());
             assert!(t1 < arrived.at && arrived.at <= counter::now());
             stamped += usize::from(arrived.stamped_by_kernel);
         }

@@ -47,8 +47,9 @@ pub(crate) struct Files {
 
 /// Names the files of `config` by where they are now, wherever our host's working directory may be later.
 pub(crate) fn locate(config: &mut Config) -> Result<(), Error> {
-    let named = [&mut config.recording, &mut config.state_file].into_iter().flatten();
-    for path in named.chain(&mut config.trust.files) {
+    let Config { recording, state_file, shared_page, trust, .. } = config;
+    let named = [recording, state_file, shared_page].into_iter().flatten();
+    for path in named.chain(&mut trust.files) {
         *path = absolute(&*path).map_err(|error| Error::io(format!("locating {}", path.display()), error))?;
     }
     Ok(())
@@ -68,6 +69,15 @@ impl Files {
             files.faults.recording = Some(error.to_string());
             (files, recollection)
         })
+    }
+
+    /// The same of a run that is taken up, in a forked child: the recording is its parent's.
+    pub(crate) fn open_onward(config: &Config) -> (Self, Recollection) {
+        let (mut files, recollection) = Self::with(None, config);
+        let recording = config.recording.as_deref();
+        files.faults.recording =
+            recording.map(|path| format!("recording to {}: does not go on after a restart", path.display()));
+        (files, recollection)
     }
 
     fn with(recorder: Option<Recorder>, config: &Config) -> (Self, Recollection) {

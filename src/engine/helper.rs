@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::sys::wake::{self, Waker};
+use crate::sys::wake::{Sleeper, Waker};
 use crate::sys::{fork, thread};
 
 /// Enough for a TLS handshake in a build without optimisations.
@@ -135,8 +135,8 @@ fn go_on(under_way: &mut Vec<UnderWay>) {
     }
     let now = Instant::now();
     let left = pauses.iter().map(|pause| pause.until.saturating_duration_since(now)).fold(PACE, Duration::min);
-    let descriptors: Vec<_> = pauses.iter().map(|pause| (pause.descriptor, pause.writable)).collect();
-    if wake::wait_for(&descriptors, Some(left)).is_err() {
+    let mut sleeper = Sleeper::for_either(pauses.iter().map(|pause| (pause.descriptor, pause.writable)));
+    if sleeper.wait(Some(left)).is_err() {
         // Out of memory in the kernel: do not turn in circles at full speed meanwhile.
         std::thread::sleep(PACE);
     }

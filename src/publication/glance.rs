@@ -76,6 +76,7 @@ pub(crate) struct Glimpse {
     pub(crate) epoch: u32,
     pub(crate) state: State,
     pub(crate) leap: Leap,
+    /// As the model has them.
     pub(crate) flags: Flags,
 }
 
@@ -84,9 +85,9 @@ impl Marks {
     const HOLDOVER: u64 = 1 << 8;
 
     fn new(shift: u32, model: &ClockModel) -> Self {
-        let state = if model.state == State::Holdover { Self::HOLDOVER } else { 0 };
-        let flags = u64::from(model.flags.0) << 24;
-        Self(u64::from(shift) | state | (model.leap as u64) << 16 | flags | u64::from(model.epoch) << 32)
+        let ClockModel { state, leap, flags, epoch, .. } = *model;
+        let state = if state == State::Holdover { Self::HOLDOVER } else { 0 };
+        Self(u64::from(shift) | state | (leap as u64) << 16 | u64::from(flags.0 & 0xff) << 24 | u64::from(epoch) << 32)
     }
 
     /// The shift of the factors of a page that is read by `kind`; most readers know it beforehand.
@@ -135,7 +136,7 @@ pub(crate) fn settled_at(word: impl Fn(usize) -> u64, kind: Kind, tick: Tick, ge
         epoch: (marks.0 >> 32) as u32,
         state: if marks.0 & Marks::HOLDOVER == 0 { State::Synchronized } else { State::Holdover },
         leap: Leap::from_number(marks.0 >> 16 & 3),
-        flags: Flags::from_number(marks.0 >> 24),
+        flags: Flags((marks.0 >> 24 & 0xff) as u32),
     };
     (holds, glimpse)
 }

@@ -58,7 +58,7 @@ fn pair(low: u32, high: u32) -> u64 {
 }
 
 fn note_words(note: &Note) -> [u64; NOTE_WORDS] {
-    // What the page tells too is not told twice: state, epoch, bound and leap.
+    // What the page tells too is not told twice: state, epoch, bound, leap and flags.
     let Report {
         steps,
         configured,
@@ -113,6 +113,7 @@ fn note(words: &[u64; NOTE_WORDS], page: &Page) -> Note {
         bound_ns: i64::MAX,
         root_dispersion_ns: 0,
         leap: if model.has_line() { model.leap } else { Leap::Unknown },
+        flags: model.flags,
         steps,
         configured,
         answering,
@@ -166,7 +167,7 @@ pub(super) fn places() -> Vec<(usize, usize, &'static str)> {
 pub(super) mod tests {
     use super::*;
     use crate::model::UtcSpan;
-    use crate::status::Role;
+    use crate::status::{Flags, Role};
     use crate::units::{Counter, Nanos, Rate, UnixTime};
 
     pub(in crate::publication) fn told() -> Note {
@@ -190,6 +191,7 @@ pub(super) mod tests {
             leap: Leap::Unknown,
             exchanges: 12,
             rejected: 13,
+            flags: Flags::default(),
             role: Role::Follower,
             leader_pid: 0,
         };

@@ -131,7 +131,7 @@ impl Page {
 fn shown_words(shown: &Shown) -> [u64; MODEL_WORDS] {
     let Shown { model, track } = *shown;
     let ClockModel { line, span, state, leap, flags, epoch, holdover_at, bound_cap, newest_exchange } = model;
-    let marks = u64::from(epoch) << 32 | u64::from(flags.0) << 16 | (leap as u64) << 8 | state as u64;
+    let marks = u64::from(epoch) << 32 | u64::from(flags.0 & 0xff) << 16 | (leap as u64) << 8 | state as u64;
     let Track { start, utc, slewing, end, settled_utc, settled } = track;
     let by_ticks = [start.0, utc.0, slewing.cast_signed(), end.0, settled_utc.0, settled.cast_signed()];
     let by_counter = [line.base.0, line.utc.0, line.slew.0, line.slew_end.0, line.rate.0];
@@ -164,7 +164,7 @@ fn shown(words: &mut impl Iterator<Item = u64>) -> Shown {
         span,
         state: State::from_number(marks & 0xff),
         leap: Leap::from_number(marks >> 8 & 0xff),
-        flags: Flags::from_number(marks >> 16),
+        flags: Flags((marks >> 16 & 0xff) as u32),
         epoch: (marks >> 32) as u32,
         holdover_at: Counter(next()),
         bound_cap: Nanos(next()),
@@ -234,6 +234,7 @@ mod tests {
         let mut counted = shown(&mut words);
         let model = &mut counted.model;
         (model.state, model.leap, model.epoch) = (State::Holdover, Leap::Delete, first as u32);
+        model.flags = Flags::AUTHENTICATED;
         counted
     }
 

@@ -1,5 +1,6 @@
 //! From a request and the time to a reply, as values.
 
+use super::pairs::Pair;
 use crate::packet::{HEADER_LEN, Mode, Packet};
 use crate::status::Leap;
 use crate::units::{Nanos, NtpShort, NtpTime, UnixTime};
@@ -12,18 +13,18 @@ pub(super) const UNSYNCHRONIZED: u8 = 16;
 
 /// What a server says of its own time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) leap: Leap,
-    pub(crate) stratum: u8,
-    pub(crate) root_delay: Nanos,
-    pub(crate) root_dispersion: Nanos,
-    pub(crate) reference_id: u32,
-    pub(crate) reference_time: UnixTime,
+pub(super) struct Identity {
+    pub(super) leap: Leap,
+    pub(super) stratum: u8,
+    pub(super) root_delay: Nanos,
+    pub(super) root_dispersion: Nanos,
+    pub(super) reference_id: u32,
+    pub(super) reference_time: UnixTime,
 }
 
 impl Identity {
     /// A server that has no time to give.
-    pub(crate) const UNSYNCHRONIZED: Self = Self {
+    pub(super) const UNSYNCHRONIZED: Self = Self {
         leap: Leap::Unknown,
         stratum: UNSYNCHRONIZED,
         root_delay: Nanos::ZERO,
@@ -31,36 +32,122 @@ impl Identity {
         reference_id: 0,
         reference_time: UnixTime(0),
     };
-}
 
-/// The version and the request itself, if `datagram` is one that is answered: a client's, of version 3 or 4.
-///
-/// Everything else is met with silence: who answers an answer, or an error, can be made to talk for ever.
-pub(crate) fn accept(datagram: &[u8]) -> Option<Packet> {
-    Packet::parse(datagram).filter(|packet| packet.mode == Mode::Client && (3..=4).contains(&packet.version))
-}
-
-/// The reply to `request`, which came at `received` (not earlier) and whose reply leaves at `leaving` (not later).
-/// It is never longer than the request.
-pub(crate) fn reply(request: &Packet, identity: &Identity, received: UnixTime, leaving: UnixTime) -> [u8; HEADER_LEN] {
-    let reference =
-        if identity.stratum < UNSYNCHRONIZED { NtpTime::from_unix(identity.reference_time) } else { NtpTime::ZERO };
-    Packet {
-        leap: identity.leap,
-        version: request.version,
-        mode: Mode::Server,
-        stratum: identity.stratum,
-        poll: request.poll,
-        precision: PRECISION,
-        root_delay: NtpShort::from_nanos_up(identity.root_delay),
-        root_dispersion: NtpShort::from_nanos_up(identity.root_dispersion),
-        reference_id: identity.reference_id,
-        reference,
-        origin: request.transmit,
-        receive: NtpTime::from_unix(received),
-        transmit: NtpTime::from_unix(leaving),
+    pub(super) fn is_synchronized(&self) -> bool {
+        self.stratum < UNSYNCHRONIZED
     }
-    .bytes()
+}
+
+/// Why a datagram is not answered. Everything but a request is met with silence: who answers an answer, or an error,
+/// can be made to talk for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// No NTP header, or no sender that can be answered.
+    Malformed,
+    /// Of no version from 1 to 4.
+    Version,
+    /// No client's request.
+    Mode,
+    /// The client is not to be served.
+    Denied,
+    /// The client asks too often.
+    Limited,
+    /// There is no time to give, and that is not to be said.
+    Unsynchronized,
+}
+
+/// NTP's port.
+const NTP_PORT: u16 = 123;
+
+/// The request itself, if `datagram`, which came from `port`, is one.
+///
+/// Version 1 knows no modes, only a server's port and others (RFC 1059, appendix B); where the later ones have the mode
+/// there are zeros.
+pub(super) fn accept(datagram: &[u8], port: u16) -> Result<Packet, Silence> {
+    let packet = Packet::parse(datagram).filter(|_| port != 0).ok_or(Silence::Malformed)?;
+    if !(1..=4).contains(&packet.version) {
+        return Err(Silence::Version);
+    }
+    match (packet.mode, packet.version) {
+        (Mode::Client, _) => Ok(packet),
+        (Mode::Other(0), 1) if port != NTP_PORT => Ok(packet),
+        _ => Err(Silence::Mode),
+    }
+}
+
+/// What the replies of one moment have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Template {
+    packet: Packet,
+    is_synchronized: bool,
+}
+
+impl Template {
+    pub(super) fn new(identity: &Identity) -> Self {
+        let is_synchronized = identity.is_synchronized();
+        let reference = if is_synchronized { NtpTime::from_unix(identity.reference_time) } else { NtpTime::ZERO };
+        let packet = Packet {
+            leap: identity.leap,
+            version: 4,
+            mode: Mode::Server,
+            stratum: identity.stratum,
+            poll: 0,
+            precision: PRECISION,
+            root_delay: NtpShort::from_nanos_up(identity.root_delay),
+            root_dispersion: NtpShort::from_nanos_up(identity.root_dispersion),
+            reference_id: identity.reference_id,
+            reference,
+            origin: NtpTime::ZERO,
+            receive: NtpTime::ZERO,
+            transmit: NtpTime::ZERO,
+        };
+        Self { packet, is_synchronized }
+    }
+
+    /// The reply to `request`, which came at `receive` (not earlier) and whose reply leaves at `transmit` (not later).
+    /// Who has no time to give gives none, not even one that nobody should believe.
+    pub(super) fn reply(&self, request: &Packet, receive: NtpTime, transmit: NtpTime) -> [u8; HEADER_LEN] {
+        let (receive, transmit) =
+            if self.is_synchronized { (receive, transmit) } else { (NtpTime::ZERO, NtpTime::ZERO) };
+        let Packet { version, poll, transmit: origin, .. } = *request;
+        Packet { version, poll, origin, receive, transmit, ..self.packet }.bytes()
+    }
+
+    /// The same in interleaved mode (RFC 9769, section 2): what is told as the transmit timestamp is `earlier`'s, so that
+    /// the root dispersion must hold for that one, too.
+    pub(super) fn interleaved(&self, request: &Packet, receive: NtpTime, earlier: &Pair) -> [u8; HEADER_LEN] {
+        let Packet { version, poll, receive: origin, .. } = *request;
+        let root_dispersion = NtpShort(self.packet.root_dispersion.0.max(earlier.root_dispersion.0));
+        let transmit = earlier.transmit;
+        Packet { version, poll, root_dispersion, origin, receive, transmit, ..self.packet }.bytes()
+    }
+
+    pub(super) fn root_dispersion(&self) -> NtpShort {
+        self.packet.root_dispersion
+    }
+}
+
+/// Whether `request` comes from a client that has heard of us before, and may speak interleaved mode.
+pub(super) fn names_an_origin(request: &Packet) -> bool {
+    request.origin != NtpTime::ZERO
+}
+
+/// Whether `request` asks for interleaved mode, if its origin is a receive timestamp of ours.
+pub(super) fn is_interleaved(request: &Packet) -> bool {
+    names_an_origin(request) && request.receive != request.transmit && request.receive != NtpTime::ZERO
+}
+
+/// Tells the sender of `request` to ask less often (RFC 5905, section 7.4).
+pub(super) fn rate_kiss(request: &Packet) -> [u8; HEADER_LEN] {
+    let code = u32::from_be_bytes(*b"RATE");
+    Template::new(&Identity { stratum: 0, reference_id: code, ..Identity::UNSYNCHRONIZED }).kiss(request)
+}
+
+impl Template {
+    fn kiss(&self, request: &Packet) -> [u8; HEADER_LEN] {
+        let Packet { version, poll, transmit: origin, .. } = *request;
+        Packet { version, poll, origin, reference: NtpTime::ZERO, ..self.packet }.bytes()
+    }
 }
 
 #[cfg(test)]
@@ -80,33 +167,59 @@ mod tests {
     #[test]
     fn only_requests_of_clients_are_answered() {
         let request = Packet::request(NtpTime(7)).bytes();
-        assert!(accept(&request).is_some());
-        assert!(accept(&request[..47]).is_none());
+        assert!(accept(&request, 5_000).is_ok());
+        assert_eq!(accept(&request[..47], 5_000), Err(Silence::Malformed));
+        // Nobody can be reached there.
+        assert_eq!(accept(&request, 0), Err(Silence::Malformed));
         for byte in 0..=u8::MAX {
             let mut other = request;
             other[0] = byte;
             let (version, mode) = (byte >> 3 & 7, byte & 7);
-            assert_eq!(accept(&other).is_some(), mode == 3 && (version == 3 || version == 4), "{byte:08b}");
+            for port in [123, 124] {
+                let expected = match (version, mode) {
+                    (0 | 5.., _) => Err(Silence::Version),
+                    (_, 3) => Ok(()),
+                    (1, 0) if port != 123 => Ok(()),
+                    _ => Err(Silence::Mode),
+                };
+                assert_eq!(accept(&other, port).map(drop), expected, "{byte:08b} from {port}");
+            }
         }
     }
 
     #[test]
     fn a_reply_echoes_the_request_and_rounds_its_claims_up() {
-        let request = Packet { version: 3, poll: 6, ..Packet::request(NtpTime(0xabcd)) };
-        let received = unix_seconds(1_795_000_001);
-        let packet = Packet::parse(&reply(&request, &IDENTITY, received, received + Nanos(500))).unwrap();
-        assert_eq!((packet.version, packet.poll, packet.origin), (3, 6, NtpTime(0xabcd)));
-        assert_eq!((packet.stratum, packet.mode, packet.leap), (3, Mode::Server, Leap::None));
-        assert!(packet.root_delay.nanos_up() >= IDENTITY.root_delay);
-        assert!(packet.root_dispersion.nanos_up() >= IDENTITY.root_dispersion);
+        for version in 1..=4 {
+            let request = Packet { version, poll: 6, ..Packet::request(NtpTime(0xabcd)) };
+            let receive = NtpTime::from_unix(unix_seconds(1_795_000_001));
+            let bytes = Template::new(&IDENTITY).reply(&request, receive, NtpTime(receive.0 + 5));
+            let packet = Packet::parse(&bytes).unwrap();
+            assert_eq!((packet.version, packet.poll, packet.origin), (version, 6, NtpTime(0xabcd)));
+            assert_eq!((packet.stratum, packet.mode, packet.leap), (3, Mode::Server, Leap::None));
+            assert_eq!((packet.receive, packet.transmit.0 - packet.receive.0), (receive, 5));
+            // What is read back is rounded up once more: here by the wire's own value.
+            let wire = |short: NtpShort| i64::from(short.0) * 1_000_000_000;
+            assert!(wire(packet.root_delay) >= IDENTITY.root_delay.0 << 16);
+            assert!(wire(packet.root_dispersion) >= IDENTITY.root_dispersion.0 << 16);
+        }
     }
 
     #[test]
-    fn without_time_a_server_says_so() {
+    fn without_time_a_server_says_so_and_gives_none() {
         let request = Packet::request(NtpTime(1));
-        let bytes = reply(&request, &Identity::UNSYNCHRONIZED, UnixTime(0), UnixTime(0));
+        let bytes = Template::new(&Identity::UNSYNCHRONIZED).reply(&request, NtpTime(5), NtpTime(6));
         let packet = Packet::parse(&bytes).unwrap();
         assert_eq!((packet.leap, packet.stratum), (Leap::Unknown, 16));
         assert_eq!((packet.root_dispersion, packet.reference), (NtpShort::MAX, NtpTime::ZERO));
+        assert_eq!((packet.receive, packet.transmit, packet.origin), (NtpTime::ZERO, NtpTime::ZERO, NtpTime(1)));
+    }
+
+    #[test]
+    fn a_kiss_names_its_code_and_the_request_and_gives_no_time() {
+        let request = Packet { version: 3, ..Packet::request(NtpTime(77)) };
+        let packet = Packet::parse(&rate_kiss(&request)).unwrap();
+        assert_eq!((packet.stratum, packet.reference_id.to_be_bytes()), (0, *b"RATE"));
+        assert_eq!((packet.version, packet.mode, packet.leap), (3, Mode::Server, Leap::Unknown));
+        assert_eq!((packet.origin, packet.receive, packet.transmit), (NtpTime(77), NtpTime::ZERO, NtpTime::ZERO));
     }
 }

@@ -22,6 +22,9 @@ const STEADY: u8 = 8;
 /// Longest wait between tries before the first answer, as an exponent of 2 in seconds.
 const FIRST_RETRY_MAX: i8 = 6;
 
+/// Answers in a row, without a word that we ask too often, after which we dare to ask a step more often again.
+const FORGIVEN: u8 = 64;
+
 /// Longest wait for an answer.
 const TIMEOUT_MAX: Nanos = Nanos::from_seconds(5);
 
@@ -32,6 +35,8 @@ pub(crate) struct Poll {
     max: i8,
     /// Raised by the server's RATE above the configured minimum; never above `max`.
     floor: i8,
+    /// Answers in a row since the server's last word that we ask too much, saturating.
+    unkissed: u8,
     exponent: i8,
     fixed: Option<Nanos>,
     burst: u8,
@@ -52,6 +57,7 @@ impl Poll {
             min: settings.poll_min,
             max: settings.poll_max,
             floor: settings.poll_min,
+            unkissed: 0,
             exponent: settings.poll_min,
             fixed: settings.fixed_poll,
             burst: BURST,
@@ -126,6 +132,7 @@ impl Poll {
         self.reach |= 1;
         self.missed = 0;
         self.ever_answered = true;
+        self.forgive();
         if self.burst > 0 {
             return;
         }
@@ -138,6 +145,15 @@ impl Poll {
         if self.steady >= STEADY && useful(Nanos::from_log2_seconds(self.exponent + 1)) {
             self.steady = 0;
             self.exponent = (self.exponent + 1).min(self.max);
+        }
+    }
+
+    /// After a row of answers the floor sinks back by a step: a kiss may have been for others who share our address.
+    fn forgive(&mut self) {
+        self.unkissed = self.unkissed.saturating_add(1);
+        if self.unkissed >= FORGIVEN {
+            (self.unkissed, self.kissed) = (0, false);
+            self.floor = (self.floor - 1).max(self.min);
         }
     }
 
@@ -160,16 +176,16 @@ impl Poll {
 
     /// The server says we ask too often. Its own poll field is not believed: a forged one would silence us.
     pub(crate) fn handle_rate_kiss(&mut self, now: Counter) {
-        (self.burst, self.kissed) = (0, true);
+        (self.burst, self.kissed, self.unkissed) = (0, true, 0);
         self.floor = (self.floor + 1).min(self.max);
         self.exponent = (self.exponent + 1).max(self.floor).min(self.max);
         self.due = self.due.max(now + self.interval());
     }
 
-    /// The server denies service: ask as seldom as we ever do.
-    pub(crate) fn handle_deny_kiss(&mut self, now: Counter) {
-        (self.burst, self.kissed) = (0, true);
-        self.exponent = self.max;
+    /// The server denies service: ask less often; and if it has said so `for_good`, as seldom as we ever do.
+    pub(crate) fn handle_deny_kiss(&mut self, now: Counter, for_good: bool) {
+        (self.burst, self.kissed, self.unkissed) = (0, true, 0);
+        self.exponent = if for_good { self.max } else { (self.exponent + 1).min(self.max) };
         self.due = self.due.max(now + self.interval());
     }
 
@@ -186,6 +202,7 @@ impl Poll {
     pub(crate) fn restart(&mut self, now: Counter) {
         *self = Self {
             floor: self.min,
+            unkissed: 0,
             exponent: self.min,
             burst: BURST,
             steady: 0,
@@ -273,9 +290,14 @@ mod tests {
     fn a_kiss_is_heeded_even_as_the_first_answer() {
         let mut poll = Poll::new(&Settings::default(), seconds(0));
         poll.handle_sent(seconds(0), 0);
-        poll.handle_deny_kiss(seconds(0));
+        poll.handle_deny_kiss(seconds(0), true);
         poll.handle_miss(seconds(0));
         assert_eq!(poll.due(), seconds(1024));
+        let mut poll = Poll::new(&Settings::default(), seconds(0));
+        poll.handle_sent(seconds(0), 0);
+        poll.handle_deny_kiss(seconds(0), false);
+        poll.handle_miss(seconds(0));
+        assert_eq!(poll.due(), seconds(32));
         let mut poll = Poll::new(&Settings::default(), seconds(0));
         poll.handle_sent(seconds(0), 0);
         poll.handle_rate_kiss(seconds(0));
@@ -300,8 +322,23 @@ mod tests {
         assert_eq!(poll.due() - sent, Nanos::from_seconds(2));
     }
 
+    /// (case 9)
     #[test]
-    fn rate_raises_the_interval_for_good_and_never_above_the_longest() {
+    fn rate_raises_the_shortest_interval_until_many_answers_have_come_without() {
+        let mut poll = Poll::new(&Settings::default(), seconds(0));
+        answered(&mut poll, 10, true);
+        poll.handle_rate_kiss(poll.due());
+        poll.handle_rate_kiss(poll.due());
+        answered(&mut poll, 60, false);
+        assert_eq!(poll.exponent(), 6);
+        answered(&mut poll, 64, false);
+        assert_eq!(poll.exponent(), 5);
+        answered(&mut poll, 64, false);
+        assert_eq!(poll.exponent(), 4);
+    }
+
+    #[test]
+    fn rate_raises_the_interval_and_never_above_the_longest() {
         let mut poll = Poll::new(&Settings::default(), seconds(0));
         answered(&mut poll, 1, true);
         for _ in 0..100 {

@@ -50,6 +50,7 @@ impl Synchronizer {
             leap: model.leap,
             exchanges: self.sources.iter().map(|source| source.exchanges).sum(),
             rejected: self.sources.iter().map(|source| source.rejected).sum(),
+            flags: model.flags,
             role: Role::Alone,
             leader_pid: 0,
         }
@@ -89,6 +90,9 @@ impl Synchronizer {
             restarts: source.restarts,
             nts: source.nts().map(nts_info).unwrap_or_default(),
             fault: source.complaint(),
+            authenticated: source.standing.is_authenticated(),
+            options: source.standing.options,
+            refusals: source.refusals,
         }
     }
 }

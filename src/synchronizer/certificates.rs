@@ -11,11 +11,6 @@ use crate::status::{Flags, State};
 use crate::units::{Counter, UnixTime};
 
 impl Synchronizer {
-    /// Source `id` asks for Network Time Security; to be said before anything else is asked about it.
-    pub(crate) fn require_nts(&mut self, id: SourceId, now: Counter) {
-        self.sources[id.0].require_nts(now);
-    }
-
     /// UTC is known not to be before `floor`.
     pub(crate) fn raise_floor(&mut self, floor: UnixTime) {
         self.floor = self.floor.max(floor);
@@ -95,8 +90,8 @@ mod tests {
     use crate::nts::trust::Basis;
     use crate::nts::{Algorithm, session};
     use crate::packet::{HEADER_LEN, Mode, Packet};
-    use crate::source::Chance;
-    use crate::status::NtsState;
+    use crate::source::{Chance, Standing};
+    use crate::status::{NtsState, ServerOptions};
     use crate::units::{Nanos, NtpTime, unix_seconds};
 
     /// UTC when the counter begins, in seconds since 1970.
@@ -122,8 +117,8 @@ mod tests {
             let settings = Settings { poll_min: 0, poll_max: 0, ..Settings::default() };
             let mut core = Synchronizer::new(settings, FLOOR, 0);
             for _ in 0..sources {
-                let id = core.add_source(Counter(0));
-                core.require_nts(id, Counter(0));
+                let options = ServerOptions { nts: true, ..ServerOptions::default() };
+                core.add_source_of(Standing { options, key: None }, Counter(0));
             }
             let servers = (0..sources).map(|_| None).collect();
             Self { core, servers, now: Counter(0), chance: 0, wishes: Vec::new(), shown: Vec::new() }

@@ -1,11 +1,12 @@
 //! From the sources' testimonies to what is to be published: who tells the truth, what follows from it, and what is
 //! said of those who do not.
 
+use super::electorate::Electorate;
+use super::rounds::Rounds;
 use super::{Primary, Synchronizer, Verdict};
 use crate::model::bound::Witness;
 use crate::model::slew::{Course, steer};
 use crate::model::{ClockModel, UtcSpan};
-use crate::nts::session::Association;
 use crate::nts::trust::Basis;
 use crate::packet;
 use crate::selection::cluster::{self, Voice};
@@ -22,6 +23,10 @@ pub(crate) struct Plan {
     pub(super) verdict: Verdict,
     /// One for each source.
     pub(super) judgements: Vec<Judgement>,
+    /// For each source, whether it says where UTC lies.
+    pub(super) voters: Vec<bool>,
+    /// What those agree on, and when, whether it is believed or not.
+    pub(super) agreed: Option<(Witness, Counter)>,
     /// What the sources alone agree on, if they do.
     pub(super) heard: Option<UtcSpan>,
     /// What the sources agree on cannot be true if what is remembered is.
@@ -40,16 +45,21 @@ impl Synchronizer {
         let testimonies: Vec<Option<Testimony>> =
             self.sources.iter().map(|source| source.testimony(switch, &self.settings)).collect();
         let duplicates = self.duplicates(&testimonies);
-        let configured = self.sources.len() - duplicates.iter().flatten().count();
-        let witnesses: Vec<Witness> =
-            (0..testimonies.len()).filter_map(|index| unite(index, &testimonies, &duplicates)).collect();
-        let faults = self.settings.faults(configured);
-        let agreement = selection::agree(&witnesses, configured, faults);
+        let electorate = self.electorate(&testimonies, &duplicates);
+        let witnesses: Vec<Option<Witness>> =
+            (0..testimonies.len()).map(|index| self.unite(index, &testimonies, &duplicates)).collect();
+        let chosen = |which: &dyn Fn(usize) -> bool| -> Vec<Witness> {
+            (0..witnesses.len()).filter(|&index| which(index)).filter_map(|index| witnesses[index]).collect()
+        };
+        let faults = self.settings.faults(electorate.size());
+        let agreement = selection::agree(&chosen(&|index| electorate.votes(index)), electorate.size(), faults);
         let judgements = self.judge(&testimonies, &duplicates, &agreement);
+        let believed = |index: usize| electorate.speaks(index) && judgements[index].0 == Selection::Truechimer;
         let verdict = Verdict {
-            configured,
-            answering: witnesses.len(),
-            agreeing: agreement.as_ref().map_or(0, |agreement| agreement.agreeing),
+            configured: self.sources.len() - duplicates.iter().flatten().count(),
+            answering: witnesses.iter().flatten().count(),
+            // Also those that do not vote: they could have said otherwise.
+            agreeing: agreement.as_ref().map_or(0, |_| selection::deepest(&chosen(&believed))),
             faults,
             faults_exceeded: agreement.as_ref().is_ok_and(|agreement| agreement.faults_exceeded),
             ..Verdict::default()
@@ -61,13 +71,18 @@ impl Synchronizer {
             () if !self.may_start(switch) => self.model.state,
             () => State::Holdover,
         };
-        let enough = |agreement: &Agreement| {
-            agreement.agreeing >= self.settings.min_agreeing && self.may_start(switch) && !self.is_disrupted()
-        };
-        match agreement {
-            Ok(agreement) if enough(&agreement) => self.follow(switch, &agreement, &testimonies, verdict, judgements),
+        let enough = verdict.agreeing >= self.settings.min_agreeing
+            && electorate.is_content_with(&judgements)
+            && self.may_start(switch)
+            && !self.is_disrupted()
+            && !self.is_vetoed();
+        let agreed = agreement.as_ref().ok().map(|agreement| (agreement.told, switch));
+        let voters = (0..self.sources.len()).map(|index| electorate.votes(index)).collect();
+        let plan = match agreement {
+            Ok(agreement) if enough => self.follow(switch, &agreement, &testimonies, &electorate, verdict, judgements),
             _ => self.hold(held, verdict, judgements),
-        }
+        };
+        Plan { voters, agreed, ..plan }
     }
 
     /// For each source, the one that it is another name of: the first of them that has something to say. They have the
@@ -78,6 +93,10 @@ impl Synchronizer {
             let (a, b) = (&self.sources[one], &self.sources[other]);
             if a.address().is_some() && a.address() == b.address() {
                 return true;
+            }
+            // Nor does anybody who is trusted less get to say that he is one who is trusted more.
+            if a.standing.rank() != b.standing.rank() {
+                return false;
             }
             let (Some(a), Some(b)) = (&a.server, &b.server) else { return false };
             let claim = a.stratum > 1
@@ -93,8 +112,10 @@ impl Synchronizer {
         };
         let original = |index: usize| {
             let names = || (0..self.sources.len()).filter(|&other| other == index || same(other, index));
-            let first = names().find(|&name| testimonies[name].is_some()).or_else(|| names().next());
-            first.filter(|&first| first != index)
+            let heard = |name: &usize| testimonies[*name].is_some();
+            let rank = |name: usize| self.sources[name].standing.rank();
+            let first = names().filter(heard).reduce(|best, other| if rank(other) > rank(best) { other } else { best });
+            first.or_else(|| names().next()).filter(|&first| first != index)
         };
         (0..self.sources.len()).map(original).collect()
     }
@@ -130,6 +151,7 @@ impl Synchronizer {
         switch: Counter,
         agreement: &Agreement,
         testimonies: &[Option<Testimony>],
+        electorate: &Electorate,
         verdict: Verdict,
         mut judgements: Vec<Judgement>,
     ) -> Plan {
@@ -137,8 +159,13 @@ impl Synchronizer {
         let narrowed = self.remembered.as_ref().map_or(Some(told), |remembered| remembered.narrow(told, switch));
         let refutes_memory = narrowed.is_none();
         let known = narrowed.unwrap_or(told);
+        let survives = |index: &usize| judgements[*index].0 == Selection::Truechimer && electorate.speaks(*index);
+        let voters: Vec<usize> =
+            (0..self.sources.len()).filter(survives).filter(|&index| electorate.votes(index)).collect();
+        let preferred = |index: &usize| self.sources[*index].standing.options.prefer;
+        let any_preferred = (0..self.sources.len()).filter(survives).any(|index| preferred(&index));
         let survivors: Vec<(usize, Voice)> = (testimonies.iter().enumerate())
-            .filter(|(index, _)| judgements[*index].0 == Selection::Truechimer)
+            .filter(|(index, _)| survives(index) && (preferred(index) || !any_preferred))
             .filter_map(|(index, testimony)| Some((index, self.voice(index, testimony.as_ref()?, switch))))
             .collect();
         let voices: Vec<Voice> = survivors.iter().map(|(_, voice)| *voice).collect();
@@ -164,14 +191,15 @@ impl Synchronizer {
             Course::Slew(line) => (line, self.model.epoch),
             Course::Step(line) => (line, self.last_epoch + 1),
         };
-        let sources = || survivors.iter().map(|(index, _)| &self.sources[*index]);
+        // The others may refine the estimate; what is known of UTC is as fresh as those who vouch for it.
+        let sources = || voters.iter().map(|&index| &self.sources[index]);
         let newest = sources().filter_map(|source| source.newest()).map(|newest| newest.at).max();
         let model = ClockModel {
             line,
             span: self.utc_span(switch, &known),
             state: State::Synchronized,
-            leap: self.leap(&survivors),
-            flags: self.flags(switch, testimonies, &judgements),
+            leap: self.leap(&voters, target),
+            flags: self.flags(switch, &voters, &survivors),
             epoch,
             holdover_at: sources().filter_map(|source| source.fresh_until()).max().unwrap_or(switch),
             bound_cap: self.settings.bound_cap,
@@ -180,8 +208,8 @@ impl Synchronizer {
         let primary = primary.and_then(|source| self.primary(source));
         let verdict = Verdict { frequency, deviation: Some(consensus.deviation), primary, ..verdict };
         let heard = Some(self.utc_span(switch, &told));
-        let unreviewed = self.voters(testimonies, &judgements).any(Source::awaits_review);
-        Plan { model, verdict, judgements, heard, refutes_memory, unreviewed }
+        let unreviewed = self.resting_on(&voters, &survivors).any(Source::awaits_review);
+        Plan { model, verdict, judgements, voters: Vec::new(), agreed: None, heard, refutes_memory, unreviewed }
     }
 
     /// What source `index` says to the others at `switch`.
@@ -211,28 +239,23 @@ impl Synchronizer {
         let state = if self.model.has_line() { state } else { State::Unsynchronized };
         let Verdict { frequency, deviation, primary, .. } = self.verdict;
         let verdict = Verdict { frequency, deviation, primary, ..verdict };
-        let model = ClockModel { state, ..self.model };
-        Plan { model, verdict, judgements, heard: None, refutes_memory: false, unreviewed: false }
+        let flags = self.model.flags.with(Flags::VETOED, self.is_vetoed());
+        let model = ClockModel { state, flags, ..self.model };
+        Plan {
+            model,
+            verdict,
+            judgements,
+            voters: Vec::new(),
+            agreed: None,
+            heard: None,
+            refutes_memory: false,
+            unreviewed: false,
+        }
     }
 
-    /// The sources that what is agreed on rests on: those that can be telling the truth, and their other names, which have a
-    /// say in what they vouch for. Whoever's interval misses it has not made it any narrower.
-    fn voters(&self, testimonies: &[Option<Testimony>], judgements: &[Judgement]) -> impl Iterator<Item = &Source> {
-        let heard = self.sources.iter().zip(testimonies).zip(judgements);
-        heard.filter_map(|((source, testimony), (selection, _))| {
-            let has_a_say = matches!(selection, Selection::Truechimer | Selection::Duplicate) && testimony.is_some();
-            has_a_say.then_some(source)
-        })
-    }
-
-    /// What can be said of all of them together, and of what is remembered as long as that has a say.
-    fn flags(&self, switch: Counter, testimonies: &[Option<Testimony>], judgements: &[Judgement]) -> Flags {
-        let basis = |source: &Source| source.nts().and_then(Association::basis);
-        let voters = || self.voters(testimonies, judgements);
-        let authenticated = voters().all(|source| basis(source) == Some(Basis::Obtained))
-            && self.remembered.as_ref().is_none_or(|remembered| remembered.is_authenticated_or_silent(switch));
-        let provisional = voters().any(|source| basis(source) == Some(Basis::Floor));
-        Flags::default().with(Flags::AUTHENTICATED, authenticated).with(Flags::PROVISIONAL, provisional)
+    /// Whether servers that are not polled contradict those that are.
+    fn is_vetoed(&self) -> bool {
+        self.rounds.as_ref().is_some_and(Rounds::veto)
     }
 
     fn utc_span(&self, at: Counter, known: &Witness) -> UtcSpan {
@@ -247,25 +270,56 @@ impl Synchronizer {
         }
     }
 
-    /// The leap second that more than half of the survivors announce.
-    fn leap(&self, survivors: &[(usize, Voice)]) -> Leap {
+    /// The sources that interval and estimate rest on.
+    fn resting_on<'a>(
+        &'a self,
+        voters: &'a [usize],
+        survivors: &'a [(usize, Voice)],
+    ) -> impl Iterator<Item = &'a Source> {
+        let all = voters.iter().chain(survivors.iter().map(|(index, _)| index));
+        all.map(|&index| &self.sources[index])
+    }
+
+    /// What can be said of all of them together, and of what is remembered as long as that has a say.
+    fn flags(&self, switch: Counter, voters: &[usize], survivors: &[(usize, Voice)]) -> Flags {
+        let authenticated = self.resting_on(voters, survivors).all(|source| {
+            source.standing.is_authenticated() && source.nts().is_none_or(|nts| nts.basis() == Some(Basis::Obtained))
+        });
+        let remembered = self.remembered.as_ref();
+        let known = remembered.is_none_or(|remembered| remembered.is_authenticated_or_silent(switch));
+        let on_floor = |source: &Source| source.nts().is_some_and(|nts| nts.basis() == Some(Basis::Floor));
+        let provisional = self.resting_on(voters, survivors).any(on_floor);
+        Flags::default().with(Flags::AUTHENTICATED, authenticated && known).with(Flags::PROVISIONAL, provisional)
+    }
+
+    /// The leap second that more than half of the `voters` announce, in a month at whose end there may be one: as yet
+    /// all were at the end of June or December, the first choice of ITU-R TF.460-6, and a warning in another month has
+    /// so far always been a fault of a server's.
+    fn leap(&self, voters: &[usize], utc: UnixTime) -> Leap {
+        if ![6, 12].contains(&utc.month()) {
+            return Leap::None;
+        }
         let announced = |leap| {
-            let votes =
-                survivors.iter().filter(|(index, _)| self.sources[*index].server.is_some_and(|s| s.leap == leap));
-            votes.count() * 2 > survivors.len()
+            let votes = voters.iter().filter(|&&index| self.sources[index].server.is_some_and(|s| s.leap == leap));
+            votes.count() * 2 > voters.len()
         };
         [Leap::Insert, Leap::Delete].into_iter().find(|&leap| announced(leap)).unwrap_or(Leap::None)
     }
-}
 
-/// What source `index` and its duplicates testify together: they count once, and either may be the one that lies about
-/// being the other. So the union of what they say is what one of them vouches for. `None` from a duplicate, and from a
-/// source that has nothing to say itself.
-fn unite(index: usize, testimonies: &[Option<Testimony>], duplicates: &[Option<usize>]) -> Option<Witness> {
-    if duplicates[index].is_some() {
-        return None;
+    /// What source `index` and its duplicates testify together: they count once, and either may be the one that lies about
+    /// being the other. So the union of what they say is what one of them vouches for; but who is trusted more need not
+    /// answer for who is trusted less. `None` from a duplicate, and from a source that has nothing to say itself.
+    fn unite(&self, index: usize, testimonies: &[Option<Testimony>], duplicates: &[Option<usize>]) -> Option<Witness> {
+        if duplicates[index].is_some() {
+            return None;
+        }
+        let own = testimonies[index].as_ref()?.witness;
+        let rank = |index: usize| self.sources[index].standing.rank();
+        let others = duplicates
+            .iter()
+            .zip(testimonies)
+            .enumerate()
+            .filter(|(other, (original, _))| **original == Some(index) && rank(*other) == rank(index));
+        Some(others.filter_map(|(_, (_, testimony))| testimony.as_ref()).fold(own, |all, one| all.hull(&one.witness)))
     }
-    let own = testimonies[index].as_ref()?.witness;
-    let others = duplicates.iter().zip(testimonies).filter(|(original, _)| **original == Some(index));
-    Some(others.filter_map(|(_, testimony)| testimony.as_ref()).fold(own, |all, one| all.hull(&one.witness)))
 }

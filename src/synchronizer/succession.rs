@@ -58,6 +58,14 @@ impl Synchronizer {
             frequency: Prior { mean: plan.verdict.frequency, deviation: self.frequency_deviation() },
         }
     }
+
+    /// The same of what was published last.
+    pub(crate) fn committed_legacy(&self) -> Legacy {
+        Legacy {
+            heard: self.heard.unwrap_or(self.model.span),
+            frequency: Prior { mean: self.verdict.frequency, deviation: self.frequency_deviation() },
+        }
+    }
 }
 
 /// Whom the former leader followed most: what a server of ours says of itself until our sources agree.

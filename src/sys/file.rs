@@ -3,7 +3,8 @@
 use std::ffi::{CString, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ pub(crate) enum Distrust {
     NotAFile,
     Owner(u32),
     Writable(u32),
+    /// Of a secret.
+    Readable(u32),
 }
 
 impl fmt::Display for Distrust {
@@ -28,6 +31,7 @@ impl fmt::Display for Distrust {
             Self::NotAFile => f.write_str("it is no regular file"),
             Self::Owner(user) => write!(f, "it belongs to user {user}, neither us nor root"),
             Self::Writable(mode) => write!(f, "others may write it (mode {:o})", mode & 0o7777),
+            Self::Readable(mode) => write!(f, "others may read it (mode {:o})", mode & 0o7777),
         }
     }
 }
@@ -38,7 +42,22 @@ impl From<io::Error> for Distrust {
     }
 }
 
+impl From<Distrust> for io::Error {
+    fn from(distrust: Distrust) -> Self {
+        let kind = match distrust {
+            Distrust::Unreadable(kind, _) => kind,
+            _ => io::ErrorKind::PermissionDenied,
+        };
+        Self::new(kind, distrust.to_string())
+    }
+}
+
 impl Distrust {
+    /// Whether the file may be what it should be, and it is only that we may not open it so.
+    pub(crate) fn is_prohibition(&self) -> bool {
+        matches!(self, Self::Unreadable(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, _))
+    }
+
     /// Whether there is no such file at all.
     pub(crate) fn is_absence(&self) -> bool {
         matches!(self, Self::Unreadable(io::ErrorKind::NotFound, _))
@@ -55,6 +74,7 @@ pub(crate) fn open_trusted(path: &Path, options: &mut OpenOptions, user: u32) ->
         Some(libc::EISDIR | libc::ENXIO) => Distrust::NotAFile,
         _ => error.into(),
     })?;
+    let file = beside_standard(file)?;
     // Of the open file, not of the path: nobody can exchange it in between.
     let about = file.metadata()?;
     if !about.is_file() {
@@ -69,11 +89,54 @@ pub(crate) fn open_trusted(path: &Path, options: &mut OpenOptions, user: u32) ->
     Ok(file)
 }
 
+/// What is in the file at `path`, which only `user` or root can have written and nobody else may read; one byte above
+/// `limit` at most.
+pub(crate) fn read_secret(path: &Path, user: u32, limit: u64) -> Result<Vec<u8>, Distrust> {
+    let file = open_trusted(path, File::options().read(true), user)?;
+    let mode = file.metadata()?.mode();
+    if mode & 0o077 != 0 {
+        return Err(Distrust::Readable(mode));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Makes a file at `path`, where there must be none, that only we may read and write.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
-    options.open(path)
+    options.open(path).and_then(beside_standard)
+}
+
+/// `file` under a number that nobody takes for standard input, output or error: a host that has closed those may print all the
+/// same.
+fn beside_standard(file: File) -> io::Result<File> {
+    if file.as_raw_fd() > libc::STDERR_FILENO {
+        return Ok(file);
+    }
+    // SAFETY: the call takes no pointers.
+    let fd = checked(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) })?;
+    // SAFETY: `fd` was just opened and belongs to nobody else.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Puts `bytes` at `path`, where readers find all of them or none: written aside, on the disk before `name` gives them their name,
+/// and taken away again if anything fails.
+pub(crate) fn put(path: &Path, bytes: &[u8], name: impl FnOnce(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    let aside = aside(path)?;
+    let written = write_aside(&aside, bytes).and_then(|()| name(&aside, path));
+    if written.is_err() {
+        // If it cannot be removed either, there is nothing more to be done.
+        let _ = fs::remove_file(&aside);
+    }
+    written
+}
+
+pub(crate) fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = create_private(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// A name in the directory of `path` that nobody can have guessed and occupied.

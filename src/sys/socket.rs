@@ -8,12 +8,12 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use super::checked;
 use crate::units::{NANOS_PER_SECOND, Nanos, UnixTime};
 
-/// Room for the control messages we ask for (a timespec and an address), and then some.
-const CONTROL_LEN: usize = 128;
+/// Room for the control messages we ask for (stamps and an address), and then some.
+pub(super) const CONTROL_LEN: usize = 192;
 
 /// Aligned as control messages must be.
 #[repr(align(8))]
-struct Control([u8; CONTROL_LEN]);
+pub(super) struct Control(pub(super) [u8; CONTROL_LEN]);
 
 /// Longer datagrams are cut: nothing behind the first bytes is read.
 pub(crate) const DATAGRAM_MAX: usize = 1280;
@@ -24,10 +24,17 @@ pub(crate) struct Received {
     pub(crate) length: usize,
     /// The sender; `None` on a connected socket whose kernel names nobody.
     pub(crate) from: Option<SocketAddr>,
-    /// The address of ours that it was sent to, on a socket of [`listening`] that is bound to all of them.
-    pub(crate) to: Option<IpAddr>,
+    /// The address of ours that it was sent to, on a socket of [`super::listen::listening`] that is bound to all of them.
+    pub(crate) to: Option<Local>,
     /// The system clock when the kernel took the datagram from the network.
     pub(crate) stamp: Option<UnixTime>,
+}
+
+/// An address of ours, and the interface that has it where that must be said: each link has its own link-local ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Local {
+    address: IpAddr,
+    interface: u32,
 }
 
 /// A fresh socket, on a port the kernel picks at random, that exchanges datagrams with `peer` alone: it is bound by being
@@ -74,23 +81,48 @@ pub(crate) fn stamped(address: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 /// Timestamps are a kindness of the kernel: where a sandbox forbids the option, we go on without.
-fn ask_for_stamps(socket: &UdpSocket) {
+pub(super) fn ask_for_stamps(socket: &UdpSocket) {
     let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
 }
 
-/// As [`stamped`]; where `address` stands for every address of this host, each datagram tells to which it was sent.
-///
-/// Left to itself the kernel sends from the address that the route suggests, and a client that asked another one takes
-/// the answer for a stranger's. Where a sandbox forbids the option, that is how it stays.
-pub(crate) fn listening(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = stamped(address)?;
-    if address.ip().is_unspecified() {
-        let _ = match address {
-            SocketAddr::V4(_) => set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
-            SocketAddr::V6(_) => set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
-        };
-    }
-    Ok(socket)
+/// Has the kernel drop what cannot answer a request that is answered with one of these two: whatever is too short,
+/// or has another origin timestamp (RFC 5905, figure 8). It costs the receiver nothing then, and takes no room from the
+/// answer. A kindness of the kernel as well.
+pub(crate) fn admit_only(socket: &UdpSocket, origins: [u64; 2]) -> io::Result<()> {
+    /// The filter sees the datagram with its UDP header of 8 bytes.
+    const ORIGIN: u32 = 8 + 24;
+    let load =
+        |at| libc::sock_filter { code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: at };
+    let equal = |word, then, otherwise| libc::sock_filter {
+        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+        jt: then,
+        jf: otherwise,
+        k: word,
+    };
+    let [first, second] = origins.map(|origin| [(origin >> 32) as u32, origin as u32]);
+    let accept = |length| libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: length };
+    // To load what is not there drops the datagram.
+    let mut filter = [
+        load(ORIGIN),
+        equal(first[0], 0, 2),
+        load(ORIGIN + 4),
+        equal(first[1], 4, 0),
+        load(ORIGIN),
+        equal(second[0], 0, 3),
+        load(ORIGIN + 4),
+        equal(second[1], 0, 1),
+        accept(u32::MAX),
+        accept(0),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    let length = size_of_val(&program) as libc::socklen_t;
+    let place = &raw const program;
+    // SAFETY: the descriptor is open as long as `socket` is borrowed; `program` holds `length` bytes, and as many
+    // instructions as it says, all live here: the kernel copies them.
+    checked(unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, place.cast(), length)
+    })?;
+    Ok(())
 }
 
 /// Kernels switch timestamping on with a delay when the first socket asks for it, and off with the last; while
@@ -101,7 +133,12 @@ pub(crate) fn stamping_holder() -> Option<UdpSocket> {
         .ok()
 }
 
-fn set_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(super) fn set_option(
+    socket: &UdpSocket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     let length = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the descriptor is open as long as `socket` is borrowed, and `value` holds `length` bytes.
     checked(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) })?;
@@ -111,6 +148,14 @@ fn set_option(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value
 /// Takes one datagram, if there is one (`WouldBlock` otherwise). An earlier datagram that the peer's host refused is
 /// reported as the error it came back as.
 pub(crate) fn receive(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io::Result<Received> {
+    receive_with(socket, buffer, 0)
+}
+
+pub(super) fn receive_with(
+    socket: &UdpSocket,
+    buffer: &mut [u8; DATAGRAM_MAX],
+    flags: libc::c_int,
+) -> io::Result<Received> {
     let mut control = Control([0; CONTROL_LEN]);
     let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -122,9 +167,9 @@ pub(crate) fn receive(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
     message.msg_controllen = CONTROL_LEN as _;
+    let flags = flags | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
     // SAFETY: every pointer in `message` is to a local or to `buffer`, with its true length, all live here.
-    let result =
-        unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC) };
+    let result = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -136,7 +181,7 @@ pub(crate) fn receive(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io
 }
 
 /// Takes what is wanted from the control messages of `message`, just filled by the kernel.
-fn read_control(message: &libc::msghdr, received: &mut Received) {
+pub(super) fn read_control(message: &libc::msghdr, received: &mut Received) {
     // SAFETY: `message` was filled by `recvmsg`, and its control buffer is still alive in the caller.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
     while !header.is_null() {
@@ -151,18 +196,26 @@ fn read_control(message: &libc::msghdr, received: &mut Received) {
                 let seconds = UnixTime(time.tv_sec.saturating_mul(NANOS_PER_SECOND));
                 received.stamp = Some(seconds + Nanos(time.tv_nsec));
             }
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => {
+                // The first of three is the kernel's own. SAFETY: as above.
+                let time = unsafe { payload.cast::<libc::timespec>().read_unaligned() };
+                let stamp = UnixTime(time.tv_sec.saturating_mul(NANOS_PER_SECOND)) + Nanos(time.tv_nsec);
+                received.stamp = received.stamp.or((stamp != UnixTime(0)).then_some(stamp));
+            }
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                 // SAFETY: the payload of this kind is an `in_pktinfo`, which may be unaligned.
                 let info = unsafe { payload.cast::<libc::in_pktinfo>().read_unaligned() };
                 // Not `ipi_addr`: that is what the datagram says, which may be an address of many hosts.
-                received.to = Some(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)).into());
+                let address = Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr));
+                received.to = Some(Local { address: address.into(), interface: 0 });
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 // SAFETY: the payload of this kind is an `in6_pktinfo`, which may be unaligned.
                 let info = unsafe { payload.cast::<libc::in6_pktinfo>().read_unaligned() };
                 let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
                 // From an address of many hosts nothing can be sent.
-                received.to = (!address.is_multicast()).then_some(address.into());
+                let interface = if address.is_unicast_link_local() { info.ipi6_ifindex as u32 } else { 0 };
+                received.to = (!address.is_multicast()).then_some(Local { address: address.into(), interface });
             }
             _ => {}
         }
@@ -171,61 +224,57 @@ fn read_control(message: &libc::msghdr, received: &mut Received) {
     }
 }
 
-/// Sends `datagram` to `to`, from the address `from` of ours if there is a choice.
-pub(crate) fn send(socket: &UdpSocket, datagram: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
-    let Some(from) = from else { return socket.send_to(datagram, to).map(drop) };
-    let (mut name, name_length) = storage(to);
-    let mut part = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
-    let mut control = Control([0; CONTROL_LEN]);
-    // SAFETY: all-zero bytes are a valid `msghdr`: null pointers and zero lengths.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_name = (&raw mut name).cast();
-    message.msg_namelen = name_length;
-    message.msg_iov = &raw mut part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.0.as_mut_ptr().cast();
-    // The interface is left to the route: a link-local client's address carries its own.
-    match from {
+/// Has `message` leave from `local`. Its control buffer is a [`Control`].
+pub(super) fn write_source(message: &mut libc::msghdr, local: &Local) {
+    match local.address {
         IpAddr::V4(from) => {
             let source = libc::in_addr { s_addr: u32::from(from).to_be() };
             let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: source, ipi_addr: libc::in_addr { s_addr: 0 } };
-            write_control(&mut message, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
+            write_control(message, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
         }
         IpAddr::V6(from) => {
             let source = libc::in6_addr { s6_addr: from.octets() };
-            let info = libc::in6_pktinfo { ipi6_addr: source, ipi6_ifindex: 0 };
-            write_control(&mut message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
+            let info = libc::in6_pktinfo { ipi6_addr: source, ipi6_ifindex: local.interface as _ };
+            write_control(message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
         }
     }
-    // SAFETY: every pointer in `message` is to a local or to `datagram`, with its true length, all live here, and
-    // `sendmsg` only reads.
-    let result = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Makes `info` the one control message of `message`, whose control buffer is a zeroed [`Control`].
+/// Asks the kernel to tell when `message` left. Its control buffer is a [`Control`].
+pub(super) fn write_stamp_wish(message: &mut libc::msghdr) {
+    let wish: u32 = libc::SOF_TIMESTAMPING_TX_SOFTWARE;
+    write_control(message, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, wish);
+}
+
+/// Appends `info` to the control messages of `message`, whose control buffer is a [`Control`]. There is room for two.
 fn write_control<T: Copy>(message: &mut libc::msghdr, level: libc::c_int, kind: libc::c_int, info: T) {
-    const { assert!(size_of::<T>() + size_of::<libc::cmsghdr>() + 2 * align_of::<libc::cmsghdr>() <= CONTROL_LEN) };
+    const { assert!(size_of::<T>() + size_of::<libc::cmsghdr>() + 2 * align_of::<libc::cmsghdr>() <= CONTROL_LEN / 2) };
     let length = size_of::<T>() as libc::c_uint;
+    // Its type depends on the C library.
+    let before: usize = message.msg_controllen as _;
+    if before > CONTROL_LEN / 2 {
+        return;
+    }
     // SAFETY: the macro computes with numbers only.
-    message.msg_controllen = unsafe { libc::CMSG_SPACE(length) } as _;
-    // SAFETY: `message` has a control buffer that holds at least one header.
-    let header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    let space = unsafe { libc::CMSG_SPACE(length) } as usize;
+    message.msg_controllen = (before + space) as _;
+    // SAFETY: the buffer has room behind what was written before (checked above), which ends at a header's alignment.
+    let header = unsafe { message.msg_control.cast::<u8>().add(before) }.cast::<libc::cmsghdr>();
     // SAFETY: the macro computes with numbers only.
     let whole = unsafe { libc::CMSG_LEN(length) };
     // SAFETY: all-zero bytes are a valid `cmsghdr`; some C libraries pad it with members of their own.
     let mut head: libc::cmsghdr = unsafe { std::mem::zeroed() };
     (head.cmsg_len, head.cmsg_level, head.cmsg_type) = (whole as _, level, kind);
-    // SAFETY: the buffer is aligned for headers, and long enough (asserted above).
+    // SAFETY: the buffer is aligned for headers, and long enough (as above).
     unsafe { header.write(head) };
     // SAFETY: the header's payload follows it inside the buffer.
     let payload = unsafe { libc::CMSG_DATA(header) };
-    // SAFETY: there is room for `T` (asserted above), unaligned if need be.
+    // SAFETY: there is room for `T` (as above), unaligned if need be.
     unsafe { payload.cast::<T>().write_unaligned(info) };
 }
 
 /// `address` as the system calls take it, and its length.
-fn storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+pub(super) fn storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
     // SAFETY: all-zero bytes are a valid `sockaddr_storage`.
     let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
     let place = &raw mut storage;
@@ -257,7 +306,7 @@ fn storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
     (storage, length as libc::socklen_t)
 }
 
-fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+pub(super) fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match libc::c_int::from(name.ss_family) {
         libc::AF_INET => {
             // SAFETY: the family says what it is, and the storage is large enough and aligned for it.
@@ -309,32 +358,27 @@ mod tests {
         assert!(exchange("[::1]:0").stamp.is_some());
     }
 
-    /// Asks a socket bound to `listen` at `asked`; whether the answer, echoed, comes from where it was asked.
-    fn is_answered(listen: &str, asked: &str) -> bool {
-        let server = listening(listen.parse().unwrap()).unwrap();
-        let asked = SocketAddr::new(asked.parse().unwrap(), server.local_addr().unwrap().port());
-        // A connected socket hears nobody else.
-        let client = connected(asked).unwrap();
-        client.send(b"hello").unwrap();
-        wake::wait(&[server.as_raw_fd()], Some(std::time::Duration::from_secs(5))).unwrap();
-        let mut buffer = [0; DATAGRAM_MAX];
-        let received = receive(&server, &mut buffer).unwrap();
-        send(&server, &buffer[..received.length], received.from.unwrap(), received.to).unwrap();
-        wake::wait(&[client.as_raw_fd()], Some(std::time::Duration::from_millis(500))).unwrap();
-        receive(&client, &mut buffer).is_ok_and(|answer| answer.length == received.length)
-    }
-
     #[test]
-    fn a_socket_of_all_addresses_answers_from_the_one_that_was_asked() {
-        for (listen, asked) in [
-            ("0.0.0.0:0", "127.0.0.1"),
-            ("0.0.0.0:0", "127.0.0.2"),
-            ("[::]:0", "::1"),
-            // By default such a socket takes IPv4 too, and names it in IPv6's way.
-            ("[::]:0", "127.0.0.2"),
-            ("127.0.0.2:0", "127.0.0.2"),
-        ] {
-            assert!(is_answered(listen, asked), "{listen} asked at {asked}");
+    fn the_kernel_drops_what_has_another_origin_if_it_is_told_to() {
+        for listen in ["127.0.0.1:0", "[::1]:0"] {
+            let server = stamped(listen.parse().unwrap()).unwrap();
+            let client = connected(server.local_addr().unwrap()).unwrap();
+            let (one, other) = (0x0102_0304_0506_0708, 0x0102_0304_1111_1111);
+            admit_only(&client, [one, other]).unwrap();
+            let to = client.local_addr().unwrap();
+            let with_origin = |origin: u64| [&[0; 24], origin.to_be_bytes().as_slice(), &[0; 16]].concat();
+            for junk in [&[][..], &[1; 31], &with_origin(0), &with_origin(one + 1), &with_origin(other + (1 << 32))] {
+                server.send_to(junk, to).unwrap();
+            }
+            server.send_to(&with_origin(one), to).unwrap();
+            server.send_to(&with_origin(other), to).unwrap();
+            wake::wait(&[client.as_raw_fd()], Some(std::time::Duration::from_secs(5))).unwrap();
+            let mut buffer = [0; DATAGRAM_MAX];
+            for admitted in [one, other] {
+                assert_eq!(receive(&client, &mut buffer).unwrap().length, 48);
+                assert_eq!(buffer[24..32], admitted.to_be_bytes());
+            }
+            assert_eq!(receive(&client, &mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         }
     }
 

@@ -48,30 +48,51 @@ impl AsRawFd for Waker {
     }
 }
 
-/// Sleeps until one of `fds` is readable or broken, `timeout` is over (`None`: never), or for no reason. Says which
-/// descriptors want attention.
-pub(crate) fn wait(fds: &[RawFd], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
-    let readable: Vec<_> = fds.iter().map(|&fd| (fd, false)).collect();
-    wait_for(&readable, timeout)
+/// Descriptors to sleep on, again and again.
+#[derive(Debug)]
+pub(crate) struct Sleeper(Vec<libc::pollfd>);
+
+impl Sleeper {
+    pub(crate) fn new(fds: impl IntoIterator<Item = RawFd>) -> Self {
+        Self::for_either(fds.into_iter().map(|fd| (fd, false)))
+    }
+
+    /// Each descriptor, with whether it is to be writable instead of readable.
+    pub(crate) fn for_either(fds: impl IntoIterator<Item = (RawFd, bool)>) -> Self {
+        let events = |writable| if writable { libc::POLLOUT } else { libc::POLLIN };
+        Self(fds.into_iter().map(|(fd, writable)| libc::pollfd { fd, events: events(writable), revents: 0 }).collect())
+    }
+
+    /// Sleeps until one of the descriptors is readable or broken, `timeout` is over (`None`: never), or for no reason.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let limit = timeout.map(|timeout| libc::timespec {
+            tv_sec: timeout.as_secs().min(i32::MAX as u64) as libc::time_t,
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let polled = &mut self.0;
+        // SAFETY: `polled` and `limit` live until the call returns, and the length is the vector's.
+        let result = unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, limit, std::ptr::null()) };
+        match checked(result) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                polled.iter_mut().for_each(|polled| polled.revents = 0);
+                if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Which descriptors wanted attention when the last sleep ended.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = bool> + '_ {
+        self.0.iter().map(|polled| polled.revents != 0)
+    }
 }
 
-/// As [`wait`], until a descriptor is writable where that is asked for.
-pub(crate) fn wait_for(fds: &[(RawFd, bool)], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
-    let events = |writable| if writable { libc::POLLOUT } else { libc::POLLIN };
-    let mut polled: Vec<libc::pollfd> =
-        fds.iter().map(|&(fd, writable)| libc::pollfd { fd, events: events(writable), revents: 0 }).collect();
-    let limit = timeout.map(|timeout| libc::timespec {
-        tv_sec: timeout.as_secs().min(i32::MAX as u64) as libc::time_t,
-        tv_nsec: timeout.subsec_nanos().into(),
-    });
-    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: `polled` and `limit` live until the call returns, and the length is the vector's.
-    let result = unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, limit, std::ptr::null()) };
-    match checked(result) {
-        Ok(_) => Ok(polled.iter().map(|polled| polled.revents != 0).collect()),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(vec![false; fds.len()]),
-        Err(error) => Err(error),
-    }
+/// Sleeps once on `fds`, as a [`Sleeper`] does; says which of them want attention.
+pub(crate) fn wait(fds: &[RawFd], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
+    let mut sleeper = Sleeper::new(fds.iter().copied());
+    sleeper.wait(timeout)?;
+    Ok(sleeper.ready().collect())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ static void null_pointers(ntp_config *config, ntp_clock *clock)
     ntp_server_config *server_config = ntp_server_config_new();
     ntp_clock *no_clock = (ntp_clock *)&config;
     ntp_server *no_server = (ntp_server *)&config;
+    ntp_server_counters counters;
     ntp_query_result result;
     int64_t number = 7;
     uint16_t port = 7;
@@ -16,6 +17,12 @@ static void null_pointers(ntp_config *config, ntp_clock *clock)
     EXPECT_TEXT("`config` is NULL");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers(config, NULL));
     EXPECT_TEXT("`servers` is NULL");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(NULL, "127.0.0.1", 0, 0));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(config, NULL, 0, 0));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_load_keys(NULL, "keys"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_load_keys(config, NULL));
+    EXPECT_TEXT("`path` is NULL");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_authentication(NULL, NTP_AUTHENTICATION_MIX));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(NULL, "127.0.0.1", NTP_SERVER_NTS, 0));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(config, NULL, NTP_SERVER_NTS, 0));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_trusted_certificates(NULL, "ca.pem"));
@@ -26,6 +33,7 @@ static void null_pointers(ntp_config *config, ntp_clock *clock)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_poll(NULL, 4, 10));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_fault_limit(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_min_agreeing(NULL, 1));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_interleaved(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_step_threshold(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_bound_cap(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_frequency_limit(NULL, 1.0));
@@ -66,12 +74,20 @@ static void null_pointers(ntp_config *config, ntp_clock *clock)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_add_listen(server_config, NULL));
     EXPECT_TEXT("`address` is NULL");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_local(NULL, 1, 0));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_allow(NULL, "127.0.0.1"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_allow(server_config, NULL));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_deny(NULL, "127.0.0.1"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_deny(server_config, NULL));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_rate_limit(NULL, 1, 1));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_threads(NULL, 1));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_silent_unless_synchronized(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_start(clock, server_config, NULL));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_start(clock, NULL, &no_server));
     CHECK(no_server == NULL);
     /* It names no address to listen on. */
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_start(clock, server_config, &no_server));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_port(NULL, 0, &port));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_statistics(NULL, &counters, sizeof counters));
     CHECK(port == 7);
 
     ntp_server_config_free(server_config);
@@ -110,6 +126,11 @@ static void texts(ntp_config *config)
     EXPECT(NTP_ERR_INVALID_SERVER, ntp_query("127.0.0.1:0", 10, &result, sizeof result));
     EXPECT(NTP_ERR_NO_SERVERS, ntp_start(""));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_add_listen(server_config, "no.literal.example"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_allow(server_config, "192.0.2.1/24"));
+    EXPECT_TEXT("192.0.2.1/24");
+    EXPECT(NTP_OK, ntp_server_config_allow(server_config, "192.0.2.0/24"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_deny(server_config, "192.0.2.0/24"));
+    EXPECT_TEXT("both allowed and denied");
     ntp_server_config_free(server_config);
 }
 
@@ -124,14 +145,19 @@ static void numbers(ntp_config *config)
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_poll(config, wild32[i], wild32[i]));
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_min_agreeing(config, wild32[i]));
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_local(server_config, wild32[i], 0));
+        EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_threads(server_config, wild32[i]));
         CHECK(strcmp(ntp_state_name(wild32[i]), "UNKNOWN") == 0);
+        EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_authentication(config, wild32[i]));
         CHECK(strcmp(ntp_selection_name(wild32[i]), "unknown") == 0);
+        CHECK(strcmp(ntp_reason_name(wild32[i]), "unknown") == 0);
         CHECK(strstr(ntp_result_message(wild32[i]), "success") == NULL);
     }
     for (size_t i = 0; i < sizeof wild64 / sizeof wild64[0]; i++) {
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_step_threshold(config, wild64[i]));
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_bound_cap(config, wild64[i]));
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_local(server_config, 1, wild64[i]));
+        EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_rate_limit(server_config, wild64[i], 1));
+        EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_rate_limit(server_config, 1, wild64[i]));
     }
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_poll(config, 6, 5));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_fault_limit(config, -1));
@@ -150,6 +176,15 @@ static void numbers(ntp_config *config)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_shared_page(config, "/"));
     EXPECT_TEXT("`shared_page` is `/`, which names no file");
 
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(config, "127.0.0.1", UINT32_MAX, 0));
+    EXPECT_TEXT("`options` has the bits 0xfffffff8");
+    EXPECT(NTP_ERR_SYSTEM, ntp_config_load_keys(config, "/no/such/file"));
+    EXPECT_TEXT("reading key file /no/such/file");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_khronos(config, 2));
+    EXPECT_TEXT("`enabled` is 2");
+    EXPECT(NTP_OK, ntp_config_set_khronos(config, 1));
+    EXPECT(NTP_OK, ntp_config_set_authentication(config, NTP_AUTHENTICATION_IGNORE));
+    EXPECT(NTP_OK, ntp_config_set_authentication(config, NTP_AUTHENTICATION_MIX));
     EXPECT(NTP_OK, ntp_config_set_poll(config, 0, 17));
     EXPECT(NTP_OK, ntp_config_set_fault_limit(config, INT32_MAX));
     EXPECT(NTP_OK, ntp_config_set_min_agreeing(config, 1));

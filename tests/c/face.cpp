@@ -8,6 +8,7 @@
 #include <ntpclock.hpp>
 #include <string>
 #include <string_view>
+#include <sys/wait.h>
 #include <thread>
 #include <type_traits>
 #include <unistd.h>
@@ -76,6 +77,14 @@ void errors() {
     CHECK(ntp::error_category().message(NTP_ERR_TIMEOUT) == "the time ran out");
     CHECK(std::string_view{ntp::version()} == NTPCLOCK_VERSION_STRING);
     CHECK(std::string_view{ntp::name(ntp::state::holdover)} == "HOLDOVER");
+    CHECK(std::string_view{ntp::name(ntp::reason::negative_delay)} == "negative_delay");
+    fails(ntp::errc::system, "/dev/null: it is no regular file", [] { ntp::config{}.load_keys("/dev/null"); });
+    fails(ntp::errc::invalid_argument, "5 of 127.0.0.1:1 is none of the AES keys", [] {
+        ntp::client{ntp::config{}.add_servers("127.0.0.1:1", {5, true, true, true})};
+    });
+    fails(ntp::errc::invalid_argument, "no server is authenticated", [] {
+        ntp::client{ntp::config{"127.0.0.1:1"}.authentication(ntp::authentication::require)};
+    });
 }
 
 void a_state_file_that_is_none_is_told() {
@@ -126,6 +135,7 @@ void tells_the_truth(const Clock& clock) {
     const auto sources = clock.sources();
     CHECK(sources.size() == 1 && sources[0].verdict() == ntp::selection::truechimer);
     CHECK(sources[0].delay() >= 0ns && sources[0].bound());
+    CHECK(sources[0].refused(ntp::reason::origin) == 0 && !sources[0].authenticated() && !reading.authenticated());
 }
 
 template <class Clock>
@@ -190,6 +200,24 @@ void a_callback_goes_with_its_client(const std::string& list) {
     CHECK(calls.use_count() == 1);
 }
 
+// The process-wide clock by a configuration, and a child that goes on with it.
+void a_child_restarts(const std::string& list) {
+    const ntp::session session{ntp::config{list}.restart_after_fork(true).poll(0, 4)};
+    CHECK(session.wait_for(10s) && !session.state_file_fault());
+    session.restart();
+    const pid_t child = fork();
+    if (child == 0) {
+        const ntp::reading inherited = session.now();
+        CHECK(inherited.state() == ntp::state::holdover);
+        session.restart();
+        CHECK(session.wait_for(10s) && session.now().epoch() == inherited.epoch());
+        std::_Exit(0);
+    }
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK(session.now().state() == ntp::state::synchronized);
+}
+
 }  // namespace
 
 int main() {
@@ -200,12 +228,21 @@ int main() {
     a_shared_page_that_is_none_is_refused_and_one_that_is_taken_away_is_told();
     moved_from_owners_say_so();
 
-    const ntp::server server{ntp::server_config{}.listen("127.0.0.1:0").local(1, 1us)};
+    const ntp::server server{ntp::server_config{}
+                                 .listen("127.0.0.1:0")
+                                 .local(1, 1us)
+                                 .allow("127.0.0.0/8")
+                                 .deny("127.0.0.2")
+                                 .rate_limit(100, 100)
+                                 .threads(1)
+                                 .silent_unless_synchronized()};
     const std::string list = "127.0.0.1:" + std::to_string(server.port());
     const ntp::query_result answer = ntp::query(list, 2s);
     CHECK(std::chrono::abs(answer.offset()) <= answer.bound() && answer.stratum == 1);
 
-    ntp::client client{ntp::config{list}.poll(0, 4)};
+    CHECK(server.statistics().threads == 1 && server.statistics().denied == 0);
+
+    ntp::client client{ntp::config{list}.poll(0, 4).interleaved()};
     tells_the_truth(client);
     tells_instants(client);
     tells_events(std::move(client));
@@ -222,6 +259,7 @@ int main() {
         CHECK(session.wait_for(10s));
         tells_events(std::move(session));
     }
+    a_child_restarts(list);
     const auto apart = ntp::clock::now() - std::chrono::system_clock::now();
     CHECK(std::chrono::abs(apart) < 1s);
     CHECK(ntp_wait(0) == NTP_ERR_NOT_RUNNING);

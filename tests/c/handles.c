@@ -31,6 +31,24 @@ static void one_exchange(const char *list)
     CHECK(result.bound_ns == (int64_t)0xAAAAAAAAAAAAAAAA);
 }
 
+static void counts(const ntp_server *server)
+{
+    ntp_server_counters counters;
+    int64_t patience = system_clock() + 5000000000;
+    memset(&counters, 0xAA, sizeof counters);
+    /* Its threads tell of their work when they are done with it. */
+    do
+        EXPECT(NTP_OK, ntp_server_statistics(server, &counters, sizeof counters));
+    while (counters.replies < 2 && system_clock() < patience);
+    CHECK(counters.requests == 2 && counters.replies == 2 && counters.limited == 0 && counters.unsent == 0);
+    CHECK(counters.threads >= 1 && counters.receive_buffer_bytes > 0 && counters.reserved == 0);
+    memset(&counters, 0xAA, sizeof counters);
+    EXPECT(NTP_OK, ntp_server_statistics(server, &counters, sizeof counters.requests));
+    CHECK(counters.requests == 2 && counters.replies == 0xAAAAAAAAAAAAAAAA);
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_statistics(server, NULL, sizeof counters));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_statistics(server, &counters, 0));
+}
+
 int main(void)
 {
     char list[32];
@@ -45,12 +63,13 @@ int main(void)
     size_t count = 0;
 
     one_exchange(list);
+    counts(server);
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_port(server, 1, &port));
     EXPECT_TEXT("`index` is 1");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_port(server, 0, NULL));
     CHECK(port == 7);
 
-    EXPECT(NTP_OK, ntp_config_add_servers(config, list));
+    EXPECT(NTP_OK, ntp_config_add_servers_with(config, list, NTP_SERVER_REQUIRE | NTP_SERVER_TRUST, 0));
     EXPECT(NTP_OK, ntp_config_set_poll(config, 0, 4));
     EXPECT(NTP_OK, ntp_clock_start(config, &clock));
     ntp_config_free(config);
@@ -78,6 +97,10 @@ int main(void)
     CHECK(count == 1 && source.selection == NTP_SELECTION_TRUECHIMER && source.stratum == 1);
     CHECK(strcmp(source.name, list) == 0 && strcmp(source.address, list) == 0 && source.fault[0] == '\0');
     CHECK((source.reach & 1) == 1);
+    CHECK(source.options == (NTP_SERVER_REQUIRE | NTP_SERVER_TRUST) && source.key_id == 0 && report.flags == 0);
+    for (size_t i = 0; i < NTPCLOCK_REASONS; i++)
+        CHECK(source.refusals[i] == 0);
+    CHECK(strcmp(ntp_reason_name(NTP_REASON_FALSETICKER), "falseticker") == 0);
 
     /* The process-wide clock knows nothing of it. */
     CHECK(ntp_status() == NTP_STATE_UNSYNCHRONIZED);

@@ -51,10 +51,23 @@ impl Chronyd {
 
     /// As [`Chronyd::start_at`], with these further lines of configuration.
     pub(crate) fn start_with(release: Release, address: SocketAddr, seconds: i64, further: &str) -> Self {
+        Self::start_in(release, Directory::new(), address, seconds, further)
+    }
+
+    /// As [`Chronyd::start`], and knows the `keys`, a key file's text.
+    pub(crate) fn with_keys(keys: &str) -> Self {
         let directory = Directory::new();
+        let file = directory.path().join("keys");
+        fs::write(&file, keys).expect("the temporary directory is writable");
+        let more = format!("keyfile {}\n", file.display());
+        Self::start_in(Release::Present, directory, free_address(Ipv4Addr::LOCALHOST.into()), 0, &more)
+    }
+
+    /// With files in `directory`, and `more` in its configuration.
+    fn start_in(release: Release, directory: Directory, address: SocketAddr, seconds: i64, more: &str) -> Self {
         // Else it would also take the port of the other family's wildcard address, from its neighbours.
         let family = if address.is_ipv4() { "-4" } else { "-6" };
-        let config = config_text(address, directory.path()) + further;
+        let config = config_text(address, directory.path()) + more;
         let child = spawn(release, &directory, &config, |command| {
             command.arg(family);
             if seconds != 0 {
@@ -123,10 +136,16 @@ pub(crate) struct ChronydClient {
 impl ChronydClient {
     /// Asks `server` every 2^`polls.0` to 2^`polls.1` seconds.
     pub(crate) fn start(server: SocketAddr, polls: (i8, i8)) -> Self {
+        Self::asking(server, polls, "")
+    }
+
+    /// The same with more `options` of its own; it keeps `measurements.log`, too.
+    pub(crate) fn asking(server: SocketAddr, polls: (i8, i8), options: &str) -> Self {
         let directory = Directory::new();
         let own = directory.path().display();
         let text = format!(
-            "server {} port {} minpoll {} maxpoll {}\nport 0\ncmdport 0\npidfile {own}/pid\nlogdir {own}\nlog tracking\n",
+            "server {} port {} minpoll {} maxpoll {} {options}\nport 0\ncmdport 0\npidfile {own}/pid\nlogdir {own}\n\
+             log tracking measurements\n",
             server.ip(),
             server.port(),
             polls.0,
@@ -139,6 +158,11 @@ impl ChronydClient {
     /// What it has logged of its clock so far; empty before the first update.
     pub(crate) fn tracking_log(&self) -> String {
         fs::read_to_string(self.directory.path().join("tracking.log")).unwrap_or_default()
+    }
+
+    /// What it has logged of its server's replies so far.
+    pub(crate) fn measurements_log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("measurements.log")).unwrap_or_default()
     }
 
     /// What it has said so far.

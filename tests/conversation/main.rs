@@ -3,7 +3,9 @@
 //! "Right" always means: compared with the clock of the server, which is this machine's system clock plus a
 //! known shift. Nothing here reads the network beyond loopback, and no clock of the machine is ever set.
 
+mod clients;
 mod faults;
+mod keys;
 mod live;
 mod names;
 mod network;

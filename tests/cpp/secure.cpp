@@ -10,7 +10,9 @@ namespace {
 
 int secure(const std::string& exchanger, const std::string& certificates) {
     ntp::config config;
-    config.add_nts_servers(exchanger).add_trusted_certificates(certificates).platform_trust(false);
+    ntp::server_options options;
+    options.nts = true;
+    config.add_servers(exchanger, options).add_trusted_certificates(certificates).platform_trust(false);
     const ntp::client client{config};
     if (!client.wait_for(std::chrono::seconds{20})) {
         std::fprintf(stderr, "no time: %s\n", ntp::last_error().c_str());

@@ -11,11 +11,17 @@ use super::world::{PIVOT, World};
 use crate::config::Settings;
 use crate::packet::Packet;
 use crate::status::{Leap, Selection, State};
-use crate::units::{NtpShort, NtpTime};
+use crate::units::{Nanos, NtpShort, NtpTime, UnixTime, unix_seconds};
 
 fn world(trial: &Trial, settings: &Settings, servers: Vec<Server>) -> World {
     let oscillator = oscillators::ordinary(&mut Random::new(trial.seed ^ 3), settings);
     World::new(trial, settings, oscillator, servers)
+}
+
+/// The same from another time on.
+fn world_from(begin: UnixTime, trial: &Trial, settings: &Settings, servers: Vec<Server>) -> World {
+    let oscillator = oscillators::ordinary(&mut Random::new(trial.seed ^ 3), settings);
+    World::beginning(begin, trial, settings, oscillator, servers)
 }
 
 /// `liar` stands somewhere among the servers; answers where.
@@ -39,6 +45,7 @@ fn outvoted(trial: &Trial, hours: f64, liar: impl FnOnce(Server) -> Server) -> W
     world
 }
 
+/// (case 13, and 2)
 pub(super) fn stamps_that_contradict_each_other(trial: &Trial) -> World {
     let kind = trial.seed % 3;
     outvoted(trial, 4.0, move |liar| {
@@ -55,6 +62,7 @@ pub(super) fn stamps_that_contradict_each_other(trial: &Trial) -> World {
     })
 }
 
+/// (case 14)
 pub(super) fn a_server_that_says_itself_it_is_no_good(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let mut servers = vec![Server::far(&mut random)];
@@ -81,6 +89,7 @@ pub(super) fn a_server_that_says_itself_it_is_no_good(trial: &Trial) -> World {
     world
 }
 
+/// (case 15)
 pub(super) fn a_root_distance_of_zero_and_10_ms_off(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let mut servers: Vec<Server> = (0..2).map(|_| Server::near(&mut random)).collect();
@@ -96,7 +105,7 @@ pub(super) fn a_root_distance_of_zero_and_10_ms_off(trial: &Trial) -> World {
     world
 }
 
-/// More liars than are assumed, but their intervals are disjoint from the honest ones: a majority tells the truth.
+/// More liars than are assumed, but their intervals are disjoint from the honest ones: a majority tells the truth. (case 16)
 pub(super) fn one_liar_of_three_and_two_of_five(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let liars = random.pick(&[1, 2]);
@@ -225,7 +234,7 @@ pub(super) fn a_server_that_leaps_without_reason(trial: &Trial) -> World {
 }
 
 /// Two of three, three of five: the contract promises nothing, but the change is a step with a new epoch, and the
-/// report says that too many lie, or there is no agreement.
+/// report says that too many lie, or there is no agreement. (case 17)
 pub(super) fn a_majority_that_lies_is_never_followed_in_silence(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let (count, liars) = random.pick(&[(3, 2), (5, 3)]);
@@ -269,7 +278,7 @@ pub(super) fn a_lie_of_an_earlier_run_is_forgotten(trial: &Trial) -> World {
     world
 }
 
-/// Faster than any oscillator within the limits: their own intervals contradict each other.
+/// Faster than any oscillator within the limits: their own intervals contradict each other. (case 19)
 pub(super) fn a_majority_that_ramps_away_is_never_followed_in_silence(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let ppm = random.pick(&[-100.0, -20.0, 20.0, 100.0]);
@@ -285,6 +294,28 @@ pub(super) fn a_majority_that_ramps_away_is_never_followed_in_silence(trial: &Tr
     world
 }
 
+/// No faster than what our oscillator may do: nobody can tell that from it, and the interval holds what they all say.
+/// (case 19)
+pub(super) fn a_ramp_of_all_within_the_drift_limit_is_followed_within_the_bound(trial: &Trial) -> World {
+    let mut random = Random::new(trial.seed);
+    let ramp = random.pick(&[-1.0, 1.0]) * 1e3;
+    let lie = move |t: f64| ramp * (t - 3600.0).max(0.0);
+    let servers = (0..3).map(|_| Server::near(&mut random).lying_by(move |t, _| lie(t))).collect();
+    let mut world = world(trial, &polling(4, 6), servers);
+    world.promise(Promise::Nothing);
+    while world.seconds() < 6.0 * 3600.0 {
+        world.run(1.0 / 60.0);
+        let told = lie(world.seconds().floor());
+        // A second of the ramp and of its own errors: the reading is not exactly of this moment.
+        let told = world.tells(told) || world.tells(told - ramp) || world.tells(told + ramp);
+        world.expect("what they say lies in the interval", told);
+    }
+    expect_synchronized(&mut world);
+    world.expect("there was no step", world.epoch() == 1);
+    world
+}
+
+/// (case 18)
 pub(super) fn servers_that_all_disagree_are_no_time(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let count = random.pick(&[2, 3, 5]);
@@ -306,7 +337,7 @@ pub(super) fn servers_that_all_disagree_are_no_time(trial: &Trial) -> World {
     world
 }
 
-/// Who sits on the path holds requests back, later replies, by slowly varying amounts.
+/// Who sits on the path holds requests back, later replies, by slowly varying amounts. (case 20)
 pub(super) fn requests_then_replies_held_back_by_50_ms(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let most = 50.0 * MILLISECOND;
@@ -325,7 +356,7 @@ pub(super) fn requests_then_replies_held_back_by_50_ms(trial: &Trial) -> World {
     world
 }
 
-/// A ramp of delay on one way only bends the frequency; then everything is dropped for six hours.
+/// A ramp of delay on one way only bends the frequency; then everything is dropped for six hours. (case 21)
 pub(super) fn a_frequency_bent_by_delays_and_then_silence(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let silence = random.between(7_000.0, 12_000.0);
@@ -346,6 +377,7 @@ pub(super) fn a_frequency_bent_by_delays_and_then_silence(trial: &Trial) -> Worl
     world
 }
 
+/// (case 22)
 pub(super) fn a_delay_that_toggles_with_every_poll(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let size = random.between(1.0, 100.0) * MILLISECOND;
@@ -364,7 +396,7 @@ pub(super) fn a_delay_that_toggles_with_every_poll(trial: &Trial) -> World {
     world
 }
 
-/// Who sits on the path keeps replies and delivers them instead of later ones: they answer no request that is open.
+/// Who sits on the path keeps replies and delivers them instead of later ones: they answer no request that is open. (case 4)
 pub(super) fn replies_of_long_ago(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let mut kept: Option<Packet> = None;
@@ -392,6 +424,7 @@ pub(super) fn replies_of_long_ago_with_a_new_stamp(trial: &Trial) -> World {
     })
 }
 
+/// (cases 10 and 11)
 pub(super) fn kisses_of_death(trial: &Trial) -> World {
     let code = Random::new(trial.seed ^ 4).pick(&[*b"DENY", *b"RSTR", *b"RATE", *b"INIT"]);
     outvoted(trial, 6.0, move |liar| {
@@ -404,27 +437,88 @@ pub(super) fn kisses_of_death(trial: &Trial) -> World {
     })
 }
 
-/// Plays five servers of which the first `announcing` announce a leap second.
-fn announced(trial: &Trial, announcing: usize) -> World {
+/// Midnight after the first of December 2026, of March 2027; and after the last of December 2026.
+const DECEMBER: UnixTime = unix_seconds(1_796_169_600);
+const MARCH: UnixTime = unix_seconds(1_803_945_600);
+const YEARS_END: UnixTime = unix_seconds(1_798_761_600);
+
+/// Plays five servers of which the first `announcing` announce a leap second, from `begin` on.
+fn announced(trial: &Trial, begin: UnixTime, announcing: usize) -> World {
     let mut random = Random::new(trial.seed);
     let servers = any(&mut random, 5).into_iter().enumerate();
     let servers =
         servers.map(|(index, server)| if index < announcing { server.announcing(Leap::Insert) } else { server });
     let servers = servers.collect();
-    let mut world = world(trial, &polling(6, 10), servers);
+    let mut world = world_from(begin, trial, &polling(6, 10), servers);
     world.run(3.0);
     expect_synchronized(&mut world);
     world
 }
 
+/// (case 29)
 pub(super) fn a_leap_second_that_a_minority_announces(trial: &Trial) -> World {
-    let mut world = announced(trial, 2);
+    let mut world = announced(trial, DECEMBER, 2);
     world.expect("no leap second is announced", world.report().leap == Leap::None);
     world
 }
 
+/// (case 29)
 pub(super) fn a_leap_second_that_the_majority_announces(trial: &Trial) -> World {
-    let mut world = announced(trial, 3);
+    let mut world = announced(trial, DECEMBER, 3);
     world.expect("a leap second is announced", world.report().leap == Leap::Insert);
+    world
+}
+
+/// So far no month but June and December has ended in a leap second. (case 29)
+pub(super) fn a_leap_second_that_the_majority_announces_in_march(trial: &Trial) -> World {
+    let mut world = announced(trial, MARCH, 5);
+    world.expect("no leap second is announced", world.report().leap == Leap::None);
+    world
+}
+
+/// All announce a leap second, and then it comes: the last minute of the year has 61 seconds, or 59. (case 29)
+pub(super) fn a_year_whose_last_minute_has_61_or_59_seconds(trial: &Trial) -> World {
+    let mut random = Random::new(trial.seed);
+    let (leap, by) = random.pick(&[(Leap::Insert, -SECOND), (Leap::Delete, SECOND)]);
+    let before = 7200.0;
+    let servers = far(&mut random, 3).into_iter().map(|server| {
+        let server = server.lying_by(move |t, _| if t < before { 0.0 } else { by });
+        server.tampering(move |reply, t, _| reply.packet.leap = if t < before { leap } else { Leap::None })
+    });
+    let servers = servers.collect();
+    let mut world = world_from(YEARS_END - Nanos((before * SECOND) as i64), trial, &polling(4, 6), servers);
+    world.run(1.9);
+    expect_synchronized(&mut world);
+    world.expect("the leap second is announced", world.report().leap == leap);
+    world.promise(Promise::Nothing);
+    world.run(1.0);
+    expect_synchronized(&mut world);
+    let told = world.tells(by);
+    world.expect("the clock has leapt", told && world.report().steps > 0);
+    world.expect("no other is announced", world.report().leap == Leap::None);
+    world
+}
+
+/// Some spread the leap second over a day, the others leap: the groups contradict each other, and there is no time in
+/// between. (case 29)
+pub(super) fn servers_that_smear_among_servers_that_do_not(trial: &Trial) -> World {
+    let mut random = Random::new(trial.seed);
+    let mut servers = far(&mut random, 3);
+    let mut places = Vec::new();
+    for _ in 0..2 {
+        let smearing = Server::far(&mut random);
+        let smearing = smearing.lying_by(|t, _| SECOND * ((t - 20_000.0) / 86_400.0).clamp(0.0, 1.0));
+        let place = hide(&mut servers, smearing, &mut random);
+        places.iter_mut().for_each(|former| *former += usize::from(*former >= place));
+        places.push(place);
+    }
+    let mut world = world(trial, &Settings { fault_limit: Some(2), ..polling(4, 8) }, servers);
+    // Long enough that the second is half done; at all times the interval holds UTC.
+    world.run(18.0);
+    expect_synchronized(&mut world);
+    let selections = world.selections();
+    let named = places.iter().all(|&place| selections[place] == Selection::Falseticker);
+    world.expect("those that smear are falsetickers", named);
+    world.expect("the clock is with the others", world.is_right_within(100.0 * MILLISECOND) && world.epoch() == 1);
     world
 }

@@ -11,6 +11,7 @@
 //! `NTPCLOCK_SIMULATED_DAYS` sets the time that all scenarios get together.
 
 mod calibration;
+mod extremes;
 mod hostile;
 mod oracle;
 mod ordinary;
@@ -19,6 +20,7 @@ mod oscillators;
 mod processor;
 mod random;
 mod server;
+mod trust;
 mod verdicts;
 mod world;
 
@@ -58,6 +60,7 @@ macro_rules! scenarios {
 scenarios! {
     ordinary:
         one_server_in_the_same_building
+        case_3_a_server_of_a_clock_says_no_less_than_what_that_is_off_by
         four_servers_on_the_internet
         sixteen_servers_of_all_kinds
         servers_that_are_nearly_alike_do_not_take_turns
@@ -81,7 +84,8 @@ scenarios! {
         restarts_that_go_on_from_what_was_remembered
         leaders_that_die_and_are_succeeded
         leaders_that_die_before_they_have_heard_of_anybody
-        the_era_of_2036_begins;
+        the_era_of_2036_begins
+        the_seconds_of_1970_outgrow_31_bits;
     oscillators:
         an_oscillator_at_its_absolute_limit
         an_oscillator_that_wanders_a_little
@@ -111,6 +115,7 @@ scenarios! {
         a_server_that_leaps_without_reason
         a_majority_that_lies_is_never_followed_in_silence
         a_majority_that_ramps_away_is_never_followed_in_silence
+        a_ramp_of_all_within_the_drift_limit_is_followed_within_the_bound
         a_lie_of_an_earlier_run_is_forgotten
         servers_that_all_disagree_are_no_time
         requests_then_replies_held_back_by_50_ms
@@ -120,7 +125,20 @@ scenarios! {
         replies_of_long_ago_with_a_new_stamp
         kisses_of_death
         a_leap_second_that_a_minority_announces
-        a_leap_second_that_the_majority_announces;
+        a_leap_second_that_the_majority_announces
+        a_leap_second_that_the_majority_announces_in_march
+        a_year_whose_last_minute_has_61_or_59_seconds
+        servers_that_smear_among_servers_that_do_not;
+    trust:
+        trusted_servers_are_believed_against_any_number_of_others
+        trusted_servers_that_fall_silent_are_missed_only_if_required
+        a_required_server_that_contradicts_the_others_stops_the_clock
+        the_estimate_is_the_preferred_servers_while_they_are_believed
+        authenticated_servers_must_agree_before_others_count
+        where_authentication_is_required_the_others_have_no_say
+        what_is_not_authenticated_by_the_servers_key_is_dropped
+        a_pool_vetoes_the_few_of_it_that_are_polled
+        a_third_of_a_pool_cannot_veto_the_truth;
     verdicts:
         a_liar_is_named_for_as_long_as_it_lies
         one_liar_more_than_assumed_is_told_for_as_long_as_it_lies

@@ -1,8 +1,10 @@
 //! What must be true at every simulated second, whatever the world does.
 
+use super::world::PIVOT;
+use crate::packet::Packet;
 use crate::reading::Reading;
-use crate::status::State;
-use crate::units::{Counter, NANOS_PER_SECOND, UnixTime};
+use crate::status::{Leap, State};
+use crate::units::{Counter, NANOS_PER_SECOND, NtpShort, NtpTime, UnixTime};
 
 /// Violations told in full; the rest is counted.
 const TOLD: usize = 5;
@@ -28,6 +30,8 @@ pub(super) struct Oracle {
     /// Readings whose state was SYNCHRONIZED; and HOLDOVER.
     pub(super) synchronized: u64,
     pub(super) holdover: u64,
+    /// Replies with a time that a server would have given.
+    pub(super) served: u64,
     pub(super) violations: u64,
     /// The first of them, as sentences.
     pub(super) told: Vec<String>,
@@ -104,6 +108,22 @@ impl Oracle {
         self.last = Some(*reading);
     }
 
+    /// Judges what a server of this clock says on the wire: whoever believes it must not be misled.
+    pub(super) fn judge_served(&mut self, reply: &Packet, utc: UnixTime, second: f64) {
+        let gives_time = reply.leap != Leap::Unknown && reply.stratum < 16;
+        if !gives_time {
+            let silent = (reply.receive, reply.transmit) == (NtpTime::ZERO, NtpTime::ZERO) && reply.stratum == 16;
+            return self.expect("a server without time gives none", silent, second);
+        }
+        self.served += 1;
+        let told = reply.transmit.resolve(PIVOT);
+        // The wire's own values, in exact nanoseconds: not rounded up once more, as a client of ours would.
+        let wire = |short: NtpShort| (i64::from(short.0) * 1_000_000_000) >> 16;
+        let distance = wire(reply.root_delay) / 2 + wire(reply.root_dispersion) + 61;
+        let error = (told - utc).abs();
+        self.expect("what is served is as true as it says", error.0 <= distance, second);
+    }
+
     /// What a scenario expects at its end.
     pub(super) fn expect(&mut self, what: &str, holds: bool, second: f64) {
         if !holds {
@@ -126,6 +146,7 @@ pub(super) fn second(origin: Counter, number: i64) -> Counter {
 mod tests {
     use super::*;
     use crate::status::{Flags, Leap};
+    use crate::units::Nanos;
 
     fn reading(seconds: i64) -> Reading {
         let unix_ns = seconds * NANOS_PER_SECOND;
@@ -177,5 +198,21 @@ mod tests {
             let told = judged(second, utc);
             assert!(told.iter().any(|told| told.contains(what)), "{what}: {told:?}");
         }
+    }
+
+    #[test]
+    fn what_is_served_must_be_as_true_as_it_says_and_nothing_unless_there_is_time() {
+        let utc = crate::units::unix_seconds(1_795_000_000);
+        // 1 ms and 100 µs, in units of 15.3 µs.
+        let (root_delay, root_dispersion) = (NtpShort(66), NtpShort(7));
+        let good = Packet { stratum: 2, root_delay, root_dispersion, ..Packet::request(NtpTime::from_unix(utc)) };
+        let violations = |packet: Packet, off: i64| {
+            let mut oracle = Oracle::default();
+            oracle.judge_served(&packet, utc + Nanos(off), 1.0);
+            oracle.violations
+        };
+        assert_eq!([0, 600_000, -600_000, 620_000, -620_000].map(|off| violations(good, off)), [0, 0, 0, 1, 1]);
+        let none = Packet { leap: Leap::Unknown, stratum: 16, ..Packet::request(NtpTime::ZERO) };
+        assert_eq!([none, Packet { transmit: NtpTime(1), ..none }].map(|packet| violations(packet, 0)), [0, 1]);
     }
 }

@@ -45,6 +45,18 @@ pub(super) fn one_server_in_the_same_building(trial: &Trial) -> World {
     world
 }
 
+/// Case 3 of other servers' faults. What is served is judged in every scenario; here it is seen that it is, from the first
+/// synchronisation over a holdover to the loss of the time.
+pub(super) fn case_3_a_server_of_a_clock_says_no_less_than_what_that_is_off_by(trial: &Trial) -> World {
+    let mut random = Random::new(trial.seed);
+    let servers = any(&mut random, 3).into_iter().map(|server| server.dead_when(|second| second > 4.0 * 3600.0));
+    let mut world = play(trial, &polling(4, 8), servers.collect(), 24.0);
+    let served = world.oracle.served;
+    world.expect("it served, most of the time", served > 24 * 3600 / 13 / 2);
+    world.expect("the clock is in holdover, or lost", world.state() != State::Synchronized);
+    world
+}
+
 pub(super) fn four_servers_on_the_internet(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let servers = far(&mut random, 4);
@@ -358,11 +370,20 @@ pub(super) fn a_server_at_the_border_does_not_come_and_go(trial: &Trial) -> Worl
     world
 }
 
-/// NTP's seconds wrap to zero at 2036-02-07T06:28:16Z.
+/// NTP's seconds wrap to zero at 2036-02-07T06:28:16Z. (case 30)
 pub(super) fn the_era_of_2036_begins(trial: &Trial) -> World {
+    passing(trial, (1_i64 << 32) - 2_208_988_800)
+}
+
+/// Signed seconds of 32 bits end at 2038-01-19T03:14:07Z. (case 30)
+pub(super) fn the_seconds_of_1970_outgrow_31_bits(trial: &Trial) -> World {
+    passing(trial, 1 << 31)
+}
+
+/// Plays honest servers around a second of UTC that is like any other.
+fn passing(trial: &Trial, second: i64) -> World {
     let mut random = Random::new(trial.seed);
-    let wrap = (1_i64 << 32) - 2_208_988_800;
-    let begin = unix_seconds(wrap - random.between(10.0, 10_000.0) as i64);
+    let begin = unix_seconds(second - random.between(10.0, 10_000.0) as i64);
     let settings = polling(4, 8);
     let servers = any(&mut random, 3);
     let oscillator = oscillators::ordinary(&mut random, &settings);

@@ -195,6 +195,7 @@ pub(super) fn a_counter_that_stands_still_for_minutes(trial: &Trial) -> World {
     pauses(trial, 1.0..1200.0)
 }
 
+/// A suspend or a pause of the virtual machine. (case 30)
 pub(super) fn a_counter_that_stands_still_for_a_night(trial: &Trial) -> World {
     pauses(trial, 20_000.0..40_000.0)
 }

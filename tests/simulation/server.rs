@@ -4,11 +4,14 @@
 //! construction. Paths may delay, lose, double and hold back what they like: that is no lie.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use super::oscillator::Oscillator;
 use super::random::Random;
+use crate::mac::Key;
 use crate::packet::{Mode, Packet};
-use crate::status::Leap;
+use crate::source::Standing;
+use crate::status::{Leap, ServerOptions};
 use crate::units::{Counter, Nanos, NtpShort, NtpTime, UnixTime, unix_seconds};
 
 pub(super) const MICROSECOND: f64 = 1e3;
@@ -23,6 +26,16 @@ pub(super) type OverTime = Box<dyn FnMut(f64, &mut Random) -> f64>;
 pub(super) struct Reply {
     pub(super) packet: Packet,
     pub(super) arrives: Counter,
+    /// The key that it is authenticated with.
+    pub(super) key: Option<Arc<Key>>,
+}
+
+impl Reply {
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.packet.bytes().to_vec();
+        self.key.iter().for_each(|key| key.authenticate(&mut bytes));
+        bytes
+    }
 }
 
 /// What a liar does to its replies, given the second of the simulation.
@@ -37,6 +50,8 @@ pub(super) struct Server {
     pub(super) root_dispersion: Nanos,
     /// Whom it follows: a different one for each, lest they be taken for one server under many names.
     pub(super) reference_id: u32,
+    /// What we think of it, and the key that we share.
+    pub(super) standing: Standing,
     /// Its clock's error, to be added to UTC.
     error: OverTime,
     /// An error on top of that, of which its claims know nothing.
@@ -93,6 +108,7 @@ impl Server {
             root_delay: Nanos::ZERO,
             root_dispersion: Nanos::ZERO,
             reference_id: u32::from_be_bytes(*b"GPS\0"),
+            standing: Standing::default(),
             error: Box::new(|_, _| 0.0),
             lie: None,
             tampering: None,
@@ -168,6 +184,24 @@ impl Server {
         self
     }
 
+    /// As far as that, we trust it.
+    pub(super) fn trusted(mut self, options: ServerOptions) -> Self {
+        self.standing.options = options;
+        self
+    }
+
+    /// A server that shares a key with us, the only one of that number.
+    pub(super) fn with_key(mut self, number: u32) -> Self {
+        let key = Key::parse(&number.to_string(), "AES128", &format!("HEX:{number:032x}"));
+        self.standing.key = key.ok().map(Arc::new);
+        self
+    }
+
+    /// A key of that number whose secret is another.
+    pub(super) fn impostor(number: u32) -> Option<Arc<Key>> {
+        Key::parse(&number.to_string(), "AES128", "HEX:ffffffffffffffffffffffffffffffff").ok().map(Arc::new)
+    }
+
     pub(super) fn announcing(mut self, leap: Leap) -> Self {
         self.leap = leap;
         self
@@ -223,7 +257,7 @@ impl Server {
             receive: NtpTime::from_unix(utc + off),
             transmit: NtpTime::from_unix(oscillator.utc_at(t3) + off),
         };
-        let mut reply = Reply { packet, arrives: t3 + back };
+        let mut reply = Reply { packet, arrives: t3 + back, key: self.standing.key.clone() };
         if let Some(tampering) = &mut self.tampering {
             tampering(&mut reply, seconds, random);
         }

@@ -12,11 +12,11 @@ use super::processor;
 use super::random::Random;
 use super::server::{Server, address, number};
 use crate::config::Settings;
-use crate::packet::HEADER_LEN;
 use crate::publication::gauge::Finding;
 use crate::publication::note::Note;
 use crate::publication::{Publication, Writer};
 use crate::reading::Reading;
+use crate::server::served;
 use crate::source::Outcome;
 use crate::status::{Report, Selection, SourceInfo, State};
 use crate::synchronizer::{SourceId, Synchronizer};
@@ -37,8 +37,11 @@ const LATE: f64 = 0.02;
 /// Every so many times that something is published, what the core says of itself is looked at.
 const LOOK: u64 = 16;
 
+/// Every so many readings, what a server of this clock would say is looked at.
+const SERVE: i64 = 13;
+
 /// A datagram on its way to us.
-type Arrival = Reverse<(Counter, usize, [u8; HEADER_LEN])>;
+type Arrival = Reverse<(Counter, usize, Vec<u8>)>;
 
 /// A core, its servers, its oscillator, and the oracle that watches.
 pub(super) struct World {
@@ -50,6 +53,8 @@ pub(super) struct World {
     servers: Vec<Server>,
     /// Servers that the resolver has not named yet.
     spares: Vec<usize>,
+    /// Servers of the same pool that are not polled.
+    bystanders: Vec<usize>,
     arrivals: BinaryHeap<Arrival>,
     origin: Counter,
     now: Counter,
@@ -126,8 +131,8 @@ impl World {
         oscillator.start(origin, begin, random.split());
         let mut core = Synchronizer::new(settings.clone(), PIVOT, 0);
         let publication = Publication::new();
-        for _ in &servers {
-            core.add_source(origin);
+        for server in &servers {
+            core.add_source_of(server.standing.clone(), origin);
         }
         Self {
             core,
@@ -137,6 +142,7 @@ impl World {
             oscillator,
             servers,
             spares: Vec::new(),
+            bystanders: Vec::new(),
             arrivals: BinaryHeap::new(),
             origin,
             now: origin,
@@ -157,6 +163,13 @@ impl World {
     pub(super) fn with_spares(mut self, spares: Vec<Server>) -> Self {
         self.spares = (self.servers.len()..).take(spares.len()).collect();
         self.servers.extend(spares);
+        self
+    }
+
+    /// Further servers behind the same names, which are asked at times and never polled.
+    pub(super) fn with_bystanders(mut self, bystanders: Vec<Server>) -> Self {
+        self.bystanders = (self.servers.len()..).take(bystanders.len()).collect();
+        self.servers.extend(bystanders);
         self
     }
 
@@ -190,6 +203,13 @@ impl World {
         self.state().is_usable() && (self.oracle.error as f64).abs() <= nanos
     }
 
+    /// Whether UTC moved by `off` (ns) lies in the interval of the last reading: what servers tell that are all off by it.
+    pub(super) fn tells(&mut self, off: f64) -> bool {
+        let Some(reading) = self.oracle.last().copied() else { return false };
+        let told = self.oscillator.utc_at(Counter(reading.raw_ns)) + Nanos(off as i64);
+        reading.state.is_usable() && (reading.earliest_ns..=reading.latest_ns).contains(&told.0)
+    }
+
     pub(super) fn seconds(&self) -> f64 {
         (self.now - self.origin).as_f64() / 1e9
     }
@@ -211,8 +231,8 @@ impl World {
         if let Some(memory) = memory {
             self.core.restore(&memory, self.now);
         }
-        for _ in 0..self.servers.len() - self.spares.len() {
-            self.core.add_source(self.now);
+        for server in &self.servers[..self.servers.len() - self.spares.len()] {
+            self.core.add_source_of(server.standing.clone(), self.now);
         }
         self.publish();
     }
@@ -309,6 +329,10 @@ impl World {
         let utc = self.oscillator.utc_at(at);
         let seconds = (at - self.origin).as_f64() / 1e9;
         self.oracle.judge(&reading, utc, seconds, promise);
+        if self.next_reading % SERVE == 0 && promise == Promise::HoldsUtc {
+            let (page, tick) = self.publication.read(|kind| processor::read(kind, at));
+            self.oracle.judge_served(&served(&page, tick, &self.core.report(at)), utc, seconds);
+        }
         if let Some(calibration) = self.calibration.as_mut().filter(|_| reading.state.is_usable()) {
             let expected = self.core.report(at).estimated_error_ns;
             calibration.add((reading.unix_ns - utc.0) as f64, expected as f64);
@@ -328,6 +352,10 @@ impl World {
             };
             self.core.assign(id, address(found), now);
         }
+        if self.core.take_round_wish(now) {
+            let sample: Vec<_> = self.bystanders.iter().map(|&number| address(number)).collect();
+            self.core.start_round(&sample);
+        }
         loop {
             let (transmit, dither) = (self.random.next(), self.random.next());
             let Some(request) = self.core.poll_transmit(now, transmit, dither) else { return };
@@ -337,12 +365,12 @@ impl World {
             let seconds = (now - self.origin).as_f64() / 1e9;
             let replies = server.answer(&request.datagram, now, seconds, &mut self.oscillator, &mut self.random);
             for reply in replies {
-                self.arrivals.push(Reverse((reply.arrives.max(now), request.source.0, reply.packet.bytes())));
+                self.arrivals.push(Reverse((reply.arrives.max(now), request.source.0, reply.bytes())));
             }
         }
     }
 
-    fn receive(&mut self, id: SourceId, datagram: &[u8; HEADER_LEN], at: Counter) {
+    fn receive(&mut self, id: SourceId, datagram: &[u8], at: Counter) {
         // The engine stamps a little late, the kernel too.
         let t4 = at + Nanos(self.random.exponential(2_000.0) as i64);
         let outcome = self.core.handle_datagram(id, datagram, t4);

@@ -1,0 +1,185 @@
+//! What a server is told before it starts: parsed once into types.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::access::Rules;
+use super::limit::Limit;
+use crate::config::{NTP_PORT, split_port};
+use crate::error::Error;
+use crate::units::Nanos;
+
+/// The most addresses one server listens on.
+pub(super) const LISTEN_MAX: usize = 64;
+
+/// The most threads of one server.
+const THREADS_MAX: usize = 64;
+
+/// A root dispersion from here on is no synchronisation (RFC 5905, MAXDISP).
+const DISPERSION_MAX: Duration = Duration::from_secs(16);
+
+/// Where a server listens, whose time it serves, and to whom.
+#[derive(Clone, Debug, Default)]
+pub struct ServerConfig {
+    pub(super) listen: Vec<SocketAddr>,
+    pub(super) local: Option<Local>,
+    pub(super) rules: Rules,
+    pub(super) limit: Limit,
+    pub(super) threads: Option<usize>,
+    pub(super) is_silent: bool,
+}
+
+/// The system clock, served on its own authority.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Local {
+    pub(super) stratum: u8,
+    pub(super) root_dispersion: Nanos,
+}
+
+impl ServerConfig {
+    /// What one address is answered a second over time, and at once, unless set.
+    pub(crate) const RATE_LIMIT: (i64, i64) = (16, 64);
+
+    /// Listens nowhere yet; serves the clock it is started with to everybody, a thread for each processor, no address more
+    /// than 16 times a second.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an address to listen on: `address`, `address:port`, `[v6]:port`. Without a port it is 123; port 0 picks a
+    /// free one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if it is no literal address, or one too many (64).
+    pub fn add_listen(&mut self, address: &str) -> Result<&mut Self, Error> {
+        if self.listen.len() == LISTEN_MAX {
+            return Err(Error::argument("address", format!("is one more than the {LISTEN_MAX} that are possible")));
+        }
+        let parsed = literal(address.trim()).ok_or_else(|| {
+            let shown: String = address.chars().take(100).collect();
+            Error::argument("address", format!("is `{shown}`, which is no literal address"))
+        })?;
+        self.listen.push(parsed);
+        Ok(self)
+    }
+
+    /// Serves the *system clock* as `stratum` with this root dispersion, without any upstream: for islands and
+    /// demonstrations. The dispersion is the caller's claim.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] unless 1 ≤ `stratum` ≤ 15 and the dispersion is below 16 s.
+    pub fn set_local(&mut self, stratum: i32, root_dispersion: Duration) -> Result<&mut Self, Error> {
+        let allowed = u8::try_from(stratum).ok().filter(|stratum| (1..=15).contains(stratum));
+        let stratum =
+            allowed.ok_or_else(|| Error::argument("stratum", format!("is {stratum}; 1 to 15 is possible")))?;
+        if root_dispersion >= DISPERSION_MAX {
+            return Err(Error::argument("root_dispersion", format!("is {root_dispersion:?}; it must be below 16 s")));
+        }
+        self.local = Some(Local { stratum, root_dispersion: Nanos::from_duration(root_dispersion) });
+        Ok(self)
+    }
+
+    /// Answers clients of `prefix`: `address/length`, or one address. Where one prefix lies in another the longer one
+    /// counts. Whoever is in none is answered, unless anything at all is allowed explicitly.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if it is no prefix, if it is denied already, or one too many (1024 in all).
+    pub fn allow(&mut self, prefix: &str) -> Result<&mut Self, Error> {
+        self.rules.add(prefix, true)?;
+        Ok(self)
+    }
+
+    /// Ignores clients of `prefix`; see [`Self::allow`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if it is no prefix, if it is allowed already, or one too many (1024 in all).
+    pub fn deny(&mut self, prefix: &str) -> Result<&mut Self, Error> {
+        self.rules.add(prefix, false)?;
+        Ok(self)
+    }
+
+    /// Answers each address (of IPv6: each network of 64 bits) at most `per_second` times a second over time, and `burst`
+    /// times at once; 16 and 64 unless set. Of what is beyond, a random quarter is answered all the same, so that nobody
+    /// can silence us to somebody by asking in that name, and some are told to ask less (the kiss code `RATE`).
+    /// `per_second` 0 answers everything. Unless set, this host's own loopback addresses are not limited.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] unless 0 ≤ `per_second` ≤ 1 000 000 and 1 ≤ `burst` ≤ 1 000 000.
+    pub fn set_rate_limit(&mut self, per_second: i64, burst: i64) -> Result<&mut Self, Error> {
+        self.limit = Limit::new(per_second, burst)?;
+        Ok(self)
+    }
+
+    /// Serves with so many threads, each with a socket of its own for each address; unless set, with one for each
+    /// processor that this process may use.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] unless 1 ≤ `threads` ≤ 64.
+    pub fn set_threads(&mut self, threads: usize) -> Result<&mut Self, Error> {
+        if !(1..=THREADS_MAX).contains(&threads) {
+            return Err(Error::argument("threads", format!("is {threads}; 1 to {THREADS_MAX} is possible")));
+        }
+        self.threads = Some(threads);
+        Ok(self)
+    }
+
+    /// Says nothing while the clock is not synchronised, instead of saying so.
+    pub fn set_silent_unless_synchronized(&mut self, is_silent: bool) -> &mut Self {
+        self.is_silent = is_silent;
+        self
+    }
+
+    /// How many threads are to serve.
+    pub(super) fn thread_count(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.unwrap_or_else(processors).clamp(1, THREADS_MAX)
+    }
+}
+
+/// `address`, `address:port` or `[v6]:port`; without a port it is NTP's.
+fn literal(text: &str) -> Option<SocketAddr> {
+    // The zone of a link-local address is only understood in the form with a port.
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    match split_port(text) {
+        Ok((host, None)) => host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, NTP_PORT)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_literal_and_have_a_default_port() {
+        let mut config = ServerConfig::new();
+        for address in ["127.0.0.1", "127.0.0.1:0", "::1", "[::1]", "[::1]:5"] {
+            config.add_listen(address).unwrap();
+        }
+        assert_eq!(config.listen.iter().map(SocketAddr::port).collect::<Vec<_>>(), [123, 0, 123, 123, 5]);
+        let wrong = ["", "localhost", "127.0.0.1:", "127.0.0.1:x", "300.1.1.1", "127.0.0.1:65536", "[", "[]"];
+        let brackets = ["[::1", "::1]", "[[::1]]", "[127.0.0.1]", "[127.0.0.1]:1", "[::1]5", "[::1]:", "::1]:5"];
+        for address in wrong.into_iter().chain(brackets) {
+            assert!(config.add_listen(address).is_err(), "{address}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let mut config = ServerConfig::new();
+        assert!(config.set_local(0, Duration::ZERO).is_err());
+        assert!(config.set_local(16, Duration::ZERO).is_err());
+        assert!(config.set_local(1, Duration::from_secs(16)).is_err());
+        assert!(config.set_threads(0).is_err() && config.set_threads(65).is_err());
+        assert_eq!(config.set_threads(3).unwrap().thread_count(), 3);
+        assert!(ServerConfig::new().thread_count() >= 1);
+    }
+}

@@ -1,0 +1,58 @@
+//! The sockets of a server, bound before anything else: where only root may, and before root is given up.
+
+use std::net::{SocketAddr, UdpSocket};
+
+use super::config::ServerConfig;
+use crate::error::Error;
+use crate::sys::listen::{self, Kinds};
+
+/// Bound sockets, each thread's its own.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub(super) addresses: Vec<SocketAddr>,
+    /// By thread, then by address.
+    pub(super) seats: Vec<Vec<UdpSocket>>,
+}
+
+impl Listeners {
+    /// Binds what `config` names, for as many threads as it says.
+    pub(crate) fn bind(config: &ServerConfig) -> Result<Self, Error> {
+        if config.listen.is_empty() {
+            return Err(Error::argument("config", "names no address to listen on"));
+        }
+        let threads = config.thread_count();
+        let mut addresses = Vec::new();
+        let mut seats: Vec<Vec<UdpSocket>> = (0..threads).map(|_| Vec::new()).collect();
+        for &address in &config.listen {
+            let failed = |error| Error::io(format!("listening on {address}"), error);
+            let has_ipv4 = config.listen.iter().any(|other| other.is_ipv4() && other.port() == address.port());
+            let kinds = if has_ipv4 && address.port() != 0 { Kinds::OnlyIpv6 } else { Kinds::AsUsual };
+            let sockets = listen::listening(address, threads, kinds).map_err(failed)?;
+            addresses.push(sockets[0].local_addr().map_err(failed)?);
+            seats.iter_mut().zip(sockets).for_each(|(seat, socket)| seat.push(socket));
+        }
+        Ok(Self { addresses, seats })
+    }
+
+    /// Takes over sockets that somebody else has bound, descriptors 3 and following, `count` of them; beside them what
+    /// `config` names. Each is one thread's: it cannot be shared out.
+    #[cfg(feature = "cli")]
+    pub(crate) fn inherit(count: usize, config: &ServerConfig) -> Result<Self, Error> {
+        let mut listeners = if config.listen.is_empty() {
+            Self { addresses: Vec::new(), seats: Vec::new() }
+        } else {
+            Self::bind(config)?
+        };
+        for index in 0..count {
+            let failed = |error| Error::io(format!("taking over descriptor {}", 3 + index), error);
+            let (socket, address) = listen::inherited(3 + index as i32).map_err(failed)?;
+            listeners.addresses.push(address);
+            let threads = config.thread_count();
+            match listeners.seats.len() {
+                seats if seats < threads => listeners.seats.push(vec![socket]),
+                seats => listeners.seats[index % seats].push(socket),
+            }
+        }
+        Ok(listeners)
+    }
+}

@@ -1,0 +1,279 @@
+//! The threads that answer: each with sockets, buffers and a translator of stamps of its own; what they share takes no
+//! lock.
+//!
+//! A turn takes up to [`BATCH`] datagrams in one call, looks once at the system clock and the counter, and answers in
+//! parts: for each part the page is read once, which gives its transmit timestamp and all that is said of the time, and
+//! the replies leave in one call. A transmit timestamp is older than its reply's departure by what the calls for the part
+//! take, 1 µs a reply or so, and never younger.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::access::Access;
+use super::limit::{Allowance, Limiter};
+use super::moment::Source;
+use super::pairs::{Key, Pair, Pairs, Unique};
+use super::respond::{self, Silence, Template};
+use super::statistics::{Board, Count, Tally};
+use crate::packet::{HEADER_LEN, Packet};
+use crate::sys::batch::{BATCH, Batch};
+use crate::sys::counter::{self, Bracket};
+use crate::sys::listen;
+use crate::sys::socket::{DATAGRAM_MAX, Received};
+use crate::sys::thread::Order;
+use crate::sys::translate::{Translator, View};
+use crate::sys::wake::Sleeper;
+use crate::units::{Counter, NtpShort, NtpTime};
+
+/// Batches taken from one socket in a row, so that a flood at one cannot starve the others, nor keep us from an end.
+const TURN: usize = 16;
+
+/// Replies that share a transmit timestamp.
+const PART: usize = 16;
+
+/// Replies of which the kernel is still to tell when they left.
+const LEAVING: usize = 4 * BATCH;
+
+/// Longest sleep: the translator is shown the system clock at least so often.
+const NAP: Duration = Duration::from_secs(1);
+
+/// What all threads of a server share.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub(super) access: Access,
+    pub(super) limiter: Option<Limiter>,
+    pub(super) pairs: Pairs,
+    pub(super) is_silent: bool,
+    /// One for each thread.
+    pub(super) boards: Box<[Board]>,
+}
+
+/// A request that is answered.
+struct Admitted {
+    /// Its place in the batch.
+    index: usize,
+    request: Packet,
+    from: IpAddr,
+    received: Received,
+    came: Counter,
+    is_kissed: bool,
+}
+
+/// A reply of which the kernel is to tell when it left.
+struct Leaving {
+    /// As the reply has it: the only one of that value.
+    receive: NtpTime,
+    key: Key,
+    root_dispersion: NtpShort,
+    epoch: u32,
+}
+
+/// One thread.
+pub(super) struct Attendant {
+    common: Arc<Common>,
+    seat: usize,
+    source: Source,
+    batch: Batch,
+    admitted: Vec<Admitted>,
+    translator: Translator,
+    unique: Unique,
+    leaving: VecDeque<Leaving>,
+    /// The sockets that were asked to tell departures.
+    telling: Vec<RawFd>,
+    tally: Tally,
+    keys: RandomState,
+    drawn: u64,
+}
+
+impl Attendant {
+    /// Thread number `seat`.
+    pub(super) fn new(common: Arc<Common>, seat: usize, source: Source) -> Self {
+        Self {
+            common,
+            seat,
+            source,
+            batch: Batch::new(),
+            admitted: Vec::with_capacity(BATCH),
+            translator: Translator::new(Bracket::read()),
+            unique: Unique::new(seat),
+            leaving: VecDeque::with_capacity(LEAVING),
+            telling: Vec::new(),
+            tally: Tally::new(counter::now()),
+            keys: RandomState::new(),
+            drawn: 0,
+        }
+    }
+
+    /// Answers what comes to `sockets` until told to stop.
+    pub(super) fn serve(&mut self, sockets: &[UdpSocket], order: &Order) {
+        let descriptors = sockets.iter().map(AsRawFd::as_raw_fd).chain([order.waker.as_raw_fd()]);
+        let mut sleeper = Sleeper::new(descriptors);
+        while !order.is_over() {
+            if sleeper.wait(Some(NAP)).is_err() {
+                // Out of memory in the kernel: do not turn in circles at full speed meanwhile.
+                std::thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+            for (socket, _) in sockets.iter().zip(sleeper.ready()).filter(|(_, ready)| *ready) {
+                self.empty(socket);
+                // Also what could not be of use is taken: a socket that has something to tell is always ready.
+                if self.telling.contains(&socket.as_raw_fd()) {
+                    self.note_departures(socket);
+                }
+            }
+            let view = self.translator.view(Bracket::read());
+            self.tally.tell(&self.common.boards[self.seat], view.now().after);
+        }
+    }
+
+    /// Answers what has come to `socket`.
+    fn empty(&mut self, socket: &UdpSocket) {
+        for _ in 0..TURN {
+            // An error is that of an earlier reply, or none.
+            let Ok(received) = self.batch.receive(socket) else { return };
+            self.answer(socket, received);
+            if received < BATCH {
+                return;
+            }
+        }
+    }
+
+    /// Answers the `received` datagrams of the batch.
+    fn answer(&mut self, socket: &UdpSocket, received: usize) {
+        let view = self.translator.view(Bracket::read());
+        self.tally.add(Count::Requests, received);
+        let mut admitted = std::mem::take(&mut self.admitted);
+        for index in 0..received {
+            match self.admit(index, &view) {
+                Ok(request) => admitted.push(request),
+                Err(silence) => self.tally.add(silence.into(), 1),
+            }
+        }
+        for part in admitted.chunks(PART) {
+            self.answer_part(socket, part, &view);
+        }
+        admitted.clear();
+        self.admitted = admitted;
+    }
+
+    /// Datagram number `index`, if it is a request that is to be answered.
+    fn admit(&mut self, index: usize, view: &View) -> Result<Admitted, Silence> {
+        let received = self.batch.received(index);
+        let from = received.from.ok_or(Silence::Malformed)?;
+        let request = respond::accept(self.batch.datagram(index), from.port())?;
+        if !self.common.access.allows(from.ip()) {
+            return Err(Silence::Denied);
+        }
+        let arrived = view.arrival(received.stamp);
+        let mut is_kissed = false;
+        if let Some(limiter) = &self.common.limiter {
+            let random = || {
+                self.drawn = self.drawn.wrapping_add(1);
+                self.keys.hash_one(self.drawn)
+            };
+            match limiter.judge(from.ip(), arrived.at, random) {
+                Allowance::Served => {}
+                Allowance::Leaked => self.tally.add(Count::Leaked, 1),
+                Allowance::Kiss => is_kissed = true,
+                Allowance::Refused => return Err(Silence::Limited),
+            }
+        }
+        self.tally.add(Count::Unstamped, usize::from(!arrived.stamped_by_kernel));
+        Ok(Admitted { index, request, from: from.ip(), received, came: arrived.at, is_kissed })
+    }
+
+    fn answer_part(&mut self, socket: &UdpSocket, part: &[Admitted], view: &View) {
+        let oldest = part.iter().map(|admitted| admitted.came).min().unwrap_or(view.now().before);
+        let moment = self.source.moment(oldest, view.now());
+        if self.common.is_silent && !moment.identity.is_synchronized() {
+            self.tally.add(Silence::Unsynchronized.into(), part.len());
+            return;
+        }
+        let template = Template::new(&moment.identity);
+        let transmit = NtpTime::from_unix(moment.leaving);
+        for admitted in part {
+            let Admitted { index, request, received, .. } = admitted;
+            let receive = NtpTime::from_unix(moment.received(admitted.came));
+            if admitted.is_kissed {
+                self.tally.add(Count::Kisses, 1);
+                self.batch.queue(*index, &respond::rate_kiss(request), received, false);
+            } else if respond::names_an_origin(request) && moment.identity.is_synchronized() {
+                let (reply, stamped) = self.interleave(socket, admitted, &template, moment.epoch, (receive, transmit));
+                self.batch.queue(*index, &reply, received, stamped);
+            } else {
+                self.batch.queue(*index, &template.reply(request, receive, transmit), received, false);
+            }
+        }
+        let sent = self.batch.send(socket);
+        self.tally.add(Count::Replies, sent.sent);
+        self.tally.add(Count::Unsent, sent.failed);
+    }
+
+    /// The reply to one that may speak interleaved mode, and whether its departure is to be told: in that mode if it names
+    /// a reply that we remember, else as any other. This one is remembered.
+    fn interleave(
+        &mut self,
+        socket: &UdpSocket,
+        admitted: &Admitted,
+        template: &Template,
+        epoch: u32,
+        (receive, transmit): (NtpTime, NtpTime),
+    ) -> ([u8; HEADER_LEN], bool) {
+        let Admitted { request, from, .. } = admitted;
+        let pairs = &self.common.pairs;
+        let unique = self.unique.next(receive);
+        if transmit.0.wrapping_sub(unique.0).cast_signed() < 0 {
+            // So many came at once that one of them would have come after it was answered.
+            return (template.reply(request, receive, transmit), false);
+        }
+        let earlier =
+            if respond::is_interleaved(request) { pairs.find(pairs.key(*from, request.origin, epoch)) } else { None };
+        let (key, root_dispersion) = (pairs.key(*from, unique, epoch), template.root_dispersion());
+        pairs.store(key, Pair { transmit, root_dispersion });
+        let Some(earlier) = earlier else { return (template.reply(request, unique, transmit), false) };
+        self.tally.add(Count::Interleaved, 1);
+        if !self.telling.contains(&socket.as_raw_fd()) {
+            // Where that is forbidden, the times of before they were sent are all there is.
+            let _ = listen::tell_departures(socket);
+            self.telling.push(socket.as_raw_fd());
+        }
+        if self.leaving.len() == LEAVING {
+            self.leaving.pop_front();
+        }
+        self.leaving.push_back(Leaving { receive: unique, key, root_dispersion, epoch });
+        (template.interleaved(request, unique, &earlier), true)
+    }
+
+    /// Takes down what the kernel tells of replies that have left `socket`.
+    fn note_departures(&mut self, socket: &UdpSocket) {
+        let mut buffer = [0; DATAGRAM_MAX];
+        for _ in 0..LEAVING {
+            let Ok(told) = listen::departure(socket, &mut buffer) else { return };
+            let view = self.translator.view(Bracket::read());
+            // All headers are in front of ours.
+            let packet = buffer[..told.length.min(DATAGRAM_MAX)].last_chunk::<HEADER_LEN>();
+            let Some(packet) = packet.and_then(|bytes| Packet::parse(bytes)) else { continue };
+            let Some(place) = self.leaving.iter().position(|leaving| leaving.receive == packet.receive) else {
+                continue;
+            };
+            let Some(leaving) = self.leaving.remove(place) else { continue };
+            let Some(left) = told.stamp.and_then(|stamp| view.departure(stamp)) else { continue };
+            let moment = self.source.moment(left, view.now());
+            if moment.epoch == leaving.epoch && moment.identity.is_synchronized() {
+                let transmit = NtpTime::from_unix(moment.sent(left));
+                // Never before what was told already: that was not late either.
+                let known = self.common.pairs.find(leaving.key);
+                let earlier = known.is_some_and(|known| transmit.0.wrapping_sub(known.transmit.0).cast_signed() < 0);
+                if !earlier {
+                    let now = Template::new(&moment.identity).root_dispersion();
+                    let root_dispersion = NtpShort(leaving.root_dispersion.0.max(now.0));
+                    self.common.pairs.store(leaving.key, Pair { transmit, root_dispersion });
+                }
+            }
+        }
+    }
+}

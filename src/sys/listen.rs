@@ -1,0 +1,131 @@
+//! Sockets of servers: shared out among threads, deep, and telling when replies left.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd};
+
+use super::checked;
+use super::socket::{self, DATAGRAM_MAX, Received, ask_for_stamps, set_option, storage};
+
+/// What a server's receive buffer should hold, in bytes as the kernel counts them: a thread that does not run for 10 ms
+/// loses nothing of a burst. What is not used costs nothing.
+const RECEIVE_BUFFER: libc::c_int = 8 << 20;
+
+/// What a socket that is bound to all addresses of IPv6 takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kinds {
+    /// What the system does by itself: for the most part IPv4, too.
+    AsUsual,
+    /// IPv6 alone: the same port of IPv4 is another socket's.
+    OnlyIpv6,
+}
+
+/// `count` sockets for a server at `address`, among which the kernel shares its datagrams out by sender. They do not
+/// block, have deep buffers, and the kernel stamps what they receive.
+///
+/// Where `address` stands for every address of this host, each datagram tells to which it was sent. Left to itself the
+/// kernel sends from the address that the route suggests, and a client that asked another one takes the answer for a
+/// stranger's. Where a sandbox forbids the option, that is how it stays.
+pub(crate) fn listening(address: SocketAddr, count: usize, kinds: Kinds) -> io::Result<Vec<UdpSocket>> {
+    // The first alone finds out whether the port is free: two that both share may be of different programs.
+    let first = bound_to(address, kinds, false)?;
+    let bound = first.local_addr()?;
+    let mut sockets = vec![first];
+    if count > 1 {
+        set_option(&sockets[0], libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    }
+    for _ in 1..count {
+        sockets.push(bound_to(bound, kinds, true)?);
+    }
+    for socket in &sockets {
+        prepare_listener(socket, address);
+    }
+    Ok(sockets)
+}
+
+/// Has `socket`, bound to `address`, do what a server's does: a deep buffer, and the address that was asked.
+fn prepare_listener(socket: &UdpSocket, address: SocketAddr) {
+    // Beyond the system's limit only root may go.
+    let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        .or_else(|_| set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BUFFER));
+    if address.ip().is_unspecified() {
+        let _ = match address {
+            SocketAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
+            SocketAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
+        };
+    }
+}
+
+/// A UDP socket that this process was started with, made fit for a server, and its address.
+#[cfg(feature = "cli")]
+pub(crate) fn inherited(fd: libc::c_int) -> io::Result<(UdpSocket, SocketAddr)> {
+    // SAFETY: takes numbers only; a descriptor that is not open is an error.
+    checked(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, and whoever started us passed it to us: nobody else here uses it.
+    let socket = unsafe { UdpSocket::from_raw_fd(fd) };
+    let mut kind: libc::c_int = 0;
+    get_option(&socket, libc::SO_TYPE, &mut kind)?;
+    if kind != libc::SOCK_DGRAM {
+        return Err(io::Error::other("it is no socket for datagrams"));
+    }
+    let address = socket.local_addr()?;
+    socket.set_nonblocking(true)?;
+    ask_for_stamps(&socket);
+    prepare_listener(&socket, address);
+    Ok((socket, address))
+}
+
+/// A socket that is bound to `address`, does not block and asks for stamps; one that `shares` does so with all that share
+/// that address.
+fn bound_to(address: SocketAddr, kinds: Kinds, shares: bool) -> io::Result<UdpSocket> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: the call takes no pointers.
+    let fd = checked(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: `fd` was just opened and belongs to nobody else.
+    let socket = unsafe { UdpSocket::from_raw_fd(fd) };
+    if address.is_ipv6() && kinds == Kinds::OnlyIpv6 {
+        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+    }
+    if shares {
+        set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    }
+    let (name, length) = storage(address);
+    // SAFETY: the name is ours, and so long.
+    checked(unsafe { libc::bind(fd, (&raw const name).cast(), length) })?;
+    ask_for_stamps(&socket);
+    Ok(socket)
+}
+
+/// Has the kernel tell ([`departure`]) when those datagrams left for which that was wished.
+pub(crate) fn tell_departures(socket: &UdpSocket) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, libc::SOF_TIMESTAMPING_SOFTWARE.cast_signed())
+}
+
+/// The next datagram of which the kernel tells when it left, with all headers in front (`WouldBlock`: none).
+pub(crate) fn departure(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io::Result<Received> {
+    socket::receive_with(socket, buffer, libc::MSG_ERRQUEUE)
+}
+
+/// What the kernel grants of a receive buffer, in bytes as it counts them.
+pub(crate) fn receive_buffer(socket: &UdpSocket) -> io::Result<usize> {
+    let mut granted: libc::c_int = 0;
+    get_option(socket, libc::SO_RCVBUF, &mut granted)?;
+    Ok(usize::try_from(granted).unwrap_or(0))
+}
+
+/// Datagrams that the kernel dropped because the socket's buffer was full.
+pub(crate) fn dropped(socket: &UdpSocket) -> io::Result<u32> {
+    // `SK_MEMINFO_DROPS` of `linux/sock_diag.h`, the last of nine.
+    let mut counts = [0_u32; 9];
+    get_option(socket, libc::SO_MEMINFO, &mut counts)?;
+    Ok(counts[8])
+}
+
+fn get_option<T>(socket: &UdpSocket, option: libc::c_int, value: &mut T) -> io::Result<()> {
+    let mut length = size_of::<T>() as libc::socklen_t;
+    let place = std::ptr::from_mut(value).cast();
+    // SAFETY: the descriptor is open as long as `socket` is borrowed; `value` is ours, plain data of `length` bytes.
+    checked(unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, place, &raw mut length) })?;
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! `ntpclock-bench-server NTPCLOCK CHRONYD ROUNDS`: what a reply costs our server, beside a bare responder and `chronyd`.
+//! `make bench-server` runs it.
+//!
+//! Servers have processor 1 to themselves, the generator has processor 0. Every server has its turn in every round, the
+//! order is turned from round to round, and a ratio is the median over the rounds. What counts is processor time a
+//! response, of all the server's threads, by the scheduler's account. Exits with 1 if a floor is missed.
+
+mod batch;
+mod load;
+mod responder;
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use load::{Load, Outcome};
+
+/// At most this times the bare responder's.
+const FLOOR: f64 = 1.10;
+
+/// `chronyd`'s is at least this times ours.
+const LEAD: f64 = 1.15;
+
+const ROUND: Duration = Duration::from_secs(1);
+
+const OURS: usize = 1;
+const CHRONYD: usize = 2;
+
+/// A server of its own process, killed when dropped.
+struct Server {
+    name: &'static str,
+    child: Child,
+    load: Load,
+    rounds: Vec<Round>,
+}
+
+struct Round {
+    outcome: Outcome,
+    cpu_s: f64,
+}
+
+impl Round {
+    /// µs a response.
+    fn cost(&self) -> f64 {
+        self.cpu_s * 1e6 / self.outcome.responses.max(1) as f64
+    }
+
+    fn share(&self) -> f64 {
+        self.cpu_s / self.outcome.seconds
+    }
+
+    fn rate(&self) -> f64 {
+        self.outcome.responses as f64 / self.outcome.seconds
+    }
+}
+
+impl Server {
+    fn start(name: &'static str, address: SocketAddr, command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        // SAFETY: what runs between fork and exec is system calls only.
+        unsafe {
+            command.pre_exec(|| {
+                pin(1);
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            })
+        };
+        let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut server = Self { name, child, load: Load::new(address), rounds: Vec::new() };
+        for _ in 0..100 {
+            let outcome = server.load.run(Duration::from_millis(100));
+            if outcome.responses > 0 {
+                return server;
+            }
+            sleep(Duration::from_millis(100));
+        }
+        panic!("{name} gives no time on {address}");
+    }
+
+    fn play(&mut self) {
+        let before = cpu_s(self.child.id());
+        let outcome = self.load.run(ROUND);
+        let cpu_s = cpu_s(self.child.id()) - before;
+        self.rounds.push(Round { outcome, cpu_s });
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (ntpclock, chronyd, rounds) = match arguments[..] {
+        ["respond", address] => responder::run(&bare(address)),
+        [ntpclock, chronyd, rounds] => (ntpclock, chronyd, rounds.parse().expect("ROUNDS is a number")),
+        _ => panic!("usage: ntpclock-bench-server NTPCLOCK CHRONYD ROUNDS"),
+    };
+    pin(0);
+    let work = std::env::temp_dir().join(format!("ntpclock-bench-server-{}", std::process::id()));
+    fs::create_dir_all(&work).expect("a directory for temporary files");
+    let mut servers = start(ntpclock, chronyd, &work);
+    for round in 0..rounds {
+        for turn in 0..servers.len() {
+            let count = servers.len();
+            servers[(turn + round) % count].play();
+        }
+    }
+    let code = report(&servers);
+    drop(servers);
+    fs::remove_dir_all(&work).expect("what was written can be removed");
+    code
+}
+
+/// The bare responder, ours, and `chronyd` in two ways. Ours follows one of them, so that what it serves is the page.
+fn start(ntpclock: &str, chronyd: &str, work: &Path) -> Vec<Server> {
+    let [first, second, third, fourth] = [0; 4].map(|_| free_address());
+    let myself = std::env::current_exe().expect("a program knows its path");
+    let bare = Server::start("bare recvmmsg/sendmmsg", first, Command::new(myself).args(["respond", &first.to_string()]));
+    let plain = start_chronyd("chronyd 4", third, chronyd, work, "");
+    let unlogged = start_chronyd("chronyd 4, noclientlog", fourth, chronyd, work, "noclientlog\n");
+    let mut command = Command::new(ntpclock);
+    command.args(["serve", "--threads", "1", "--listen", &second.to_string(), "--servers", &third.to_string()]);
+    // One address asks here for thousands: it is counted as any other, and not refused.
+    command.args(["--rate-limit", "1000000", "--burst", "1000000"]);
+    let ours = Server::start("ntpclock", second, &mut command);
+    vec![bare, ours, plain, unlogged]
+}
+
+fn start_chronyd(name: &'static str, address: SocketAddr, program: &str, work: &Path, more: &str) -> Server {
+    let file = work.join(format!("chronyd-{}", address.port()));
+    let text = format!(
+        "port {}\nbindaddress 127.0.0.1\nallow 127.0.0.0/8\nlocal stratum 1\ncmdport 0\nbindcmdaddress /\npidfile {}.pid\n{more}",
+        address.port(),
+        file.display()
+    );
+    fs::write(&file, text).expect("the directory is writable");
+    let mut command = Command::new(program);
+    command.args(["-x", "-d", "-u", "root", "-f"]).arg(&file).stderr(Stdio::null());
+    Server::start(name, address, &mut command)
+}
+
+/// A socket as the floor has it: the buffer is as deep as ours.
+fn bare(address: &str) -> UdpSocket {
+    use std::os::fd::AsRawFd;
+    let socket = UdpSocket::bind(address).expect("the address is free");
+    let size: libc::c_int = 8 << 20;
+    // SAFETY: the option's value is a number of ours.
+    unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, (&raw const size).cast(), 4);
+    }
+    socket
+}
+
+fn free_address() -> SocketAddr {
+    UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port")
+}
+
+fn pin(cpu: usize) {
+    // SAFETY: a set of plain bits, ours.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set);
+    }
+}
+
+/// Processor time of all threads of a process.
+fn cpu_s(process: u32) -> f64 {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("the server lives");
+    let spent = tasks.flatten().filter_map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    spent.sum::<f64>() * 1e-9
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn report(servers: &[Server]) -> ExitCode {
+    let ratio = |this: &Server, other: &Server| {
+        median(this.rounds.iter().zip(&other.rounds).map(|(this, other)| this.cost() / other.cost()))
+    };
+    let bare = &servers[0];
+    println!("| server | CPU µs a response, median | least | × bare | × ntpclock | responses a second where it had its processor | bad | lost |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for server in servers {
+        let costs = || server.rounds.iter().map(Round::cost);
+        let full = || server.rounds.iter().filter(|round| round.share() > 0.95);
+        println!(
+            "| {} | {:.3} | {:.3} | {:.2} | {:.2} | {:.0} k ({} of {} rounds) | {} | {} |",
+            server.name,
+            median(costs()),
+            costs().fold(f64::INFINITY, f64::min),
+            ratio(server, bare),
+            ratio(server, &servers[OURS]),
+            median(full().map(Round::rate)) / 1e3,
+            full().count(),
+            server.rounds.len(),
+            server.rounds.iter().map(|round| round.outcome.bad).sum::<u64>(),
+            server.rounds.iter().map(|round| round.outcome.lost).sum::<u64>(),
+        );
+    }
+    let (above, lead) = (ratio(&servers[OURS], bare), ratio(&servers[CHRONYD], &servers[OURS]));
+    println!("\nOurs is {above:.3} × the bare responder's (at most {FLOOR}); chronyd's is {lead:.3} × ours (at least {LEAD}).");
+    let mut code = ExitCode::SUCCESS;
+    if above > FLOOR || lead < LEAD || above.is_nan() || lead.is_nan() {
+        println!("\nMISSED");
+        code = ExitCode::FAILURE;
+    }
+    code
+}

@@ -1,0 +1,119 @@
+//! A client among hostile servers and networks: every attack of a list of thirty is a test with a name.
+//!
+//! Where a real socket makes the point, a scripted server attacks the library's public face here, on loopback; what
+//! needs hours, or an oscillator of its own, is a scenario of the simulator (`tests/simulation`); 1 M datagrams at our
+//! door are in `tests/flood.rs`. The text above each test says which number it has, as in (case 9):
+//!
+//! | case | attack |
+//! |---|---|
+//! | 1, 2 | a wrong origin timestamp; a zero one, or another timestamp of zero |
+//! | 3, 4, 5 | the right answer from a stranger; twice and replayed; too late |
+//! | 6, 7, 8 | a flood of junk; every length and extension field; every other mode and version |
+//! | 9, 10, 11, 12 | kisses: RATE, with a wild poll field, DENY and RSTR, and those of strangers |
+//! | 13, 14 | times that no clock shows; servers that are no good by their own word |
+//! | 15 to 19 | lying by a root distance of zero; as a minority, a majority, each for itself; by a ramp |
+//! | 20, 21, 22 | delaying one way, bending the frequency and falling silent, toggling |
+//! | 23 to 27 | Network Time Security |
+//! | 28 | names: 89 addresses of one attacker, then none, then silence |
+//! | 29 | leap seconds of a minority, in March, at the right date; smeared among others |
+//! | 30 | suspend, pause, steps of the system clock, 2036 and 2038 |
+
+mod answers;
+mod kisses;
+mod lies;
+mod names;
+mod scripted;
+
+#[path = "../common/namespace.rs"]
+mod namespace;
+#[path = "../common/peers.rs"]
+#[expect(dead_code, reason = "of the real servers' files only the directory serves here")]
+mod peers;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ntpclock::{Clock, Config, Reason, Selection, SourceInfo, State};
+use scripted::Scripted;
+
+/// A clock that asks every second.
+fn fast_clock(servers: &str) -> Clock {
+    let mut config = Config::with_servers(servers).expect("the list follows the grammar");
+    config.set_poll_exponents(0, 0).expect("one second can be asked for");
+    Clock::start(config).expect("a clock can be started")
+}
+
+fn clock_of(server: &Scripted) -> Clock {
+    fast_clock(&server.address().to_string())
+}
+
+/// The only source.
+fn source(clock: &Clock) -> SourceInfo {
+    clock.sources().into_iter().next().expect("a clock has a source from its start on")
+}
+
+fn refused(clock: &Clock, reason: Reason) -> u64 {
+    source(clock).refusals.count(reason)
+}
+
+/// Looks until `holds`.
+fn await_that(what: &str, seconds: u64, clock: &Clock, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {seconds} s: {what}; instead: {:#?}", clock.sources());
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// So many exchanges have counted.
+fn await_exchanges(clock: &Clock, count: u64) {
+    await_that("exchanges count", 20, clock, || source(clock).exchanges >= count);
+}
+
+/// The clock is synchronised, and its interval holds the time of the machine, which the servers tell.
+fn assert_right(clock: &Clock) {
+    let before = system_clock_ns();
+    let reading = clock.now();
+    let after = system_clock_ns();
+    assert_eq!(reading.state, State::Synchronized, "{:#?}", clock.sources());
+    assert!(reading.earliest_ns <= after && before <= reading.latest_ns, "{before} is not in {reading:?}");
+    assert_eq!(source(clock).selection, Selection::Truechimer);
+}
+
+fn system_clock_ns() -> i64 {
+    let age = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+    age.as_nanos() as i64
+}
+
+/// Cases whose tests come with Network Time Security.
+const OF_NTS: std::ops::RangeInclusive<u32> = 23..=27;
+
+#[test]
+fn every_case_has_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut found = BTreeSet::new();
+    for place in ["hostile", "simulation", "nts", "flood.rs"] {
+        look(&root.join(place), &mut found);
+    }
+    let missing: Vec<u32> = (1..=30).filter(|case| !OF_NTS.contains(case) && !found.contains(case)).collect();
+    assert!(missing.is_empty(), "no test names these cases: {missing:?}");
+    assert!(!found.contains(&0) && !found.contains(&31), "{found:?}");
+}
+
+/// The numbers in `(case 1)` and `(cases 2 and 3)` of the comments above tests, in all files of `place`.
+fn look(place: &Path, found: &mut BTreeSet<u32>) {
+    if let Ok(entries) = fs::read_dir(place) {
+        entries.flatten().for_each(|entry| look(&entry.path(), found));
+        return;
+    }
+    let Ok(text) = fs::read_to_string(place) else { return };
+    for line in text.lines().map(str::trim).filter(|line| line.starts_with("///")) {
+        for (at, _) in line.match_indices("(case") {
+            let note = line[at..].split(')').next().unwrap_or_default();
+            found.extend(note.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<u32>().ok()));
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `ntpclock serve` as a service: root is given up once the port is bound, sockets may be passed to it, and the unit is
+//! what systemd understands.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::namespace::{inside, loopback_up};
+use crate::system::pass;
+use crate::wire::{Client, request};
+
+/// The command; killed when dropped.
+struct Serve {
+    child: Child,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Serve {
+    fn start(command: &mut Command, count: usize) -> Self {
+        let mut child = command.env_remove("NTPCLOCK_SERVERS").stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).take(count);
+        let addresses = lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+        Self { child, addresses }
+    }
+
+    fn ask(&self, index: usize) -> u8 {
+        Client::of(self.addresses[index]).ask(&request(4, 3, 5)).stratum
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ntpclock"));
+    command.args(["serve", "--local", "3", "--root-dispersion", "1"]);
+    command
+}
+
+#[test]
+fn case_20_root_binds_port_123_and_is_then_nobody_any_more() {
+    inside(module_path!(), "case_20_root_binds_port_123_and_is_then_nobody_any_more", || {
+        loopback_up();
+        let serve = Serve::start(command().args(["--listen", "127.0.0.1:123", "--user", "nobody"]), 1);
+        assert_eq!(serve.ask(0), 3);
+        for task in fs::read_dir(format!("/proc/{}/task", serve.child.id())).unwrap().flatten() {
+            let status = fs::read_to_string(task.path().join("status")).unwrap();
+            let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+            let numbers = |name: &str| line(name).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            // Real, effective, saved and of files; no capability is left, and no group of root's.
+            assert_eq!(numbers("Uid:"), ["65534"; 4]);
+            assert_eq!(numbers("Gid:"), ["65534"; 4]);
+            assert!(!numbers("Groups:").contains(&"0".to_owned()), "{status}");
+            assert_eq!(
+                (line("CapEff:"), line("CapPrm:")),
+                ("0000000000000000".to_owned(), "0000000000000000".to_owned())
+            );
+        }
+    });
+}
+
+#[test]
+fn a_user_that_does_not_exist_is_an_error_before_anything_is_served() {
+    let output = command().args(["--listen", "127.0.0.1:0", "--user", "nobody-of-that-name"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(1) && said.contains("nobody-of-that-name") && output.stdout.is_empty(),
+        "{said}"
+    );
+}
+
+#[test]
+fn sockets_that_are_passed_are_served() {
+    let sockets = ["127.0.0.1:0", "[::1]:0"].map(|address| UdpSocket::bind(address).unwrap());
+    let expected = sockets.each_ref().map(|socket| socket.local_addr().unwrap());
+    let descriptors = sockets.each_ref().map(AsRawFd::as_raw_fd);
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("passed-{}.toml", std::process::id()));
+    fs::write(&file, "[server.local]\nstratum = 4\nroot-dispersion-ms = 1.0\n").unwrap();
+    // The shell stays the process that systemd would have started: it knows its own number, and becomes the command.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=2 exec \"$0\" serve --config \"$1\""]);
+    shell.arg(env!("CARGO_BIN_EXE_ntpclock")).arg(&file);
+    pass(&mut shell, descriptors);
+    let serve = Serve::start(&mut shell, 2);
+    assert_eq!(serve.addresses, expected);
+    drop(sockets);
+    assert_eq!((serve.ask(0), serve.ask(1)), (4, 4));
+    fs::remove_file(file).unwrap();
+    // Of another process's number they are not meant for us.
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "LISTEN_PID=1 LISTEN_FDS=2 exec \"$0\" serve --listen 127.0.0.1:0 --local 3 --root-dispersion 1"]);
+    let serve = Serve::start(shell.arg(env!("CARGO_BIN_EXE_ntpclock")), 1);
+    assert_eq!(serve.ask(0), 3);
+}
+
+#[test]
+fn systemd_understands_the_units_and_finds_them_well_shut_in() {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("units-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bindings/systemd");
+    for unit in ["ntpclock.service", "ntpclock.socket"] {
+        let text = fs::read_to_string(source.join(unit)).unwrap();
+        let text = text.replace("@BINDIR@/ntpclock", env!("CARGO_BIN_EXE_ntpclock"));
+        fs::write(directory.join(unit), text).unwrap();
+    }
+    let service = directory.join("ntpclock.service");
+    let analyze = |arguments: &[&str]| {
+        let mut command = Command::new("systemd-analyze");
+        let output = command.args(arguments).arg(&service).output().expect("systemd-analyze (package systemd)");
+        (
+            output.status.success(),
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+        )
+    };
+    let (well, said) = analyze(&["verify", "--man=no", directory.join("ntpclock.socket").to_str().unwrap()]);
+    assert!(well && said.trim().is_empty(), "{said}");
+    // Of ten, the fewer the better.
+    let (well, said) = analyze(&["security", "--offline=true", "--threshold=20"]);
+    assert!(well, "{said}");
+    fs::remove_dir_all(directory).unwrap();
+}
