@@ -7,6 +7,8 @@
 # make live       follows a real chronyd for 10 minutes (MINUTES=...) beside another; make test does for 20 s
 # make tree       three strata of servers and clients for 5 minutes (MINUTES=...); make test does for half a minute
 # make flood      1 M datagrams of junk in 10 s at a clock's port (JUNK=...); make test sends 200 000
+# make asan       the Rust tests under the address sanitizer; two minutes
+# make tsan       C programs that use the library from many threads, under the thread sanitizer; STRESS_SECONDS=...
 # make install    puts them under DESTDIR and PREFIX; builds nothing, so it needs no compiler
 # make uninstall  takes them away again
 
@@ -83,7 +85,7 @@ MINUTES ?=
 BENCH_ROUNDS ?= 20
 JUNK    ?= 1000000
 
-.PHONY: demo test bench bench-server soak live tree flood
+.PHONY: demo test bench bench-server soak live tree flood asan tsan
 # Else what cargo builds for two goals at once would only wait for its lock.
 .NOTPARALLEL:
 
@@ -129,3 +131,9 @@ tree:
 # One line; fails if the next good answer is not accepted, or the flood costs processor or memory.
 flood:
 	NTPCLOCK_FLOOD=$(JUNK) $(CARGO) test --locked --release --all-features --test flood -- --nocapture
+
+asan:
+	tests/sanitizers.sh address
+
+tsan:
+	tests/sanitizers.sh thread

@@ -907,6 +907,20 @@ extern "C" {
 ntp_result ntp_start(const char *servers);
 
 /**
+ * As `ntp_start`, with all that can be configured. The configuration is copied.
+ *
+ * The same configuration again is harmless and counted, as is `ntp_start` with the same servers while the clock runs.
+ *
+ * Returns `NTP_ERR_NO_SERVERS` when `config` names none, `NTP_ERR_ALREADY_RUNNING` while the clock runs with another
+ * configuration, `NTP_ERR_SYSTEM` when the thread cannot be made, and `NTP_ERR_INVALID_ARGUMENT` when `config` is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread changes it meanwhile.
+ */
+ntp_result ntp_start_with(const ntp_config *config);
+
+/**
  * Waits until the process-wide clock is synchronised: up to `timeout_ms` milliseconds, for ever if that
  * is negative.
  *
@@ -1202,6 +1216,22 @@ ntp_result ntp_config_set_shared_page(ntp_config *config,
                                       const char *path);
 
 /**
+ * Has a forked child restart the clock by itself (`restart` 1), as `ntp_clock_restart` does, or not (0). Default: not.
+ *
+ * A reading starts nothing, for it takes no lock; nor does the fork, which may be the beginning of an exec. So "by itself"
+ * is at the child's first call that waits for the clock (`ntp_wait`, `ntp_clock_wait` and the like), asks for its
+ * report, its sources or its events, or starts it. Until then the child reads on in NTP_STATE_HOLDOVER.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` unless `restart` is 0 or 1.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_restart_after_fork(ntp_config *config,
+                                             int32_t restart);
+
+/**
  * Starts a clock of one's own, with its own thread and sources; `clock` gets the handle.
  *
  * Returns before anything was heard from the network, and blocks on none: `ntp_clock_wait` waits for the
@@ -1227,6 +1257,25 @@ ntp_result ntp_clock_start(const ntp_config *config,
  * - `clock` is NULL, or came from `ntp_clock_start`, is not freed, and no thread uses it now or later.
  */
 void ntp_clock_free(ntp_clock *clock);
+
+/**
+ * In a forked child: makes the thread of `clock` anew, with the same configuration and the same count of starts.
+ *
+ * A NULL `clock` is the process-wide one. Reading goes on meanwhile, on the same line and in the same epoch, in
+ * NTP_STATE_HOLDOVER until the child has heard its servers itself; the parent notices nothing. Where the thread runs, this
+ * does nothing and succeeds. What a child does not take over: the callback of `ntp_clock_on_event` and servers, which have
+ * to be set and started anew. A child of a process with several threads needs a C library in which threads can be made
+ * after a fork, as they can in glibc and musl. `ntp_config_set_restart_after_fork` does this by itself.
+ *
+ * Any thread may call this at any time. Returns `NTP_ERR_NOT_RUNNING` when the clock was not started, or is stopped, and
+ * `NTP_ERR_SYSTEM` when the thread cannot be made, or inside a fork handler; the clock then reads on in holdover, and may be
+ * restarted later.
+ *
+ * Contract:
+ *
+ * - `clock` is NULL, or came from `ntp_clock_start` and is not freed before this returns.
+ */
+ntp_result ntp_clock_restart(const ntp_clock *clock);
 
 /**
  * Reads `clock`: the synchronised time and the interval that holds UTC.
@@ -1292,7 +1341,7 @@ ntp_result ntp_clock_offset(const ntp_clock *clock, int64_t *offset_ns, int64_t 
  * Whether the state file of `clock` is in order: it was used at the start, or there was none yet, and it could be
  * written last.
  *
- * A NULL `clock` is the process-wide one, which has none. Any number of threads may call this at the same time.
+ * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time.
  * Returns `NTP_ERR_STATE_FILE` when the file was refused at the start, or could not be written last;
  * `ntp_last_error` then names it and says why. The clock is as good without it, once its servers have answered.
  *
@@ -1814,7 +1863,8 @@ const char *ntp_result_message(int32_t result);
  * Says what went wrong in the last call of this thread that failed: one sentence that names the thing
  * and the numbers. Empty if none has failed yet; a call that succeeds leaves it alone.
  *
- * The text is the calling thread's own and stays valid until its next failing call, or its end.
+ * The text is the calling thread's own and stays valid until its next failing call, or its end: in the destructor of a
+ * `pthread_key_create` it is empty.
  */
 const char *ntp_last_error(void);
 

@@ -1,5 +1,6 @@
 //! The Rust face: a clock of one's own ([`Clock`]), and one for the whole process ([`process`]).
 
+mod life;
 pub(crate) mod moments;
 pub(crate) mod process;
 mod until;
@@ -7,11 +8,9 @@ mod until;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use crate::config::Config;
 use crate::engine::seat::Seat;
-use crate::engine::{self, Membership, Shared, SharedRef, Status};
+use crate::engine::{Membership, Shared, SharedRef, Start, Status, Unwatched};
 use crate::error::Error;
 use crate::exchange::root_dispersion;
 use crate::model::ClockModel;
@@ -20,9 +19,10 @@ use crate::reading::Reading;
 use crate::status::{Leap, Report, Role, SourceInfo, State};
 use crate::sys::clocks;
 use crate::sys::counter::{self, Bracket};
-use crate::sys::thread::Worker;
 use crate::sys::ticks::{self, Kind, Tick};
+use crate::sys::vmclock;
 use crate::units::{Nanos, UnixTime};
+use life::Life;
 
 /// How often a wait looks again without being told to: deadlines in the page pass silently.
 const PACE: Duration = Duration::from_millis(250);
@@ -43,7 +43,7 @@ pub struct Offset {
 #[derive(Debug)]
 pub struct Clock {
     shared: SharedRef,
-    engine: Mutex<Option<Worker>>,
+    life: Life,
 }
 
 impl Config {
@@ -71,16 +71,17 @@ impl Clock {
     /// be written; [`Error::SharedPage`] if the page or its lock file cannot be used.
     pub fn start(config: Config) -> Result<Self, Error> {
         config.check()?;
-        let (place, seat) = match &config.shared_page {
+        let (place, start) = match &config.shared_page {
             Some(path) => {
                 let opened = Seat::open(path)?;
-                (Place::Shared(opened.page), Some(opened.seat))
+                (Place::Shared(opened.page), Start::Seated(opened.seat))
             }
-            None => (Place::own(), None),
+            None => (Place::own(), Start::Anew),
         };
         let shared = SharedRef::Counted(Arc::new(Shared::new(place)));
-        let engine = engine::start(config, shared.clone(), seat)?;
-        Ok(Self { shared, engine: Mutex::new(Some(engine)) })
+        let clock = Self { shared, life: Life::new() };
+        clock.life.start(config, &clock.shared, start, |_, _| false)?;
+        Ok(clock)
     }
 
     /// Reads the clock: no lock, no allocation, no system call beyond the vDSO; never fails.
@@ -124,17 +125,17 @@ impl Clock {
     ///
     /// [`Error::Timeout`] (names each source and its last fault), [`Error::NotRunning`], [`Error::Stopped`].
     pub fn wait(&self, max_bound: Option<Duration>, timeout: Option<Duration>) -> Result<(), Error> {
-        wait(&self.shared, max_bound, timeout)
+        wait(self.awake()?, max_bound, timeout)
     }
 
     /// The clock's state in numbers.
     pub fn report(&self) -> Report {
-        report(&self.shared)
+        report(self.roused())
     }
 
     /// One entry a source; none of a clock that follows another on a shared page.
     pub fn sources(&self) -> Vec<SourceInfo> {
-        sources(&self.shared)
+        sources(self.roused())
     }
 
     /// Why the state file ([`Config::set_state_file`]) was refused at the start, or could not be written last; it names
@@ -157,9 +158,34 @@ impl Clock {
     /// Stops the thread (within 100 ms, and what a disk takes to save the state file). Reading goes on, in holdover;
     /// on a page that processes share, as long and as well as anybody else keeps it.
     pub fn stop(&self) {
-        // Taken out first: the lock is not held while the thread ends.
-        let engine = self.engine.lock().take();
-        drop(engine);
+        self.life.stop();
+    }
+
+    /// In a forked child: makes the clock's thread anew, with the same configuration. Reading goes on meanwhile, on the same
+    /// line and in the same epoch, in HOLDOVER until the child has heard its servers itself; the parent notices nothing.
+    ///
+    /// Where the thread runs, this does nothing. What the child does not take over: the recording and the callback of
+    /// the parent; servers have to be started anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRunning`] after a stop; [`Error::Io`] if the thread or its descriptors cannot be made, or inside a
+    /// fork handler; the clock then reads on in holdover, and may be restarted later.
+    pub fn restart(&self) -> Result<(), Error> {
+        self.life.restart(&self.shared)
+    }
+
+    /// What others share with the clock's thread, which is restarted first in a forked child that is to do so by itself.
+    fn awake(&self) -> Result<&SharedRef, Error> {
+        self.life.awake(&self.shared)?;
+        Ok(&self.shared)
+    }
+
+    /// As [`Self::awake`], for what works without a thread too.
+    pub(crate) fn roused(&self) -> &SharedRef {
+        // The clock still is without a thread then, and its report says so.
+        let _ = self.life.awake(&self.shared);
+        &self.shared
     }
 
     /// Why the page that processes share ([`Config::set_shared_page`]) cannot be used, or is not where it was: the clock goes
@@ -331,8 +357,9 @@ pub(crate) fn report(shared: &Shared) -> Report {
 }
 
 pub(crate) fn resume_watch_error(shared: &Shared) -> Option<Error> {
-    let code = shared.with_status(|status| status.unwatched)?;
-    Some(Error::io("watching for a resume of the machine", std::io::Error::from_raw_os_error(code)))
+    let Unwatched { resume, vmclock } = shared.with_status(|status| status.unwatched.clone());
+    let told = |what: &str, why: Option<String>| why.map(|why| Error::io(what, std::io::Error::other(why)));
+    told("watching for a resume of the machine", resume).or_else(|| told(vmclock::DEVICE, vmclock))
 }
 
 pub(crate) fn shared_page_fault(shared: &Shared) -> Option<String> {

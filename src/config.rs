@@ -30,7 +30,7 @@ const POLL_EXPONENTS: std::ops::RangeInclusive<i8> = 0..=17;
 /// How a clock behaves: its servers, and what is assumed of them and of the oscillator.
 ///
 /// Values in, checked at once: a `Config` that exists can be started.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub(crate) servers: Vec<ServerSpec>,
     /// Their ids differ.
@@ -39,10 +39,11 @@ pub struct Config {
     pub(crate) recording: Option<PathBuf>,
     pub(crate) state_file: Option<PathBuf>,
     pub(crate) shared_page: Option<PathBuf>,
+    pub(crate) restart_after_fork: bool,
 }
 
 /// Everything the core must know besides its sources.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     /// Shortest and longest poll interval, as exponents of 2 in seconds.
     pub(crate) poll_min: i8,
@@ -159,6 +160,7 @@ impl Config {
             recording: None,
             state_file: None,
             shared_page: None,
+            restart_after_fork: false,
         }
     }
 
@@ -408,6 +410,16 @@ impl Config {
     pub fn set_shared_page(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, Error> {
         self.shared_page = Some(file("shared_page", path.as_ref())?);
         Ok(self)
+    }
+
+    /// Has a forked child restart the clock by itself, as [`Clock::restart`](crate::Clock::restart) does. Default: no.
+    ///
+    /// A reading starts nothing, for it takes no lock; nor does the fork, which may be the beginning of an `exec`. So "by
+    /// itself" is at the child's first call that waits for the clock, asks for its report, its sources or its events, or
+    /// starts it. Until then the child reads on in HOLDOVER.
+    pub fn set_restart_after_fork(&mut self, restart: bool) -> &mut Self {
+        self.restart_after_fork = restart;
+        self
     }
 
     /// The list the servers were parsed from, in canonical form.

@@ -65,6 +65,11 @@ impl History {
         }
     }
 
+    /// The clocks as they were noted last.
+    pub(crate) fn last_anchor(&self) -> Option<Anchor> {
+        self.anchors.last().copied()
+    }
+
     /// `model` is published, and holds from `switch` on.
     pub(crate) fn publish(&mut self, switch: Counter, model: &ClockModel) {
         if model.state == State::Disrupted && self.models.last().is_some_and(|last| last.state != State::Disrupted) {

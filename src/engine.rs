@@ -29,11 +29,13 @@ use crate::publication::{Place, Publication, Writer};
 use crate::source::Outcome;
 use crate::status::{Report, SourceInfo, State};
 use crate::synchronizer::rounds::SAMPLE;
+use crate::synchronizer::succession::Legacy;
 use crate::synchronizer::{Plan, SourceId, Synchronizer};
 use crate::sys::clocks::Anchor;
 use crate::sys::resume::ResumeWatch;
 use crate::sys::thread::Order;
 use crate::sys::ticks::Sight;
+use crate::sys::vmclock::{Marks, VmClock};
 use crate::sys::{self, counter, fork, futex, socket, ticks, wake};
 use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
 use exchanger::{Arrival, Exchanger};
@@ -42,7 +44,7 @@ use resolve::{Addresses, Question};
 use roster::{Lookup, Roster};
 use seat::Lead;
 use start::Parts;
-pub(crate) use start::start;
+pub(crate) use start::{Start, start};
 use watchdog::Watchdog;
 
 /// What the engine's thread and the readers of a clock share.
@@ -72,8 +74,21 @@ pub(crate) struct Status {
     pub(crate) account: Option<Arc<Account>>,
     pub(crate) files: FileFaults,
     pub(crate) membership: Membership,
-    /// Why the thread is not woken when the system clock is set or the machine resumes: the system's number for it.
-    pub(crate) unwatched: Option<i32>,
+    /// Why disruptions are found late.
+    pub(crate) unwatched: Unwatched,
+}
+
+/// What keeps the thread from finding disruptions as soon as it can, each as the reason that the system gave.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unwatched {
+    /// The thread is not woken when the system clock is set or the machine resumes.
+    pub(crate) resume: Option<String>,
+    /// What the hypervisor has to tell is there, and cannot be read.
+    pub(crate) vmclock: Option<String>,
+}
+
+impl Unwatched {
+    const NONE: Self = Self { resume: None, vmclock: None };
 }
 
 /// A clock among those that share its page.
@@ -90,18 +105,21 @@ pub(crate) struct Membership {
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) at: Counter,
+    /// What a run that goes on from here begins with, and what the hypervisor showed.
+    legacy: Legacy,
+    marks: Option<Marks>,
     pub(crate) report: Report,
     pub(crate) sources: Vec<SourceInfo>,
 }
 
 impl Account {
-    fn of(core: &Synchronizer, roster: &Roster) -> Self {
+    fn of(core: &Synchronizer, roster: &Roster, watchdog: &Watchdog) -> Self {
         let at = counter::now();
         let mut sources = core.source_infos(at);
         for (index, source) in sources.iter_mut().enumerate() {
             source.name = roster.name(SourceId(index));
         }
-        Self { at, report: core.report(at), sources }
+        Self { at, legacy: core.committed_legacy(), marks: watchdog.marks(), report: core.report(at), sources }
     }
 }
 
@@ -125,7 +143,7 @@ impl Shared {
                 account: None,
                 files: FileFaults::NONE,
                 membership: Membership { leads: false, leader: 0, fault: None },
-                unwatched: None,
+                unwatched: Unwatched::NONE,
             }),
             history: Mutex::new(History::new()),
             events: Desk::new(),
@@ -244,6 +262,9 @@ const LEAD_PACE: Nanos = Nanos::from_seconds(2);
 /// How long to wait for random bits where there were none.
 const RANDOMNESS_RETRY: Nanos = Nanos::from_millis(100);
 
+/// How long to wait for a descriptor where there were none.
+const WATCH_RETRY: Nanos = Nanos::from_seconds(3);
+
 /// How far the clock of the machine that built us may have been ahead: an era lasts 136 years, a year is cheap.
 const BUILD_CLOCK_ERROR: Nanos = Nanos::from_seconds(365 * 86_400);
 
@@ -261,6 +282,10 @@ struct Run {
     told: Told,
     /// Wakes us when the machine resumes; `None` where there is none to be had.
     resume_watch: Option<ResumeWatch>,
+    /// When to try for one again.
+    watch_due: Counter,
+    /// What the hypervisor has to tell, if it has.
+    vmclock: Option<VmClock>,
     shared: SharedRef,
     order: Order,
     answers: Sender<(usize, Addresses)>,
@@ -276,20 +301,17 @@ struct Run {
 
 impl Run {
     fn new(parts: Parts, shared: SharedRef, order: Order) -> Self {
-        let Parts { core, roster, files, told } = parts;
+        let Parts { core, roster, files, told, vmclock } = parts;
         let (answers, answered) = crossbeam_channel::unbounded();
-        // After the descriptor that ends the thread: that one is needed, this one only good to have.
-        let resume_watch = ResumeWatch::new();
-        if let Err(error) = &resume_watch {
-            shared.change(|status| status.unwatched = error.raw_os_error());
-        }
         Self {
             core,
             roster,
             exchanger: Exchanger::new(),
             files,
             told,
-            resume_watch: resume_watch.ok(),
+            resume_watch: None,
+            watch_due: Counter(i64::MIN),
+            vmclock,
             shared,
             order,
             answers,
@@ -304,7 +326,7 @@ impl Run {
     fn run(mut self) {
         // The last model of another leader may be about to take effect.
         self.settle();
-        // What an earlier run left on the page is over: until an answer comes, the system clock is all there is.
+        // What an earlier run left on the page is over, unless it was taken up.
         self.publish();
         while !self.order.is_over() {
             self.turn();
@@ -317,6 +339,7 @@ impl Run {
         while let Ok((tag, addresses)) = self.answered.try_recv() {
             self.roster.handle_addresses(SourceId(tag), addresses, &mut self.core, counter::now());
         }
+        self.watch_for_resumes();
         self.tick();
         self.told.listeners(&self.shared);
         let now = counter::now();
@@ -329,7 +352,8 @@ impl Run {
         self.tend_lead();
         let ready = self.sleep();
         // Before anything that came is taken in: an answer may have waited while the machine was suspended.
-        self.heed(Anchor::read(), ticks::sight());
+        let marks = self.marks();
+        self.heed(Anchor::read(), ticks::sight(), marks);
         for source in ready {
             self.receive(source);
         }
@@ -337,11 +361,11 @@ impl Run {
 
     /// Judges what the machine's clocks show, at every wake-up, and says so if what was known of the time means nothing
     /// any more.
-    fn heed(&mut self, clocks: Anchor, sight: Option<Sight>) {
+    fn heed(&mut self, clocks: Anchor, sight: Option<Sight>, marks: Option<Marks>) {
         let ticks = self.told.writer.cross_check(sight);
         // Between two such looks a stamp of any clock can be told to 0.1 % of the way to the nearer one.
         self.shared.with_history(|history| history.note(clocks));
-        let disruption = self.told.watchdog.look(clocks, ticks);
+        let disruption = self.told.watchdog.look(clocks, ticks, marks);
         self.told.writer.note_suspended(self.told.watchdog.suspended());
         if disruption.is_some() {
             self.exchanger.close_all();
@@ -349,6 +373,30 @@ impl Run {
             self.settle();
             self.publish();
         }
+    }
+
+    /// Tries to have ourselves woken when the machine resumes: at first after the descriptor that ends the thread, for that one
+    /// is needed, this one only good to have; and again while the system is but short of something.
+    fn watch_for_resumes(&mut self) {
+        let now = counter::now();
+        if self.resume_watch.is_some() || now < self.watch_due {
+            return;
+        }
+        let made = ResumeWatch::new();
+        let short = made.as_ref().is_err_and(sys::is_shortage);
+        self.watch_due = if short { now + WATCH_RETRY } else { Counter(i64::MAX) };
+        self.shared.change(|status| status.unwatched.resume = made.as_ref().err().map(ToString::to_string));
+        self.resume_watch = made.ok();
+    }
+
+    /// What the hypervisor shows; `None` if that cannot be read, which is told.
+    fn marks(&mut self) -> Option<Marks> {
+        let marks = self.vmclock.as_mut()?.marks();
+        let fault = marks.as_ref().err().map(ToString::to_string);
+        if self.shared.with_status(|status| status.unwatched.vmclock != fault) {
+            self.shared.change(|status| status.unwatched.vmclock = fault);
+        }
+        marks.ok()
     }
 
     /// Does everything that is due.
@@ -365,10 +413,13 @@ impl Run {
             self.core.start_round(&sample);
         }
         while self.core.wants_to_send(counter::now()) {
-            let Ok([transmit, dither]) = sys::random() else {
-                // Without randomness there is no safe request: come back a little later.
-                self.pause = Some(RANDOMNESS_RETRY);
-                return;
+            let [transmit, dither] = match sys::random() {
+                Ok(random) => random,
+                Err(error) => {
+                    // Without randomness there is no safe request: come back a little later.
+                    self.pause = Some(RANDOMNESS_RETRY);
+                    return self.core.handle_hindrance(&format!("no random numbers: {error}"), counter::now());
+                }
             };
             let Some(request) = self.core.poll_transmit(counter::now(), transmit, dither) else { return };
             match self.exchanger.send(&request) {
@@ -396,6 +447,7 @@ impl Run {
     fn sleep(&mut self) -> Vec<SourceId> {
         let mut descriptors = vec![self.order.waker.as_raw_fd()];
         descriptors.extend(self.resume_watch.as_ref().map(AsRawFd::as_raw_fd));
+        descriptors.extend(self.vmclock.as_ref().and_then(VmClock::descriptor));
         let own = descriptors.len();
         descriptors.extend(self.exchanger.descriptors());
         let now = counter::now();
@@ -418,10 +470,10 @@ impl Run {
                 }
                 self.exchanger.ready_sources(&ready[own..])
             }
-            // Out of memory in the kernel: do not turn in circles at full speed meanwhile.
+            // Out of memory in the kernel, or forbidden: look at everything at a walking pace meanwhile.
             Err(_) => {
                 std::thread::sleep(Duration::from_millis(10));
-                Vec::new()
+                self.exchanger.ready_sources(&vec![true; descriptors.len() - own])
             }
         }
     }
@@ -460,7 +512,7 @@ impl Run {
     }
 
     fn account(&self) {
-        let account = Account::of(&self.core, &self.roster);
+        let account = Account::of(&self.core, &self.roster, &self.told.watchdog);
         self.shared.change(|status| {
             status.last_epoch = status.last_epoch.max(account.report.epoch);
             status.account = Some(Arc::new(account));
@@ -515,12 +567,14 @@ impl Run {
 
 #[cfg(test)]
 mod tests {
-    use super::start::prepare;
+    use super::start::{Beginning, prepare};
     use super::*;
     use crate::config::Config;
     use crate::reading::Reading;
     use crate::server::{Server, ServerConfig};
     use crate::sys::thread::Worker;
+    use crate::sys::ticks::Kind;
+    use crate::sys::vmclock::made_up::Device;
 
     /// Turns until the clock shows `state`, and returns that reading.
     fn turn_until(run: &mut Run, state: State) -> Reading {
@@ -538,56 +592,157 @@ mod tests {
         Reading::of(&run.shared.place, fork::generation(), ticks::read, counter::system_time)
     }
 
-    /// (case 30)
-    #[test]
-    fn a_look_that_shows_a_suspend_is_heeded_before_any_answer_and_one_that_shows_a_step_is_not() {
+    /// A run that follows a server of this machine's own clock, on a thread of its own, as `act` drives it. `prepared` may
+    /// change what it begins with.
+    fn driven(prepared: impl FnOnce(&mut Parts), act: impl FnOnce(&mut Run) + Send + 'static) {
         let mut config = ServerConfig::new();
         config.add_listen("127.0.0.1:0").unwrap().set_local(1, Duration::ZERO).unwrap();
         let server = Server::start(None, &config).unwrap();
         let mut config = Config::with_servers(&server.addresses()[0].to_string()).unwrap();
         config.set_poll_exponents(0, 0).unwrap();
         let shared = SharedRef::Counted(Arc::new(Shared::new(Place::own())));
-        let parts = prepare(&config, &shared, None).unwrap();
+        let mut parts = prepare(&config, &shared, Beginning::Anew).unwrap();
+        prepared(&mut parts);
         let (done, ended) = crossbeam_channel::bounded(1);
         let worker = Worker::start("test", move |order| {
-            let mut run = Run::new(parts, shared, order);
-            let before = turn_until(&mut run, State::Synchronized);
-
-            let stepped = Anchor::read();
-            run.heed(Anchor { realtime: stepped.realtime + Nanos::from_seconds(3_600), ..stepped }, ticks::sight());
-            run.settle();
-            assert_eq!((shown(&run).state, shown(&run).epoch), (State::Synchronized, before.epoch));
-
-            // A request is on its way, and its answer may be waiting already.
-            while run.exchanger.descriptors().next().is_none() {
-                run.turn();
-                run.tick();
-            }
-            let exchanges = run.core.report(counter::now()).exchanges;
-            let suspended = Anchor::read();
-            let suspended = Anchor { boottime: suspended.boottime + Nanos::from_millis(50), ..suspended };
-            run.heed(suspended, ticks::sight());
-            run.settle();
-            let disrupted = shown(&run);
-            assert_eq!((disrupted.state, disrupted.epoch), (State::Disrupted, before.epoch));
-            assert_eq!(run.exchanger.descriptors().next(), None);
-            assert_eq!(run.core.report(counter::now()).exchanges, exchanges);
-            assert_eq!(run.shared.place.read(ticks::read).0.suspended, suspended.suspended());
-
-            let after = turn_until(&mut run, State::Synchronized);
-            assert_eq!(after.epoch, before.epoch + 1);
-
-            // Stopped before anybody was heard anew, it claims nothing.
-            run.heed(
-                Anchor { boottime: suspended.boottime + Nanos::from_seconds(9), ..Anchor::read() },
-                ticks::sight(),
-            );
-            run.finish();
-            assert_eq!(shown(&run).state, State::Disrupted);
+            act(&mut Run::new(parts, shared, order));
             done.send(()).unwrap();
         });
         let told = ended.recv_timeout(Duration::from_secs(60));
         drop(worker);
         assert_eq!(told, Ok(()), "the test's thread has ended, as it says above");
+    }
+
+    /// (case 30)
+    #[test]
+    fn a_look_that_shows_a_suspend_is_heeded_before_any_answer_and_one_that_shows_a_step_is_not() {
+        driven(
+            |_| (),
+            |run| {
+                let before = turn_until(run, State::Synchronized);
+
+                let stepped = Anchor::read();
+                run.heed(
+                    Anchor { realtime: stepped.realtime + Nanos::from_seconds(3_600), ..stepped },
+                    ticks::sight(),
+                    None,
+                );
+                run.settle();
+                assert_eq!((shown(run).state, shown(run).epoch), (State::Synchronized, before.epoch));
+
+                // A request is on its way, and its answer may be waiting already.
+                while run.exchanger.descriptors().next().is_none() {
+                    run.turn();
+                    run.tick();
+                }
+                let exchanges = run.core.report(counter::now()).exchanges;
+                let suspended = Anchor::read();
+                let suspended = Anchor { boottime: suspended.boottime + Nanos::from_millis(50), ..suspended };
+                run.heed(suspended, ticks::sight(), None);
+                run.settle();
+                let disrupted = shown(run);
+                assert_eq!((disrupted.state, disrupted.epoch), (State::Disrupted, before.epoch));
+                assert_eq!(run.exchanger.descriptors().next(), None);
+                assert_eq!(run.core.report(counter::now()).exchanges, exchanges);
+                assert_eq!(run.shared.place.read(ticks::read).0.suspended, suspended.suspended());
+
+                let after = turn_until(run, State::Synchronized);
+                assert_eq!(after.epoch, before.epoch + 1);
+
+                // Stopped before anybody was heard anew, it claims nothing.
+                run.heed(
+                    Anchor { boottime: suspended.boottime + Nanos::from_seconds(9), ..Anchor::read() },
+                    ticks::sight(),
+                    None,
+                );
+                run.finish();
+                assert_eq!(shown(run).state, State::Disrupted);
+            },
+        );
+    }
+
+    /// Whether `run`, synchronised, is disrupted by `happen`, and judged anew afterwards; the reading before.
+    fn is_disrupted_by(run: &mut Run, happen: impl FnOnce(&mut Run)) {
+        let before = turn_until(run, State::Synchronized);
+        happen(run);
+        run.settle();
+        let disrupted = shown(run);
+        assert_eq!((disrupted.state, disrupted.epoch), (State::Disrupted, before.epoch));
+        assert_eq!((disrupted.earliest_ns, disrupted.latest_ns), (i64::MIN, i64::MAX));
+        assert_eq!(turn_until(run, State::Synchronized).epoch, before.epoch + 1);
+    }
+
+    #[test]
+    fn what_the_hypervisor_marks_disrupts_the_clock_until_it_is_judged_anew() {
+        let device = Device::new("engine");
+        let (path, device) = (device.0.clone(), device);
+        let open = move |parts: &mut Parts| parts.vmclock = VmClock::open(&path).unwrap();
+        driven(open, move |run| {
+            for (disruption, generation) in [(2, Some(1)), (2, Some(2)), (3, Some(3))] {
+                is_disrupted_by(run, |run| {
+                    device.show(disruption, generation);
+                    // Whatever wakes it.
+                    run.order.waker.wake();
+                    run.turn();
+                });
+            }
+            // What cannot be read any more is told, and is no disruption.
+            device.write(&[0; 64]);
+            run.turn();
+            let told = run.shared.with_status(|status| status.unwatched.vmclock.clone());
+            assert_eq!(told.as_deref(), Some("it is no vmclock"));
+            device.show(3, Some(3));
+            run.turn();
+            assert_eq!(run.shared.with_status(|status| status.unwatched.vmclock.clone()), None);
+            assert_eq!(shown(run).state, State::Synchronized);
+        });
+    }
+
+    #[test]
+    fn a_kernel_that_counts_by_another_clocksource_disrupts_readers_of_ticks_who_then_read_the_raw_counter() {
+        let Some(_) = ticks::kernel_sight() else {
+            panic!("this machine's kernel counts by no counter that we can read")
+        };
+        let kind = |run: &Run| run.shared.place.read(ticks::read).0.relation.scale.kind;
+        driven(
+            |_| (),
+            move |run| {
+                turn_until(run, State::Synchronized);
+                if ticks::kernel_sight().is_none() {
+                    // A kernel that counts by nothing that we can read: there is nothing to switch from.
+                    return assert_eq!(kind(run), Kind::Raw);
+                }
+                while kind(run) == Kind::Raw {
+                    run.turn();
+                }
+                is_disrupted_by(run, |run| {
+                    let sight = ticks::sight().unwrap();
+                    // The raw counter has gone another way since the last look, by an eighth of a millisecond.
+                    let raw = sight.raw + Nanos(125_000);
+                    run.heed(Anchor::read(), Some(Sight { raw, ..sight }), None);
+                    assert_eq!(kind(run), Kind::Raw);
+                });
+            },
+        );
+    }
+
+    #[test]
+    fn an_admin_who_sets_the_system_clock_moves_no_reading() {
+        driven(
+            |_| (),
+            |run| {
+                let before = turn_until(run, State::Synchronized);
+                for hours in [-1, 1, 24 * 365] {
+                    let clocks = Anchor::read();
+                    let realtime = clocks.realtime + Nanos::from_seconds(hours * 3_600);
+                    run.heed(Anchor { realtime, ..clocks }, ticks::sight(), None);
+                    run.turn();
+                    let after = shown(run);
+                    assert_eq!((after.state, after.epoch), (State::Synchronized, before.epoch));
+                    let passed = after.raw_ns - before.raw_ns;
+                    assert!((after.unix_ns - before.unix_ns - passed).abs() < 10_000_000, "{after:?} {before:?}");
+                }
+            },
+        );
     }
 }

@@ -1,10 +1,10 @@
 //! One server over time: when to ask it, what it said, what is wrong with it.
 
+mod fault;
 pub(crate) mod filter;
 pub(crate) mod interleaving;
 pub(crate) mod poll;
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use crate::model::estimator::{Prior, Sample};
 use crate::packet::{self, HEADER_LEN, Packet};
 use crate::status::{Reason, Refusals, Selection, ServerOptions};
 use crate::units::{Counter, Nanos, NtpTime, UnixTime};
+pub(crate) use fault::{Fault, Objection};
 use filter::{Filter, Testimony};
 use interleaving::{Interleaving, Told};
 use poll::Poll;
@@ -100,40 +101,6 @@ struct Pending {
     /// What a server would write as its reference id if it followed the address we send from.
     own_id: Option<u32>,
     deadline: Counter,
-}
-
-/// The last thing that went wrong with a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    Refused(Refusal),
-    /// No answer came in time.
-    Silence,
-    /// The operating system's word.
-    World(String),
-    /// The resolver's word.
-    NoAddress(String),
-    /// Its own exchanges contradicted each other.
-    Contradiction,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(refusal) => refusal.fmt(f),
-            Self::Silence => f.write_str("no answer"),
-            Self::World(text) | Self::NoAddress(text) => f.write_str(text),
-            Self::Contradiction => f.write_str("its exchanges contradict each other; begun anew"),
-        }
-    }
-}
-
-/// What selection has against a source that answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Objection {
-    /// By how much its interval misses the agreed one.
-    Misses(Nanos),
-    /// Its interval may be true, but its estimate lies so far from what the others say.
-    Apart(Nanos),
 }
 
 /// What became of a datagram.
@@ -522,6 +489,16 @@ impl Source {
             self.handle_failure(Fault::Silence, now);
         }
         over
+    }
+
+    /// A request that is due cannot be made, for now: says whether that is news.
+    pub(crate) fn handle_hindrance(&mut self, why: &str, now: Counter) -> bool {
+        let due = self.address.is_some() && self.pending.is_none() && self.poll.due() <= now;
+        let news = due && !matches!(&self.fault, Some(Fault::World(known)) if known == why);
+        if news {
+            self.fault = Some(Fault::World(why.to_owned()));
+        }
+        news
     }
 
     /// The request came to nothing: `fault` says why.

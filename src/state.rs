@@ -18,7 +18,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -170,24 +170,12 @@ impl StateFile {
             return Ok(());
         }
         let writing = |error| Error::io(format!("writing state file {}", self.path.display()), error);
-        let aside = file::aside(&self.path).map_err(writing)?;
-        let written = write_aside(&aside, &encode(memory, host)).and_then(|()| fs::rename(&aside, &self.path));
-        if written.is_err() {
-            // If it cannot be removed either, there is nothing more to be done.
-            let _ = fs::remove_file(&aside);
-        }
-        written.map_err(writing)?;
+        file::put(&self.path, &encode(memory, host), |aside, path| fs::rename(aside, path)).map_err(writing)?;
         // After a power failure either file may be found: both are whole. So a directory that cannot be synced is no
         // fault.
         let _ = self.path.parent().map(|folder| File::open(folder).and_then(|folder| folder.sync_all()));
         Ok(())
     }
-}
-
-fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = file::create_private(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 /// The bytes of a file that only `user` or root can have written; `None` if there is no file.
@@ -589,7 +577,7 @@ mod tests {
         file.save(&memory(), &host()).unwrap();
         // Power fails in the middle of the next one, or just before it gets its name.
         for length in [0, 1, SIZE / 2, SIZE] {
-            write_aside(&file::aside(&file.path).unwrap(), &good()[..length]).unwrap();
+            file::write_aside(&file::aside(&file.path).unwrap(), &good()[..length]).unwrap();
             assert_eq!(file.load(&later(10)).memory.unwrap().time, memory().time);
         }
         // The disk fails: what was written aside is taken away again.

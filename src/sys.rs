@@ -21,6 +21,7 @@ pub(crate) mod ticks;
 pub(crate) mod translate;
 #[cfg(feature = "cli")]
 pub(crate) mod user;
+pub(crate) mod vmclock;
 pub(crate) mod wake;
 
 use std::io;
@@ -28,6 +29,12 @@ use std::io;
 /// Turns a C result into a Rust one: negative is an error, told by `errno`.
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Whether the system has too little of something now, which may pass, rather than forbidding it.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::ENOBUFS];
+    error.raw_os_error().is_some_and(|code| shortages.contains(&code))
 }
 
 /// Random words from the system, by one call; there is no state of ours that a fork could copy.

@@ -5,7 +5,9 @@ mod library;
 
 use std::path::Path;
 
-use library::{C_COMPILERS, C_FLAGS, CPP_COMPILERS, CPP_FLAGS, Link, both, build, command, root, run, scratch};
+use library::{
+    C_COMPILERS, C_FLAGS, CPP_COMPILERS, CPP_FLAGS, Link, both, build, command, library, root, run, scratch,
+};
 
 /// C++17 and C++20 of the house's flags.
 fn cpp_flags(standard: &'static str) -> Vec<&'static str> {
@@ -52,13 +54,56 @@ fn a_forked_child_reads_on_and_the_parent_notices_nothing() {
 }
 
 #[test]
+fn a_forked_child_goes_on_with_its_parents_clock_whatever_the_parents_threads_were_doing() {
+    in_c("tests/c/restart.c");
+}
+
+#[test]
+fn an_exec_hands_no_descriptor_of_ours_on() {
+    in_c("tests/c/exec.c");
+}
+
+#[test]
+fn a_process_ends_well_however_it_ends_while_clocks_run_and_threads_read() {
+    in_c("tests/c/exits.c");
+}
+
+#[test]
+fn static_objects_read_stop_and_start_clocks_before_main_and_after_it() {
+    for link in [Link::Shared, Link::Static] {
+        for compiler in CPP_COMPILERS {
+            run(&mut program(&build(compiler, &cpp_flags("-std=c++17"), "tests/c/statics.cpp", link)));
+        }
+    }
+}
+
+#[test]
+fn copies_of_the_library_live_side_by_side_fork_and_outlive_their_unloading() {
+    let shared = &library().shared;
+    let copy = scratch("copies").join("libntpclock.so");
+    std::fs::copy(shared, &copy).expect("the target directory is writable");
+    run(program(&build("gcc", &C_FLAGS, "tests/c/copies.c", Link::Shared)).arg(&copy));
+    run(program(&build("gcc", &C_FLAGS, "tests/c/copies.c", Link::Static)).args([shared, &copy]));
+}
+
+#[test]
+fn every_thread_of_the_library_blocks_every_signal() {
+    in_c("tests/c/signals.c");
+}
+
+#[test]
+fn everything_at_once_is_well_and_no_thread_reads_less_than_another_has_read() {
+    in_c("tests/c/stress.c");
+}
+
+#[test]
 fn a_process_that_was_stopped_reads_on_rightly() {
     in_c("tests/c/stopped.c");
 }
 
 #[test]
-fn a_clock_whose_host_forbids_timers_works_without_and_says_so() {
-    in_c("tests/c/filtered.c");
+fn what_a_host_forbids_or_has_run_out_of_is_named_or_done_without_aloud() {
+    in_c("tests/c/shortages.c");
 }
 
 #[test]

@@ -306,6 +306,30 @@ fn where_processes_cannot_be_watched_the_lock_is_looked_at_often_enough() {
 }
 
 #[test]
+fn what_a_leader_prints_that_has_closed_its_standard_output_is_not_written_on_the_page() {
+    let mut house = House::new("closed");
+    house.enter("closed", 0);
+    house.enter("read", 1);
+    let leader = house.leader().unwrap();
+    assert_eq!(house.place_of(leader), Some(0));
+    let is_ours = |fd: &Path| fs::read_link(fd).is_ok_and(|file| file.starts_with(&house.folder));
+    let folder = PathBuf::from(format!("/proc/{leader}/fd"));
+    assert!(!["0", "1", "2"].iter().any(|fd| is_ours(&folder.join(fd))));
+    // What of the page stays open cannot be written at all.
+    let kept = fs::read_dir(&folder).unwrap().map(|fd| fd.unwrap().path());
+    let page: Vec<PathBuf> = kept.filter(|fd| fs::read_link(fd).is_ok_and(|file| file == house.page())).collect();
+    let told = fs::read_to_string(
+        PathBuf::from("/proc").join(leader.to_string()).join("fdinfo").join(page[0].file_name().unwrap()),
+    );
+    let told = told.unwrap();
+    let flags = told.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+    assert!(page.len() == 1 && flags.ends_with('0'), "{page:?} {told}");
+    for found in house.close() {
+        assert_eq!((found.epoch, found.faults), (1, 0), "{found:?}");
+    }
+}
+
+#[test]
 fn a_process_that_may_not_read_the_processors_counter_is_refused_or_needs_not_to() {
     let mut house = House::new("deaf");
     house.enter("read", 0);

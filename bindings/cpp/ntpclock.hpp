@@ -5,7 +5,7 @@
  *   ntp::clock     the process-wide clock as a <chrono> clock (Cpp17Clock): ntp::clock::now()
  *   ntp::session   starts the process-wide clock, and stops it at the end of its scope
  *   ntp::client    a clock of one's own
- *   ntp::config    how a client behaves      ntp::reading   a time and the interval that holds UTC
+ *   ntp::config    how a clock behaves       ntp::reading   a time and the interval that holds UTC
  *   ntp::server    answers NTP clients       ntp::query     asks one server once
  *   ntp::compare   tells which of two readings is certainly of the earlier instant
  *   ntp::error     what every failing call throws: a std::system_error in ntp::error_category()
@@ -403,14 +403,9 @@ public:
         return reading{raw};
     }
 
-    /** Why the clock's thread is not woken when the machine resumes; nothing if all is well. See ntp_clock_check_resume_watch. */
+    /** Why the clock's thread is not woken when the machine resumes from a suspend; nothing if all is well. */
     std::optional<std::string> resume_watch_fault() const {
-        const ntp_result result = ntp_clock_check_resume_watch(handle());
-        if (result == NTP_ERR_SYSTEM) {
-            return last_error();
-        }
-        detail::check(result);
-        return std::nullopt;
+        return fault(ntp_clock_check_resume_watch(handle()), NTP_ERR_SYSTEM);
     }
 
     /** UTC minus the system clock at the call. */
@@ -542,6 +537,14 @@ public:
         }
     }
 
+    /** In a forked child: makes the clock's thread anew; elsewhere harmless. See ntp_clock_restart. */
+    void restart() const { detail::check(ntp_clock_restart(handle())); }
+
+    /** Why the state file was refused at the start, or could not be written last; nothing if all is well. */
+    std::optional<std::string> state_file_fault() const {
+        return fault(ntp_clock_check_state_file(handle()), NTP_ERR_STATE_FILE);
+    }
+
 protected:
     readable() = default;
     ~readable() = default;
@@ -557,6 +560,15 @@ private:
     std::unique_ptr<std::shared_ptr<const std::function<void(events)>>> callback_;
 
     const ntp_clock* handle() const { return static_cast<const Owner&>(*this).c(); }
+
+    /** The sentence behind `result` if that is `told`, nothing after success. */
+    static std::optional<std::string> fault(ntp_result result, ntp_result told) {
+        if (result == told) {
+            return last_error();
+        }
+        detail::check(result);
+        return std::nullopt;
+    }
 };
 
 /** The process-wide clock as a <chrono> clock. Before the first synchronisation it shows the system clock. */
@@ -575,39 +587,7 @@ struct clock {
     static time_point now_relaxed() noexcept { return detail::to_time(ntp_now_relaxed()); }
 };
 
-/** The process-wide clock, running: starts are counted, and the last session's end stops it. */
-class session : public readable<session> {
-public:
-    /** Takes the servers from the environment variable NTPCLOCK_SERVERS. */
-    session() { detail::check(ntp_start(nullptr)); }
-    /** A comma-separated list, as for ntp_start. */
-    explicit session(const std::string& servers) { detail::check(ntp_start(servers.c_str())); }
-
-    session(session&& other) noexcept
-        : readable{std::move(other)}, started_{std::exchange(other.started_, false)} {}
-    session& operator=(session&& other) noexcept {
-        swap_callbacks(other);
-        std::swap(started_, other.started_);
-        return *this;
-    }
-    ~session() {
-        if (listens()) {
-            // Fails for no reason that a destructor could do something about.
-            static_cast<void>(ntp_clock_on_event(nullptr, nullptr, nullptr));
-        }
-        if (started_) {
-            ntp_stop();
-        }
-    }
-
-    /** As C has it: NULL, the process-wide clock. */
-    const ntp_clock* c() const noexcept { return nullptr; }
-
-private:
-    bool started_ = true;
-};
-
-/** How a client behaves. Setters give back the configuration, so that they can be chained. */
+/** How a clock behaves. Setters give back the configuration, so that they can be chained. */
 class config {
 public:
     config() : handle_{ntp_config_new()} {}
@@ -659,13 +639,17 @@ public:
     config& frequency_limit_ppm(double ppm) {
         return done(ntp_config_set_frequency_limit(detail::held(handle_), ppm));
     }
-    /** Starts warm from the file at `path`, and saves the state there; see client::state_file_fault. */
+    /** Starts warm from the file at `path`, and saves the state there; see state_file_fault(). */
     config& state_file(const std::string& path) {
         return done(ntp_config_set_state_file(detail::held(handle_), path.c_str()));
     }
     /** Shares the page at `path` with other processes; see ntp_config_set_shared_page. */
     config& shared_page(const std::string& path) {
         return done(ntp_config_set_shared_page(detail::held(handle_), path.c_str()));
+    }
+    /** Whether a forked child restarts the clock by itself. See ntp_config_set_restart_after_fork. */
+    config& restart_after_fork(bool restart) {
+        return done(ntp_config_set_restart_after_fork(detail::held(handle_), restart ? 1 : 0));
     }
 
     /** As C has it. */
@@ -678,6 +662,40 @@ private:
     }
 
     detail::owner<ntp_config> handle_;
+};
+
+/** The process-wide clock, running: starts are counted, and the last session's end stops it. */
+class session : public readable<session> {
+public:
+    /** Takes the servers from the environment variable NTPCLOCK_SERVERS. */
+    session() { detail::check(ntp_start(nullptr)); }
+    /** A comma-separated list, as for ntp_start. */
+    explicit session(const std::string& servers) { detail::check(ntp_start(servers.c_str())); }
+    /** With all that can be configured. */
+    explicit session(const config& wishes) { detail::check(ntp_start_with(wishes.c())); }
+
+    session(session&& other) noexcept
+        : readable{std::move(other)}, started_{std::exchange(other.started_, false)} {}
+    session& operator=(session&& other) noexcept {
+        swap_callbacks(other);
+        std::swap(started_, other.started_);
+        return *this;
+    }
+    ~session() {
+        if (listens()) {
+            // Fails for no reason that a destructor could do something about.
+            static_cast<void>(ntp_clock_on_event(nullptr, nullptr, nullptr));
+        }
+        if (started_) {
+            ntp_stop();
+        }
+    }
+
+    /** As C has it: NULL, the process-wide clock. */
+    const ntp_clock* c() const noexcept { return nullptr; }
+
+private:
+    bool started_ = true;
 };
 
 /** A clock of one's own, with its own thread and sources; it stops at the end of its scope. */
@@ -698,11 +716,6 @@ public:
         return *this;
     }
     ~client() = default;
-
-    /** Why the state file was refused at the start, or could not be written last; nothing if all is well. */
-    std::optional<std::string> state_file_fault() const {
-        return fault(ntp_clock_check_state_file(c()), NTP_ERR_STATE_FILE);
-    }
 
     /** Why the page that processes share cannot be used, or is not where it was; nothing if all is well. */
     std::optional<std::string> shared_page_fault() const {

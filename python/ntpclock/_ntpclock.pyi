@@ -59,6 +59,7 @@ __all__ = [
     "read_checked",
     "read_within",
     "report",
+    "restart",
     "sleep_until",
     "sources",
     "start",
@@ -577,7 +578,7 @@ class QueryResult:
 
 # --- The process-wide clock ----------------------------------------------------------------------
 
-def start(servers: str | Iterable[str] | None = None) -> None:
+def start(servers: str | Iterable[str] | None = None, *, restart_after_fork: bool = False) -> None:
     """Starts the process-wide clock; returns at once, before anything was heard from the network.
 
     `servers` is a comma-separated list, or several of them: `host`, `host:port`, `[v6]:port`, and `pool:host`
@@ -586,7 +587,20 @@ def start(servers: str | Iterable[str] | None = None) -> None:
 
     The same list again is harmless: starts are counted, and the last `stop()` ends the clock.
 
+    With `restart_after_fork`, a child of `os.fork()` or of `multiprocessing` (start method "fork") does what `restart()` does
+    before its fork returns. `subprocess` is left alone, unless it is given a `preexec_fn`.
+
     Raises ConfigError, AlreadyRunningError with another list, NtpOSError.
+    """
+
+def restart() -> None:
+    """In a forked child: makes the thread of the process-wide clock anew, as often as it is started.
+
+    A forked child has no threads of its parent's. It reads on, on the same line and in the same epoch, in HOLDOVER; after
+    this it is on its way to SYNCHRONIZED. Where the thread runs, this does nothing. The callback of `on_event()` and servers
+    have to be set and started anew. For servers that fork workers: gunicorn's `post_fork`, uWSGI's `postfork`.
+
+    Raises NotRunningError if the clock was not started, or is stopped; NtpOSError.
     """
 
 def stop() -> None:
@@ -762,6 +776,9 @@ class Clock:
     the frequency that it had. A file that cannot be trusted is refused, and `state_file_fault` tells why. Clocks that
     follow different servers, or trust them differently, need a file each.
 
+    With `restart_after_fork`, a child of `os.fork()` or of `multiprocessing` (start method "fork") does what `restart()` does
+    before its fork returns. `subprocess` is left alone, unless it is given a `preexec_fn`.
+
     `shared_page` names a page that processes of this host share: all read it, one of them asks the servers, and another
     takes over when that one ends (docs/shared-page.md). A page, or a lock file beside it, that cannot be trusted raises
     NtpOSError. All should have the same settings.
@@ -787,6 +804,7 @@ class Clock:
         authentication: str | None = None,
         khronos: bool = False,
         shared_page: str | os.PathLike[str] | None = None,
+        restart_after_fork: bool = False,
         interleaved: bool = False,
     ) -> Clock: ...
 
@@ -956,6 +974,12 @@ class Clock:
 
     def sources(self) -> list[SourceInfo]:
         """One entry a source of the clock."""
+
+    def restart(self) -> None:
+        """In a forked child: makes the clock's thread anew. See `ntpclock.restart()`.
+
+        Raises NotRunningError if the clock is stopped; NtpOSError.
+        """
 
     def stop(self) -> None:
         """Stops the clock's thread; reading goes on, in holdover. Stopping twice is harmless."""

@@ -1,6 +1,7 @@
 //! A clock of one's own.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use ntpclock::Config;
@@ -8,12 +9,12 @@ use pyo3::prelude::*;
 
 use crate::errors::raise;
 use crate::records::{self, Deadline, Reading, Report, SourceInfo};
-use crate::{arguments, events, waiting, words};
+use crate::{arguments, events, forks, waiting, words};
 
 /// A running clock with servers and settings of its own.
 #[pyclass(frozen, module = "ntpclock")]
 pub(crate) struct Clock {
-    pub(crate) clock: ntpclock::Clock,
+    pub(crate) clock: Arc<ntpclock::Clock>,
     servers: String,
     /// Only for `__repr__`: what stopping means is the Rust clock's business.
     stopped: AtomicBool,
@@ -25,8 +26,8 @@ impl Clock {
     #[pyo3(signature = (
         servers = None, *, poll = None, fault_limit = None, min_agreeing = None,
         step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None, drift_limit = None,
-        state_file = None, shared_page = None, keys = None, authentication = None, khronos = false,
-        interleaved = false,
+        state_file = None, shared_page = None, restart_after_fork = false, keys = None, authentication = None,
+        khronos = false, interleaved = false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python, one a setting")]
     fn new(
@@ -41,6 +42,7 @@ impl Clock {
         drift_limit: Option<(f64, f64, f64)>,
         state_file: Option<PathBuf>,
         shared_page: Option<PathBuf>,
+        restart_after_fork: bool,
         keys: Option<PathBuf>,
         authentication: Option<&str>,
         khronos: bool,
@@ -92,8 +94,12 @@ impl Clock {
         if let Some(path) = shared_page {
             config.set_shared_page(path).map_err(raise)?;
         }
+        config.set_restart_after_fork(restart_after_fork);
         let servers = config.servers();
-        let clock = py.detach(|| ntpclock::Clock::start(config)).map_err(raise)?;
+        let clock = Arc::new(py.detach(|| ntpclock::Clock::start(config)).map_err(raise)?);
+        if restart_after_fork {
+            forks::note(&clock);
+        }
         Ok(Self { clock, servers, stopped: AtomicBool::new(false) })
     }
 
@@ -254,6 +260,11 @@ impl Clock {
     /// One entry a source.
     fn sources(&self, py: Python<'_>) -> PyResult<Vec<SourceInfo>> {
         py.detach(|| self.clock.sources()).into_iter().map(|source| SourceInfo::new(py, source)).collect()
+    }
+
+    /// In a forked child: makes the clock's thread anew.
+    fn restart(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.clock.restart()).map_err(raise)
     }
 
     /// Stops the clock's thread; reading goes on, in holdover. Stopping twice is harmless.

@@ -7,6 +7,7 @@ mod arguments;
 mod clock;
 mod errors;
 mod events;
+mod forks;
 mod hot;
 mod process;
 mod records;
@@ -33,6 +34,7 @@ fn _ntpclock(module: &Bound<'_, PyModule>) -> PyResult<()> {
     errors::add_to(module)?;
     words::add_to(module)?;
     events::add_to(module)?;
+    forks::add_to(module)?;
     records::add_to(module)?;
     process::add_to(module)?;
     hot::add_to(module)?;

@@ -1,14 +1,16 @@
 //! The process-wide clock, but for its quickest functions (`hot.rs`), and the query that needs no clock at all.
 
+use ntpclock::Config;
 use pyo3::prelude::*;
 
 use crate::errors::raise;
 use crate::records::{self, Deadline, QueryResult, Reading, Report, SourceInfo};
-use crate::{arguments, events, waiting, words};
+use crate::{arguments, events, forks, waiting, words};
 
 /// Adds the functions to the module.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(start, module)?)?;
+    module.add_function(wrap_pyfunction!(restart, module)?)?;
     module.add_function(wrap_pyfunction!(stop, module)?)?;
     module.add_function(wrap_pyfunction!(wait, module)?)?;
     module.add_function(wrap_pyfunction!(now, module)?)?;
@@ -35,10 +37,24 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// Starts the process-wide clock; returns at once.
 #[pyfunction]
-#[pyo3(signature = (servers = None))]
-fn start(py: Python<'_>, servers: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+#[pyo3(signature = (servers = None, *, restart_after_fork = false))]
+fn start(py: Python<'_>, servers: Option<&Bound<'_, PyAny>>, restart_after_fork: bool) -> PyResult<()> {
     let servers = arguments::server_list(servers)?;
-    py.detach(|| ntpclock::start(servers.as_deref())).map_err(raise)
+    if !restart_after_fork {
+        return py.detach(|| ntpclock::start(servers.as_deref())).map_err(raise);
+    }
+    let mut config =
+        servers.map_or_else(Config::from_environment, |list| Config::with_servers(&list)).map_err(raise)?;
+    config.set_restart_after_fork(true);
+    py.detach(|| ntpclock::start_with(&config)).map_err(raise)?;
+    forks::note_process();
+    Ok(())
+}
+
+/// In a forked child: makes the thread of the process-wide clock anew.
+#[pyfunction]
+fn restart(py: Python<'_>) -> PyResult<()> {
+    py.detach(ntpclock::restart).map_err(raise)
 }
 
 /// Undoes one start(); harmless without one.

@@ -69,7 +69,7 @@ impl Server {
             config.set_threads(arguments::count("threads", threads)?).map_err(raise)?;
         }
         config.set_silent_unless_synchronized(silent_unless_synchronized);
-        let served = clock.as_ref().map(|clock| &clock.get().clock);
+        let served = clock.as_ref().map(|clock| &*clock.get().clock);
         let server = py.detach(|| ntpclock::Server::start(served, &config)).map_err(raise)?;
         let addresses = server.addresses().iter().map(ToString::to_string).collect();
         Ok(Self { server: Mutex::new(Running { server, is_stopped: false }), addresses, clock })

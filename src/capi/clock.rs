@@ -44,6 +44,14 @@ impl<'a> Meant<'a> {
         }
     }
 
+    /// The same, and in a forked child that is to restart the clock by itself, that is done first.
+    pub(super) fn roused(&self) -> SharedRef {
+        match self {
+            Self::ProcessWide => SharedRef::Static(process::roused()),
+            Self::Own(clock) => clock.roused().clone(),
+        }
+    }
+
     pub(super) fn now(&self) -> Reading {
         match self {
             Self::ProcessWide => process::now(),
@@ -87,10 +95,16 @@ impl<'a> Meant<'a> {
         }
     }
 
+    fn restart(&self) -> Result<(), Error> {
+        match self {
+            Self::ProcessWide => process::restart(),
+            Self::Own(clock) => clock.restart(),
+        }
+    }
+
     fn state_file_fault(&self) -> Option<String> {
         match self {
-            // It has no configuration, so no state file either.
-            Self::ProcessWide => None,
+            Self::ProcessWide => process::state_file_fault(),
             Self::Own(clock) => clock.state_file_fault(),
         }
     }
@@ -154,6 +168,29 @@ pub unsafe extern "C" fn ntp_clock_free(clock: *mut ntp_clock) {
             drop(unsafe { Box::from_raw(clock) });
         }
     });
+}
+
+/// In a forked child: makes the thread of `clock` anew, with the same configuration and the same count of starts.
+///
+/// A NULL `clock` is the process-wide one. Reading goes on meanwhile, on the same line and in the same epoch, in
+/// NTP_STATE_HOLDOVER until the child has heard its servers itself; the parent notices nothing. Where the thread runs, this
+/// does nothing and succeeds. What a child does not take over: the callback of `ntp_clock_on_event` and servers, which have
+/// to be set and started anew. A child of a process with several threads needs a C library in which threads can be made
+/// after a fork, as they can in glibc and musl. `ntp_config_set_restart_after_fork` does this by itself.
+///
+/// Any thread may call this at any time. Returns `NTP_ERR_NOT_RUNNING` when the clock was not started, or is stopped, and
+/// `NTP_ERR_SYSTEM` when the thread cannot be made, or inside a fork handler; the clock then reads on in holdover, and may be
+/// restarted later.
+///
+/// # Safety
+///
+/// - `clock` is NULL, or came from `ntp_clock_start` and is not freed before this returns.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_clock_restart(clock: *const ntp_clock) -> ntp_result {
+    boundary(|| {
+        // SAFETY: NULL or live for this call, by contract.
+        unsafe { Meant::by(clock) }.restart()
+    })
 }
 
 /// Reads `clock`: the synchronised time and the interval that holds UTC.
@@ -273,7 +310,7 @@ pub unsafe extern "C" fn ntp_clock_offset(
 /// Whether the state file of `clock` is in order: it was used at the start, or there was none yet, and it could be
 /// written last.
 ///
-/// A NULL `clock` is the process-wide one, which has none. Any number of threads may call this at the same time.
+/// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time.
 /// Returns `NTP_ERR_STATE_FILE` when the file was refused at the start, or could not be written last;
 /// `ntp_last_error` then names it and says why. The clock is as good without it, once its servers have answered.
 ///

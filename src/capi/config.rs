@@ -375,6 +375,30 @@ pub unsafe extern "C" fn ntp_config_set_shared_page(config: *mut ntp_config, pat
     unsafe { change(config, set) }
 }
 
+/// Has a forked child restart the clock by itself (`restart` 1), as `ntp_clock_restart` does, or not (0). Default: not.
+///
+/// A reading starts nothing, for it takes no lock; nor does the fork, which may be the beginning of an exec. So "by itself"
+/// is at the child's first call that waits for the clock (`ntp_wait`, `ntp_clock_wait` and the like), asks for its
+/// report, its sources or its events, or starts it. Until then the child reads on in NTP_STATE_HOLDOVER.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` unless `restart` is 0 or 1.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_set_restart_after_fork(config: *mut ntp_config, restart: i32) -> ntp_result {
+    let set = |config: &mut Config| match restart {
+        0 | 1 => {
+            config.set_restart_after_fork(restart == 1);
+            Ok(())
+        }
+        _ => Err(Error::argument("restart", format!("is {restart}, neither 0 nor 1"))),
+    };
+    // SAFETY: the same contract.
+    unsafe { change(config, set) }
+}
+
 /// A number of sources, which C passes signed.
 fn count(sources: i32) -> Result<usize, Error> {
     usize::try_from(sources).map_err(|_| Error::argument("sources", format!("is {sources}, below zero")))

@@ -47,7 +47,7 @@ pub unsafe extern "C" fn ntp_clock_event_fd(clock: *const ntp_clock, descriptor:
     boundary(|| {
         not_null("descriptor", descriptor)?;
         // SAFETY: NULL or live for this call, by contract.
-        let made = unsafe { Meant::by(clock) }.shared().events.descriptor()?;
+        let made = unsafe { Meant::by(clock) }.roused().events.descriptor()?;
         // SAFETY: not NULL, so by contract writable and ours alone for this call.
         unsafe { descriptor.write(made) };
         Ok(())
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn ntp_clock_event_fd(clock: *const ntp_clock, descriptor:
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntp_clock_take_events(clock: *const ntp_clock) -> u32 {
     // SAFETY: NULL or live for this call, by contract.
-    guarded(|| unsafe { Meant::by(clock) }.shared().events.take()).unwrap_or_default().0
+    guarded(|| unsafe { Meant::by(clock) }.roused().events.take()).unwrap_or_default().0
 }
 
 /// Has `callback` called with `context` and whatever happens to `clock`; NULL takes the former callback back.
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn ntp_clock_on_event(
 ) -> ntp_result {
     boundary(|| {
         // SAFETY: NULL or live for this call, by contract.
-        let shared = unsafe { Meant::by(clock) }.shared();
+        let shared = unsafe { Meant::by(clock) }.roused();
         let context = Context(context);
         let call = callback.map(|callback| -> Box<dyn FnMut(Events) + Send> {
             Box::new(move |events: Events| {

@@ -156,7 +156,7 @@ pub unsafe extern "C" fn ntp_clock_wait_until_past(
 ) -> ntp_result {
     boundary(|| {
         // SAFETY: NULL or live for this call, by contract.
-        let shared = unsafe { Meant::by(clock) }.shared();
+        let shared = unsafe { Meant::by(clock) }.roused();
         moments::wait_until_past(&shared, unix_ns, timeout(timeout_ms))
     })
 }
@@ -176,7 +176,7 @@ pub unsafe extern "C" fn ntp_clock_wait_until_past(
 pub unsafe extern "C" fn ntp_clock_sleep_until(clock: *const ntp_clock, unix_ns: i64) -> ntp_result {
     boundary(|| {
         // SAFETY: NULL or live for this call, by contract.
-        let shared = unsafe { Meant::by(clock) }.shared();
+        let shared = unsafe { Meant::by(clock) }.roused();
         moments::sleep_until(&shared, unix_ns, None)
     })
 }

@@ -1,14 +1,16 @@
-//! The process-wide clock: the seven functions of a program that needs one line.
+//! The process-wide clock: the functions of a program that needs one line.
 
 use std::ffi::c_char;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::clock::timeout;
+use super::config::ntp_config;
 use super::result::ntp_result;
 use super::text::{LIST_LIMIT, borrow_text};
 use super::values::ntp_state;
 use super::{boundary, guarded};
 use crate::clock::process;
+use crate::error::Error;
 
 /// Starts the process-wide clock with a comma-separated list of servers: `host`, `host:port`,
 /// `[v6]:port`, `pool:host` (up to 4 sources from one name), each optionally followed by ` nts`.
@@ -33,6 +35,25 @@ pub unsafe extern "C" fn ntp_start(servers: *const c_char) -> ntp_result {
         // SAFETY: a string by contract, and it is used during this call only.
         let servers = unsafe { borrow_text("servers", servers, LIST_LIMIT) }?;
         process::start(Some(servers))
+    })
+}
+
+/// As `ntp_start`, with all that can be configured. The configuration is copied.
+///
+/// The same configuration again is harmless and counted, as is `ntp_start` with the same servers while the clock runs.
+///
+/// Returns `NTP_ERR_NO_SERVERS` when `config` names none, `NTP_ERR_ALREADY_RUNNING` while the clock runs with another
+/// configuration, `NTP_ERR_SYSTEM` when the thread cannot be made, and `NTP_ERR_INVALID_ARGUMENT` when `config` is NULL.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread changes it meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_start_with(config: *const ntp_config) -> ntp_result {
+    boundary(|| {
+        // SAFETY: NULL or live and unchanging for this call, by contract.
+        let config = unsafe { config.as_ref() }.ok_or_else(|| Error::argument("config", "is NULL"))?;
+        process::start_with(&config.0)
     })
 }
 

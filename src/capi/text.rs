@@ -99,7 +99,8 @@ pub extern "C" fn ntp_result_message(result: i32) -> *const c_char {
 /// Says what went wrong in the last call of this thread that failed: one sentence that names the thing
 /// and the numbers. Empty if none has failed yet; a call that succeeds leaves it alone.
 ///
-/// The text is the calling thread's own and stays valid until its next failing call, or its end.
+/// The text is the calling thread's own and stays valid until its next failing call, or its end: in the destructor of a
+/// `pthread_key_create` it is empty.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_last_error() -> *const c_char {
     let text = guarded(|| LAST_ERROR.try_with(|last| last.borrow().as_ptr()).ok());

@@ -48,7 +48,7 @@ impl Clock {
     /// [`Error::Stopped`] if the clock was stopped meanwhile; [`Error::NotRunning`] if there is neither a thread nor an
     /// interval.
     pub fn wait_until_past(&self, unix_ns: i64, timeout: Option<Duration>) -> Result<(), Error> {
-        wait_until_past(&self.shared, unix_ns, timeout)
+        wait_until_past(self.roused(), unix_ns, timeout)
     }
 
     /// Returns when [`Clock::now`] shows `unix_ns` or later. It aims anew whenever the clock is corrected or stepped.
@@ -60,7 +60,7 @@ impl Clock {
     ///
     /// As [`Self::wait_until_past`].
     pub fn sleep_until(&self, unix_ns: i64, timeout: Option<Duration>) -> Result<(), Error> {
-        sleep_until(&self.shared, unix_ns, timeout)
+        sleep_until(self.roused(), unix_ns, timeout)
     }
 }
 
@@ -105,13 +105,13 @@ impl Clock {
     ///
     /// [`Error::Io`] if there are no descriptors left.
     pub fn event_fd(&self) -> Result<RawFd, Error> {
-        self.shared.events.descriptor()
+        self.roused().events.descriptor()
     }
 
     /// What has happened since it was last asked; the descriptor is unreadable until something happens again. It may be
     /// nothing. An event that comes and goes between two calls is told, its order is not: the state is [`Self::now`]'s.
     pub fn take_events(&self) -> Events {
-        self.shared.events.take()
+        self.roused().events.take()
     }
 
     /// Has `callback` called with whatever happens, from a thread of the library's own in which all signals are
@@ -126,7 +126,7 @@ impl Clock {
     ///
     /// [`Error::Io`] if the thread cannot be made; the former callback then stays.
     pub fn on_event(&self, callback: Option<Box<dyn FnMut(Events) + Send>>) -> Result<(), Error> {
-        self.shared.events.call(callback)
+        self.roused().events.call(callback)
     }
 }
 

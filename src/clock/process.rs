@@ -3,36 +3,24 @@
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
+use super::life::Life;
 use super::{Offset, moments};
 use crate::config::Config;
 use crate::convert::{Deadline, Timescale};
-use crate::engine::{self, Shared, SharedRef, Status};
+use crate::engine::{Shared, SharedRef, Start, Status};
 use crate::error::Error;
 use crate::events::Events;
 use crate::publication::{Place, Publication};
 use crate::reading::Reading;
 use crate::status::{Report, SourceInfo};
-use crate::sys::fork;
-use crate::sys::thread::Worker;
-use crate::sys::ticks;
+use crate::sys::{fork, ticks};
 
 /// Static: a reader never finds it gone, and need not look for it.
 static PAGE: Publication = Publication::new();
 
 static SHARED: Shared = Shared::new(Place::Static(&PAGE));
 
-/// The run in force, if any. Locked only under [`fork::lifecycle`].
-static RUN: Mutex<Option<Run>> = Mutex::new(None);
-
-struct Run {
-    servers: String,
-    starts: u64,
-    generation: u32,
-    #[expect(dead_code, reason = "dropping it ends the thread")]
-    engine: Worker,
-}
+static LIFE: Life = Life::new();
 
 /// Starts the process-wide clock with a server list, or with `$NTPCLOCK_SERVERS` if `None`.
 ///
@@ -43,31 +31,49 @@ struct Run {
 /// [`Error::InvalidServer`], [`Error::NoServers`], [`Error::AlreadyRunning`] with another list, [`Error::Io`].
 pub fn start(servers: Option<&str>) -> Result<(), Error> {
     let config = servers.map_or_else(Config::from_environment, Config::with_servers)?;
-    let servers = config.servers();
-    fork::watch();
-    let _alone = fork::lifecycle().ok_or_else(|| Error::Io {
-        what: "starting the clock inside a fork handler".to_owned(),
-        source: std::io::ErrorKind::Deadlock.into(),
-    })?;
-    let mut run = RUN.lock();
-    if let Some(run) = &mut *run
-        && SHARED.with_status(Status::is_running)
-    {
-        if run.servers != servers {
-            return Err(Error::AlreadyRunning { servers: run.servers.clone() });
-        }
-        run.starts += 1;
-        return Ok(());
+    launch(config, |running, wanted| running.servers() == wanted.servers())
+}
+
+/// As [`start`], with all that can be configured. The same configuration again is harmless; of a clock that runs, [`start`]
+/// compares the servers alone.
+///
+/// # Errors
+///
+/// As [`start`].
+pub fn start_with(config: &Config) -> Result<(), Error> {
+    config.check()?;
+    // Its page is static, which is what makes it cheap.
+    if config.shared_page.is_some() {
+        return Err(Error::argument("config", "names a shared page, which the process-wide clock cannot have"));
     }
-    match run.take() {
-        // What was inherited of a parent's thread is let go of, not ended: it is not here.
-        Some(inherited) if inherited.generation != fork::generation() => std::mem::forget(inherited),
-        // A thread that has ended by itself is waited for: the page has one writer at a time.
-        ended => drop(ended),
-    }
-    let engine = engine::start(config, SharedRef::Static(&SHARED), None)?;
-    *run = Some(Run { servers, starts: 1, generation: fork::generation(), engine });
-    Ok(())
+    launch(config.clone(), |running, wanted| running == wanted)
+}
+
+fn launch(config: Config, suits: impl FnOnce(&Config, &Config) -> bool) -> Result<(), Error> {
+    // A child that is to restart by itself adds this start to those of its parent.
+    LIFE.awake(&shared())?;
+    LIFE.start(config, &shared(), Start::Anew, suits)
+}
+
+/// As [`super::Clock::restart`].
+///
+/// # Errors
+///
+/// As [`super::Clock::restart`].
+pub fn restart() -> Result<(), Error> {
+    LIFE.restart(&shared())
+}
+
+/// As [`super::Clock::awake`].
+fn awake() -> Result<&'static Shared, Error> {
+    LIFE.awake(&shared())?;
+    Ok(&SHARED)
+}
+
+/// As [`super::Clock::roused`].
+pub(crate) fn roused() -> &'static Shared {
+    let _ = LIFE.awake(&shared());
+    &SHARED
 }
 
 /// As [`super::Clock::wait`].
@@ -76,7 +82,7 @@ pub fn start(servers: Option<&str>) -> Result<(), Error> {
 ///
 /// As [`super::Clock::wait`].
 pub fn wait(max_bound: Option<Duration>, timeout: Option<Duration>) -> Result<(), Error> {
-    super::wait(&SHARED, max_bound, timeout)
+    super::wait(awake()?, max_bound, timeout)
 }
 
 /// As [`super::Clock::now`].
@@ -133,12 +139,17 @@ pub fn offset() -> Offset {
 
 /// As [`super::Clock::report`].
 pub fn report() -> Report {
-    super::report(&SHARED)
+    super::report(roused())
 }
 
 /// As [`super::Clock::sources`].
 pub fn sources() -> Vec<SourceInfo> {
-    super::sources(&SHARED)
+    super::sources(roused())
+}
+
+/// As [`super::Clock::state_file_fault`].
+pub fn state_file_fault() -> Option<String> {
+    super::state_file_fault(&SHARED)
 }
 
 /// As [`super::Clock::resume_watch_fault`].
@@ -171,7 +182,7 @@ pub fn before(unix_ns: i64) -> bool {
 ///
 /// As [`super::Clock::wait_until_past`].
 pub fn wait_until_past(unix_ns: i64, timeout: Option<Duration>) -> Result<(), Error> {
-    moments::wait_until_past(&SHARED, unix_ns, timeout)
+    moments::wait_until_past(roused(), unix_ns, timeout)
 }
 
 /// As [`super::Clock::sleep_until`].
@@ -180,7 +191,7 @@ pub fn wait_until_past(unix_ns: i64, timeout: Option<Duration>) -> Result<(), Er
 ///
 /// As [`super::Clock::sleep_until`].
 pub fn sleep_until(unix_ns: i64, timeout: Option<Duration>) -> Result<(), Error> {
-    moments::sleep_until(&SHARED, unix_ns, timeout)
+    moments::sleep_until(roused(), unix_ns, timeout)
 }
 
 /// As [`super::Clock::convert`].
@@ -207,12 +218,12 @@ pub fn deadline(timescale: Timescale, unix_ns: i64) -> Result<Deadline, Error> {
 ///
 /// As [`super::Clock::event_fd`].
 pub fn event_fd() -> Result<RawFd, Error> {
-    SHARED.events.descriptor()
+    roused().events.descriptor()
 }
 
 /// As [`super::Clock::take_events`].
 pub fn take_events() -> Events {
-    SHARED.events.take()
+    roused().events.take()
 }
 
 /// As [`super::Clock::on_event`]; it stays over stops and starts.
@@ -221,19 +232,12 @@ pub fn take_events() -> Events {
 ///
 /// As [`super::Clock::on_event`].
 pub fn on_event(callback: Option<Box<dyn FnMut(Events) + Send>>) -> Result<(), Error> {
-    SHARED.events.call(callback)
+    roused().events.call(callback)
 }
 
 /// Undoes one [`start`]; harmless without one.
 pub fn stop() {
-    // Inside a fork handler there is no stopping.
-    let Some(_alone) = fork::lifecycle() else { return };
-    let mut run = RUN.lock();
-    match &mut *run {
-        Some(Run { starts, .. }) if *starts > 1 => *starts -= 1,
-        // Ends the thread, and waits for it: the page has one writer at a time.
-        last => *last = None,
-    }
+    LIFE.stop();
 }
 
 /// Whether a start is in force, in this process.

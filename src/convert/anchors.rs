@@ -41,6 +41,11 @@ impl Anchors {
         Self { list: Vec::new(), lost: None }
     }
 
+    /// The newest one.
+    pub(crate) fn last(&self) -> Option<&Anchor> {
+        self.list.last()
+    }
+
     /// Takes up one more. Says whether the machine was suspended since the last: then that is the first there is.
     pub(crate) fn add(&mut self, anchor: Anchor) -> bool {
         let mut broken = false;

@@ -48,7 +48,7 @@ pub(crate) struct Files {
 
 /// Names the files of `config` by where they are now, wherever our host's working directory may be later.
 pub(crate) fn locate(config: &mut Config) -> Result<(), Error> {
-    for path in [&mut config.recording, &mut config.state_file].into_iter().flatten() {
+    for path in [&mut config.recording, &mut config.state_file, &mut config.shared_page].into_iter().flatten() {
         *path = absolute(&*path).map_err(|error| Error::io(format!("locating {}", path.display()), error))?;
     }
     Ok(())
@@ -68,6 +68,15 @@ impl Files {
             files.faults.recording = Some(error.to_string());
             (files, memory)
         })
+    }
+
+    /// The same of a run that is taken up, in a forked child: the recording is its parent's.
+    pub(crate) fn open_onward(config: &Config) -> (Self, Option<Memory>) {
+        let (mut files, memory) = Self::with(None, config);
+        let recording = config.recording.as_deref();
+        files.faults.recording =
+            recording.map(|path| format!("recording to {}: does not go on after a restart", path.display()));
+        (files, memory)
     }
 
     fn with(recorder: Option<Recorder>, config: &Config) -> (Self, Option<Memory>) {

@@ -4,7 +4,7 @@
 //! Should the lock file be taken away from under its holder, another file can be locked in its place. Therefore a leader has
 //! a second lock, on the page itself, without which nobody writes.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf, absolute};
@@ -67,10 +67,15 @@ impl Seat {
         Ok(Self { page, lock: lock.into() })
     }
 
+    /// Where those stand who share the page at `path`, which is open already.
+    pub(crate) fn of(path: &Path) -> Result<Self, Error> {
+        Self::at(path).map_err(|error| Error::io(format!("locating {}", path.display()), error))
+    }
+
     /// Opens the page at `path` for reading, and leads if nobody does. A page that is not there, or of an earlier boot, is
     /// made anew, by whoever holds the lock.
     pub(crate) fn open(path: &Path) -> Result<Opened, Error> {
-        let seat = Self::at(path).map_err(|error| Error::io(format!("locating {}", path.display()), error))?;
+        let seat = Self::of(path)?;
         let refused = |why: &dyn std::fmt::Display| Error::SharedPage { why: seat.sentence(why) };
         let deadline = Instant::now() + PATIENCE;
         let (page, lock) = loop {
@@ -119,38 +124,33 @@ impl Seat {
         let failed = |why: &dyn std::fmt::Display| format!("lock file {}: {why}", self.lock.display());
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let opened = Unshared::open(|| file::open_trusted(&self.lock, &mut options, host::effective_user()));
-        let lock = match opened {
+        let lock = match open_unshared(&self.lock, &mut options) {
             Ok(lock) => lock,
-            Err(Distrust::Unreadable(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, _)) => {
-                return Ok(None);
-            }
+            Err(distrust) if distrust.is_prohibition() => return Ok(None),
             Err(distrust) => return Err(failed(&distrust)),
         };
         if !lock.try_lock().map_err(|error| failed(&error))? {
             return Ok(None);
         }
         // Another may have the place by now; then this one excludes nobody.
-        let here = lock.file().metadata().map_err(|error| failed(&error))?;
+        let here = lock.inode().map_err(|error| failed(&error))?;
         let there = fs::symlink_metadata(&self.lock);
-        Ok(there.is_ok_and(|there| Inode::from(&there) == Inode::from(&here)).then_some(lock))
+        Ok(there.is_ok_and(|there| Inode::from(&there) == here).then_some(lock))
     }
 
     /// The second step: locks and maps the page itself, if it still is the one that our readers have.
     fn take(&self, election: Unshared, read: &SharedPage) -> Election {
         let failed = |why: &dyn std::fmt::Display| self.sentence(why);
-        let mut options = File::options();
-        options.read(true).write(true);
-        let opened = Unshared::open(|| file::open_trusted(&self.page, &mut options, host::effective_user()));
-        let page_lock = match opened {
-            Ok(file) => file,
-            Err(Distrust::Unreadable(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, _)) => {
-                return Ok(None);
-            }
-            Err(distrust) => return Err(failed(&distrust)),
+        // What can be written is open only until it is mapped; what stays open, to be locked, cannot be.
+        let page = match SharedPage::open(&self.page, Access::Write) {
+            Ok(page) => page,
+            Err(Refusal::Distrusted(distrust)) if distrust.is_prohibition() => return Ok(None),
+            Err(refusal) => return Err(failed(&refusal)),
         };
-        let page = SharedPage::of(page_lock.file(), Access::Write).map_err(|refusal| failed(&refusal))?;
-        if !page.is_same_file(read) || !page_lock.try_lock().map_err(|error| failed(&error))? {
+        let page_lock = open_unshared(&self.page, File::options().read(true)).map_err(|distrust| failed(&distrust))?;
+        let locked = page_lock.inode().map_err(|error| failed(&error))?;
+        let same = page.is_same_file(read) && page.is(locked);
+        if !same || !page_lock.try_lock().map_err(|error| failed(&error))? {
             return Ok(None);
         }
         let left = page.publication().whole().map_err(|Damaged| failed(&DAMAGED))?;
@@ -189,6 +189,11 @@ impl Seat {
     pub(crate) fn damaged(&self) -> String {
         self.sentence(&DAMAGED)
     }
+}
+
+/// The file at `path` as `options` say, without copies in forked children.
+fn open_unshared(path: &Path, options: &mut OpenOptions) -> Result<Unshared, Distrust> {
+    Unshared::open(|| file::open_trusted(path, options, host::effective_user()))
 }
 
 const DAMAGED: &str = "its words are not what a leader wrote";

@@ -1,34 +1,49 @@
 //! How the engine's thread begins: alone, as the leader of a page that processes share, or following one until it leads.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use super::files::{self, Files};
+use super::files::Files;
 use super::follower::{Follower, Succession};
 use super::roster::Roster;
 use super::seat::{Lead, Seat};
 use super::watchdog::Watchdog;
-use super::{Account, Membership, Run, Shared, SharedRef, Told, build_date};
+use super::{Account, Membership, Run, Shared, SharedRef, Told, Unwatched, build_date};
 use crate::config::Config;
 use crate::error::Error;
 use crate::events::watch::Watch;
+use crate::model::ClockModel;
 use crate::publication::Writer;
 use crate::publication::gauge::Finding;
+use crate::publication::page::Page;
+use crate::status::State;
 use crate::synchronizer::Synchronizer;
 use crate::sys::clocks::{self, Anchor};
 use crate::sys::thread::Worker;
-use crate::sys::{counter, fork, ticks};
+use crate::sys::ticks::{self, Kind};
+use crate::sys::vmclock::{self, VmClock};
+use crate::sys::{counter, fork};
 
-/// Starts the engine's thread; it publishes to `shared`, which no other engine may do meanwhile. Of a page that processes
-/// share, `seat` is the lead, or the place where to stand for it.
-pub(crate) fn start(mut config: Config, shared: SharedRef, seat: Option<Result<Lead, Seat>>) -> Result<Worker, Error> {
-    files::locate(&mut config)?;
-    let begun = match seat {
-        None => Begun::Run(Box::new(prepare(&config, &shared, None)?)),
-        Some(Ok(lead)) => {
+/// How a clock starts.
+pub(crate) enum Start {
+    /// What an earlier run left on the page is over: until an answer comes, the system clock is all there is.
+    Anew,
+    /// In a forked child: the thread of the run is gone, and its line goes on.
+    Onward,
+    /// On a page that processes share: with the lead, or with the place where to stand for it.
+    Seated(Result<Lead, Seat>),
+}
+
+/// Starts the engine's thread; the paths of `config` are [located](super::files::locate). It publishes to `shared`, which no other engine may do meanwhile.
+pub(crate) fn start(config: Config, shared: SharedRef, start: Start) -> Result<Worker, Error> {
+    let begun = match start {
+        Start::Anew => Begun::Run(Box::new(prepare(&config, &shared, Beginning::Anew)?)),
+        Start::Onward => Begun::Run(Box::new(prepare(&config, &shared, Beginning::Onward)?)),
+        Start::Seated(Ok(lead)) => {
             let succession = Succession { lead, watch: Watch::new(0), late: false };
-            Begun::Run(Box::new(prepare(&config, &shared, Some(succession))?))
+            Begun::Run(Box::new(prepare(&config, &shared, Beginning::Succeeding(Box::new(succession)))?))
         }
-        Some(Err(seat)) => {
+        Start::Seated(Err(seat)) => {
             shared.tell_membership(seat.followed());
             Begun::Follow(Box::new(Follower::new(seat)))
         }
@@ -46,7 +61,15 @@ pub(crate) fn start(mut config: Config, shared: SharedRef, seat: Option<Result<L
             Begun::Run(parts) => Some(*parts),
             Begun::Follow(follower) => {
                 let succession = follower.run(&running.0, &order);
-                succession.and_then(|succession| prepare(&config, &running.0, Some(succession)).ok())
+                let succeeding = |succession| prepare(&config, &running.0, Beginning::Succeeding(Box::new(succession)));
+                succession.and_then(|succession| match succeeding(succession) {
+                    Ok(parts) => Some(parts),
+                    Err(error) => {
+                        let fault = Some(format!("taking over the shared page: {error}"));
+                        running.0.tell_membership(Membership { fault, ..Membership::default() });
+                        None
+                    }
+                })
             }
         };
         if let Some(parts) = parts {
@@ -80,34 +103,57 @@ pub(super) struct Parts {
     pub(super) roster: Roster,
     pub(super) files: Files,
     pub(super) told: Told,
+    pub(super) vmclock: Option<VmClock>,
+}
+
+/// What a run makes of what there is.
+pub(super) enum Beginning {
+    Anew,
+    Onward,
+    Succeeding(Box<Succession>),
 }
 
 /// Does what can fail, and what is to be seen as soon as the clock is started.
-pub(super) fn prepare(config: &Config, shared: &Shared, succession: Option<Succession>) -> Result<Parts, Error> {
-    let last_epoch = shared.with_status(|status| status.last_epoch);
+pub(super) fn prepare(config: &Config, shared: &Shared, beginning: Beginning) -> Result<Parts, Error> {
+    let (last_epoch, left) = shared.with_status(|status| (status.last_epoch, status.account.clone()));
     // Before the state file is judged: no suspend falls between the two.
     let clocks = Anchor::read();
-    let watchdog = Watchdog::new(clocks);
-    let late = succession.as_ref().is_some_and(|succession| succession.late);
-    let (files, memory) = if late { Files::open_unheard(config) } else { Files::open(config)? };
+    let (mut vmclock, unread) = match VmClock::open(Path::new(vmclock::DEVICE)) {
+        Ok(device) => (device, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let watchdog = Watchdog::new(clocks, vmclock.as_mut().and_then(|device| device.marks().ok()));
+    let (files, memory) = match &beginning {
+        Beginning::Succeeding(succession) if succession.late => Files::open_unheard(config),
+        Beginning::Onward => Files::open_onward(config),
+        _ => Files::open(config)?,
+    };
     let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
-    shared.with_history(|history| history.note(clocks));
-    let mut told = match succession {
-        None => {
+    let mut told = match beginning {
+        Beginning::Succeeding(succession) => succeed(*succession, &mut core, watchdog),
+        Beginning::Onward if let Some(left) = &left => {
+            let writer = go_on(shared, left, &mut core, &clocks, &watchdog);
+            Told { writer, watch: Watch::new(last_epoch), watchdog, lead: None }
+        }
+        _ => {
             let writer = Writer::new(&shared.place, ticks::kernel_sight());
             Told { writer, watch: Watch::new(last_epoch), watchdog, lead: None }
         }
-        Some(succession) => succeed(succession, &mut core, watchdog),
     };
+    shared.with_history(|history| history.note(clocks));
     told.writer.note_suspended(told.watchdog.suspended());
-    // What is on a page that others read goes before what is in a file.
-    if let Some(memory) = memory.filter(|_| !core.model().has_line()) {
+    // What is on a page that others read, or ourselves, goes before what is in a file.
+    if core.model().has_line() {
+        if told.lead.is_none() {
+            show(&core, &mut told, shared);
+        }
+    } else if let Some(memory) = memory {
         core.restore(&memory, counter::now());
         show(&core, &mut told, shared);
     }
     let roster = Roster::new(config, &mut core, counter::now())?;
     // Told before the thread can: who asks right after the start finds every source.
-    let account = Account::of(&core, &roster);
+    let account = Account::of(&core, &roster, &told.watchdog);
     let leads = told.lead.is_some();
     let membership = Membership { leads, leader: if leads { std::process::id() } else { 0 }, fault: None };
     shared.change(|status| {
@@ -115,19 +161,20 @@ pub(super) fn prepare(config: &Config, shared: &Shared, succession: Option<Succe
         status.account = Some(Arc::new(account));
         status.files = files.faults.clone();
         status.membership = membership;
-        status.unwatched = None;
+        status.unwatched = Unwatched { resume: None, vmclock: unread };
     });
-    Ok(Parts { core, roster, files, told })
+    Ok(Parts { core, roster, files, told, vmclock })
 }
 
 /// Goes on where the former leader of a page ended.
 fn succeed(succession: Succession, core: &mut Synchronizer, watchdog: Watchdog) -> Told {
     let Succession { mut lead, watch, .. } = succession;
-    let sight = lead.page().sight();
     let Some((page, note)) = lead.left.take().map(|left| *left) else {
+        let sight = lead.page().sight(false);
         let writer = Writer::new(lead.publication(), sight);
         return Told { writer, watch, watchdog, lead: Some(lead) };
     };
+    let sight = lead.page().sight(page.relation.scale.kind == Kind::Ticks);
     let (writer, finding) = Writer::succeed(&page, sight);
     let now = counter::now();
     core.succeed(page.current.model, &note.report, &note.legacy, now);
@@ -136,6 +183,42 @@ fn succeed(succession: Succession, core: &mut Synchronizer, watchdog: Watchdog) 
         core.handle_disruption(now);
     }
     Told { writer, watch, watchdog, lead: Some(lead) }
+}
+
+/// Goes on where a run has left off whose thread is gone, in the same epoch and on the same line; in HOLDOVER, until our own
+/// sources were heard.
+fn go_on(shared: &Shared, left: &Account, core: &mut Synchronizer, clocks: &Anchor, watchdog: &Watchdog) -> Writer {
+    let page = settled(shared);
+    let (writer, finding) = Writer::succeed(&page, ticks::kernel_sight());
+    if !page.current.model.has_line() {
+        return writer;
+    }
+    let state = match page.current.model.state {
+        State::Synchronized => State::Holdover,
+        state => state,
+    };
+    let now = counter::now();
+    core.succeed(ClockModel { state, ..page.current.model }, &left.report, &left.legacy, now);
+    // Nobody has watched the machine since the thread was gone.
+    let suspended = clocks.suspended() - clocks.width() > page.suspended;
+    let seen = shared.with_history(|history| history.last_anchor()).unwrap_or(*clocks);
+    let disruption = Watchdog::new(seen, left.marks).look(*clocks, finding, watchdog.marks());
+    if suspended || disruption.is_some() {
+        core.handle_disruption(now);
+    }
+    writer
+}
+
+/// The page when what was published last has taken effect: a fork may fall between the two.
+fn settled(shared: &Shared) -> Page {
+    loop {
+        let (page, tick) = shared.place.read(ticks::read);
+        let rest = (page.switch - page.counter_at(tick)).to_duration();
+        if rest.is_zero() {
+            return page;
+        }
+        std::thread::sleep(rest);
+    }
 }
 
 /// Publishes what `core` remembers, and waits for the moment in which it takes effect: the first reading has a bound.
@@ -156,7 +239,21 @@ mod tests {
     use crate::publication::note::Note;
     use crate::publication::page::ANY_PROCESS;
     use crate::status::State;
-    use crate::units::{Nanos, UnixTime};
+    use crate::sys::vmclock::Marks;
+    use crate::units::{Counter, Nanos, UnixTime};
+
+    fn model(from: Counter, state: State) -> ClockModel {
+        let utc = UnixTime(1_795_000_000_000_000_000);
+        ClockModel {
+            line: Line { base: from, utc, slew_end: from, ..Line::default() },
+            span: UtcSpan { at: from, earliest: utc, latest: utc, ..UtcSpan::default() },
+            state,
+            epoch: 3,
+            holdover_at: from + Nanos::from_seconds(99),
+            bound_cap: Nanos::from_seconds(1),
+            ..ClockModel::UNSYNCHRONIZED
+        }
+    }
 
     /// A clock that takes over a page whose last leader knew of so little time suspended, before it has asked anybody.
     fn taken_over(name: &str, suspended: Nanos) -> Parts {
@@ -166,18 +263,9 @@ mod tests {
         writer.note_suspended(suspended);
         let core = Synchronizer::new(Config::new().settings, build_date(), 0);
         let published = writer.publish_with(lead.publication(), ANY_PROCESS, counter::now, |switch| {
-            let utc = UnixTime(1_795_000_000_000_000_000);
-            let model = ClockModel {
-                line: Line { base: switch, utc, slew_end: switch, ..Line::default() },
-                span: UtcSpan { at: switch, earliest: utc, latest: utc, ..UtcSpan::default() },
-                state: State::Synchronized,
-                epoch: 3,
-                holdover_at: switch + Nanos::from_seconds(99),
-                bound_cap: Nanos::from_seconds(1),
-                ..ClockModel::UNSYNCHRONIZED
-            };
             let plan = core.plan(switch);
-            (model, Some(Note { report: core.report(switch), legacy: core.legacy(&plan) }), ())
+            let note = Note { report: core.report(switch), legacy: core.legacy(&plan) };
+            (model(switch, State::Synchronized), Some(note), ())
         });
         assert!(published.is_some());
         drop(lead);
@@ -186,7 +274,7 @@ mod tests {
         let shared = Shared::new(Place::Shared(opened.page));
         let config = Config::with_servers("127.0.0.1:9").unwrap();
         let succession = Succession { lead, watch: Watch::new(0), late: false };
-        let parts = prepare(&config, &shared, Some(succession)).unwrap();
+        let parts = prepare(&config, &shared, Beginning::Succeeding(Box::new(succession))).unwrap();
         let mut lock = path.clone().into_os_string();
         lock.push(".lock");
         std::fs::remove_file(&path).and_then(|()| std::fs::remove_file(lock)).unwrap();
@@ -203,6 +291,47 @@ mod tests {
             let core = taken_over(name, suspended).core;
             let model = core.plan(counter::now()).model;
             assert_eq!((model.state, model.epoch), (state, 3), "{name}");
+        }
+    }
+
+    /// What a child finds that goes on with a clock of which this was published, `clocks` were noted, and `marks` shown; as it
+    /// looks at them now.
+    fn gone_on(published: State, clocks: Anchor, marks: Option<Marks>, now: (Anchor, Option<Marks>)) -> ClockModel {
+        let shared = Shared::new(Place::own());
+        let mut writer = Writer::new(&shared.place, None);
+        writer.note_suspended(clocks.suspended());
+        shared.with_history(|history| history.note(clocks));
+        let shown = writer.publish_with(&shared.place, 0, counter::now, |switch| (model(switch, published), None, ()));
+        assert!(shown.is_some());
+        let config = Config::new();
+        let mut core = Synchronizer::new(config.settings.clone(), build_date(), 3);
+        let nobody = Roster::new(&config, &mut core, counter::now()).unwrap();
+        let left = Account::of(&core, &nobody, &Watchdog::new(clocks, marks));
+        let (now, shown) = now;
+        let after = go_on(&shared, &left, &mut core, &now, &Watchdog::new(now, shown));
+        assert!(counter::now() >= after.ready_at(), "it waits until what was published holds");
+        let model = core.plan(counter::now()).model;
+        assert_eq!((model.epoch, model.line), (3, shared.place.read(ticks::read).0.current.model.line));
+        model
+    }
+
+    #[test]
+    fn a_child_goes_on_in_holdover_and_disrupted_if_anything_has_happened_while_nobody_looked() {
+        let marks = |disruption| Some(Marks { disruption, generation: None });
+        let awake = || (Anchor::read(), marks(1));
+        let (now, later) = (Anchor::read(), Nanos::from_seconds(5));
+        let asleep = Anchor { boottime: now.boottime + Nanos::from_millis(50), ..now };
+        let replaced = Anchor { monotonic: now.monotonic + later, boottime: now.boottime + later, ..now };
+        for (published, now, state) in [
+            (State::Synchronized, awake(), State::Holdover),
+            (State::Holdover, awake(), State::Holdover),
+            (State::Disrupted, awake(), State::Disrupted),
+            (State::Synchronized, (asleep, marks(1)), State::Disrupted),
+            (State::Synchronized, (replaced, marks(1)), State::Disrupted),
+            (State::Synchronized, (Anchor::read(), marks(2)), State::Disrupted),
+            (State::Synchronized, (Anchor::read(), None), State::Holdover),
+        ] {
+            assert_eq!(gone_on(published, Anchor::read(), marks(1), now).state, state, "{published} {now:?}");
         }
     }
 }

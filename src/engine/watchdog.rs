@@ -5,11 +5,13 @@
 //! longer what the kernel counts by ([`crate::publication::gauge`]).
 //!
 //! It is no sign that the system clock was set: our clock is made of the raw counter alone. Its stamps are guarded where
-//! they are used, in [`crate::sys::counter`] and [`crate::convert`]. And no sign is left by a host that pauses a virtual machine
-//! behind its kernel's back: that only the servers can tell, and the core listens for it.
+//! they are used, in [`crate::sys::counter`] and [`crate::convert`]. And no sign of these is left by a hypervisor that pauses or
+//! moves a virtual machine behind its kernel's back. One that has a `vmclock` says so itself, which is the fourth sign;
+//! of the others only the servers can tell, and the core listens for it.
 
 use crate::publication::gauge::Finding;
 use crate::sys::clocks::Anchor;
+use crate::sys::vmclock::Marks;
 use crate::units::Nanos;
 
 /// Why nothing older is to be trusted.
@@ -19,6 +21,8 @@ pub(crate) enum Disruption {
     Suspend,
     /// The counter was reset or replaced.
     Counter,
+    /// The hypervisor says that it has disrupted the counter, or brought the machine back from a saved state.
+    Hypervisor,
 }
 
 /// What was seen of the clocks so far.
@@ -28,16 +32,21 @@ pub(crate) struct Watchdog {
     /// The narrowest since the last suspend: a look that was interrupted for longer than the machine was suspended shows
     /// nothing, and must not hide it from the next.
     sharpest: Anchor,
+    /// What the hypervisor has shown last, if it shows anything.
+    marks: Option<Marks>,
 }
 
 impl Watchdog {
     /// Begins with a first look.
-    pub(crate) fn new(first: Anchor) -> Self {
-        Self { last: first, sharpest: first }
+    pub(crate) fn new(first: Anchor, marks: Option<Marks>) -> Self {
+        Self { last: first, sharpest: first, marks }
     }
 
-    /// Looks again; `ticks` is what the comparison of ticks and raw counter came to at the same time.
-    pub(crate) fn look(&mut self, now: Anchor, ticks: Finding) -> Option<Disruption> {
+    /// Looks again; `ticks` is what the comparison of ticks and raw counter came to at the same time, `marks` what the
+    /// hypervisor shows, `None` if that cannot be read now.
+    pub(crate) fn look(&mut self, now: Anchor, ticks: Finding, marks: Option<Marks>) -> Option<Disruption> {
+        let marked = marks.is_some() && self.marks.is_some() && marks != self.marks;
+        self.marks = marks.or(self.marks);
         let suspended = now.was_suspended_since(&self.sharpest);
         let strayed = now.has_strayed_since(&self.last);
         self.last = now;
@@ -48,9 +57,16 @@ impl Watchdog {
             Some(Disruption::Suspend)
         } else if strayed || ticks == Finding::Broken {
             Some(Disruption::Counter)
+        } else if marked {
+            Some(Disruption::Hypervisor)
         } else {
             None
         }
+    }
+
+    /// What the hypervisor has shown last.
+    pub(crate) fn marks(&self) -> Option<Marks> {
+        self.marks
     }
 
     /// The time suspended since boot as of the last suspend that was seen: not more than this.
@@ -113,10 +129,10 @@ mod tests {
 
     /// A watchdog that has looked every 16 s for a while and found nothing.
     fn watched(machine: &mut Machine) -> Watchdog {
-        let mut watchdog = Watchdog::new(machine.look());
+        let mut watchdog = Watchdog::new(machine.look(), None);
         for _ in 0..20 {
             machine.pass(16 * SECOND, 100);
-            assert_eq!(watchdog.look(machine.look(), Finding::Holds), None);
+            assert_eq!(watchdog.look(machine.look(), Finding::Holds, None), None);
         }
         watchdog
     }
@@ -130,10 +146,10 @@ mod tests {
             machine.pass(SECOND, 0);
             machine.suspend(suspended);
             machine.pass(1_000, 0);
-            assert_eq!(watchdog.look(machine.look(), Finding::Holds), Some(Disruption::Suspend), "{suspended}");
+            assert_eq!(watchdog.look(machine.look(), Finding::Holds, None), Some(Disruption::Suspend), "{suspended}");
             assert!((watchdog.suspended() - before - Nanos(suspended)).abs() <= Nanos(2 * machine.width));
             machine.pass(SECOND, 0);
-            assert_eq!(watchdog.look(machine.look(), Finding::Holds), None);
+            assert_eq!(watchdog.look(machine.look(), Finding::Holds, None), None);
         }
     }
 
@@ -143,10 +159,10 @@ mod tests {
         let mut watchdog = watched(&mut machine);
         machine.suspend(50_000_000);
         let sharp = std::mem::replace(&mut machine.width, 100_000_000);
-        assert_eq!(watchdog.look(machine.look(), Finding::Holds), None);
+        assert_eq!(watchdog.look(machine.look(), Finding::Holds, None), None);
         machine.pass(100_000_000, 0);
         machine.width = sharp;
-        assert_eq!(watchdog.look(machine.look(), Finding::Holds), Some(Disruption::Suspend));
+        assert_eq!(watchdog.look(machine.look(), Finding::Holds, None), Some(Disruption::Suspend));
     }
 
     #[test]
@@ -155,7 +171,7 @@ mod tests {
         let mut watchdog = watched(&mut machine);
         for width in [150, 4_000_000, 150, 2 * SECOND, 300, 150] {
             machine.width = width;
-            assert_eq!(watchdog.look(machine.look(), Finding::Nothing), None, "{width}");
+            assert_eq!(watchdog.look(machine.look(), Finding::Nothing, None), None, "{width}");
             machine.pass(width + SECOND, 0);
         }
     }
@@ -167,7 +183,7 @@ mod tests {
             let mut watchdog = watched(&mut machine);
             for pause in [1, SECOND, 1_024 * SECOND, 1_000_000, 100_000 * SECOND] {
                 machine.pass(pause, ppm);
-                assert_eq!(watchdog.look(machine.look(), Finding::Holds), None, "{ppm} {pause}");
+                assert_eq!(watchdog.look(machine.look(), Finding::Holds, None), None, "{ppm} {pause}");
             }
         }
     }
@@ -178,7 +194,7 @@ mod tests {
             let mut machine = Machine::new();
             let mut watchdog = watched(&mut machine);
             machine.realtime += step;
-            assert_eq!(watchdog.look(machine.look(), Finding::Holds), None, "{step}");
+            assert_eq!(watchdog.look(machine.look(), Finding::Holds, None), None, "{step}");
         }
     }
 
@@ -189,12 +205,37 @@ mod tests {
             let mut watchdog = watched(&mut machine);
             machine.pass(16 * SECOND, 0);
             machine.raw += leap;
-            assert_eq!(watchdog.look(machine.look(), Finding::Nothing), Some(Disruption::Counter), "{leap}");
+            assert_eq!(watchdog.look(machine.look(), Finding::Nothing, None), Some(Disruption::Counter), "{leap}");
             machine.pass(16 * SECOND, 0);
-            assert_eq!(watchdog.look(machine.look(), Finding::Nothing), None);
+            assert_eq!(watchdog.look(machine.look(), Finding::Nothing, None), None);
         }
         let mut machine = Machine::new();
         let mut watchdog = watched(&mut machine);
-        assert_eq!(watchdog.look(machine.look(), Finding::Broken), Some(Disruption::Counter));
+        assert_eq!(watchdog.look(machine.look(), Finding::Broken, None), Some(Disruption::Counter));
+    }
+
+    #[test]
+    fn what_the_hypervisor_marks_is_found_once_and_its_silence_is_no_sign() {
+        let marks = |disruption, generation| Some(Marks { disruption, generation });
+        let mut machine = Machine::new();
+        let mut watchdog = Watchdog::new(machine.look(), marks(1, Some(1)));
+        let mut look = |marks| {
+            machine.pass(SECOND, 0);
+            watchdog.look(machine.look(), Finding::Holds, marks)
+        };
+        for quiet in [marks(1, Some(1)), None, marks(1, Some(1))] {
+            assert_eq!(look(quiet), None);
+        }
+        // A migration; a return from a snapshot; one that was marked while nothing could be read.
+        for (found, first) in [(marks(2, Some(1)), None), (marks(2, Some(2)), None), (marks(3, Some(3)), Some(None))] {
+            if let Some(unread) = first {
+                assert_eq!(look(unread), None);
+            }
+            assert_eq!(look(found), Some(Disruption::Hypervisor));
+            assert_eq!(look(found), None);
+        }
+        let mut late = Watchdog::new(machine.look(), None);
+        assert_eq!(late.look(machine.look(), Finding::Holds, marks(9, None)), None);
+        assert_eq!(late.look(machine.look(), Finding::Holds, marks(8, None)), Some(Disruption::Hypervisor));
     }
 }

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io;
 use std::mem::offset_of;
 use std::path::Path;
 use std::ptr::NonNull;
@@ -117,23 +117,17 @@ impl From<io::Error> for Refusal {
 }
 
 impl SharedPage {
-    /// Maps the page at `path`.
+    /// Maps the page at `path`; the file is open no longer than that.
     pub(crate) fn open(path: &Path, access: Access) -> Result<Self, Refusal> {
         let mut options = File::options();
         options.read(true).write(access == Access::Write);
         let file = file::open_trusted(path, &mut options, host::effective_user())?;
-        Self::of(&file, access)
-    }
-
-    /// Maps the page that `file` is.
-    pub(crate) fn of(file: &File, access: Access) -> Result<Self, Refusal> {
         let about = file.metadata()?;
         let mut header = [0; CHECKED + 4];
         let length = about.len().min(header.len() as u64) as usize;
-        // At its offset, whatever was read of the file before.
-        std::os::unix::fs::FileExt::read_exact_at(file, &mut header[..length], 0)?;
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut header[..length], 0)?;
         let by_ticks = judge(&header[..length], about.len(), host::origin(), ticks::is_readable())?;
-        let mapping = Mapping::of(file, SIZE, access)?;
+        let mapping = Mapping::of(&file, SIZE, access)?;
         let publication = mapping.start().cast::<Layout>();
         // SAFETY: the mapping is larger than the layout, and stays where it is.
         let publication = unsafe { &raw mut (*publication.as_ptr()).publication };
@@ -145,19 +139,13 @@ impl SharedPage {
     /// `replaced`: its former readers keep it.
     pub(crate) fn create(path: &Path, replaced: bool) -> Result<(), Refusal> {
         let header = header(host::origin().ok_or(Refusal::NoOrigin)?, ticks::kernel_sight().is_some());
-        let aside = file::aside(path)?;
-        let write = || {
-            let mut file = file::create_private(&aside)?;
-            // Every byte, so that no block is missing when the memory is written.
-            file.write_all(&header)?;
-            io::copy(&mut io::repeat(0).take((SIZE - header.len()) as u64), &mut file)?;
-            if replaced { fs::rename(&aside, path) } else { file::rename_to_new(&aside, path) }
+        // Every byte, so that no block is missing when the memory is written.
+        let mut bytes = header.to_vec();
+        bytes.resize(SIZE, 0);
+        let name = |aside: &Path, path: &Path| {
+            if replaced { fs::rename(aside, path) } else { file::rename_to_new(aside, path) }
         };
-        write().map_err(|error| {
-            // If it cannot be removed either, there is nothing more to be done.
-            let _ = fs::remove_file(&aside);
-            error.into()
-        })
+        Ok(file::put(path, &bytes, name)?)
     }
 
     #[inline(always)]
@@ -167,9 +155,14 @@ impl SharedPage {
         unsafe { self.publication.as_ref() }
     }
 
-    /// What a leader is to begin with: `None` where readers are not to read ticks.
-    pub(crate) fn sight(&self) -> Option<Sight> {
-        self.by_ticks.then(ticks::kernel_sight)?
+    /// What a leader is to begin with: `None` where readers are not to read ticks. If the page is `already` read by them, what
+    /// it says of them is what counts, and not what the kernel lets this process know.
+    pub(crate) fn sight(&self, already: bool) -> Option<Sight> {
+        match (self.by_ticks, already) {
+            (false, _) => None,
+            (true, true) => ticks::sight(),
+            (true, false) => ticks::kernel_sight(),
+        }
     }
 
     /// Why the file at `path` is not, or not all of, the one that is mapped here.
@@ -184,7 +177,11 @@ impl SharedPage {
     }
 
     pub(crate) fn is_same_file(&self, other: &Self) -> bool {
-        self.inode == other.inode
+        self.is(other.inode)
+    }
+
+    pub(crate) fn is(&self, inode: Inode) -> bool {
+        self.inode == inode
     }
 }
 

@@ -66,7 +66,7 @@ impl Remembered {
 
     /// What it and the sources leave possible together at `now`; `None` if they contradict each other.
     pub(super) fn narrow(&self, told: Witness, now: Counter) -> Option<Witness> {
-        if self.until.is_some_and(|until| now >= until) {
+        if self.is_silent(now) {
             return Some(told);
         }
         let span = &self.span;
@@ -77,6 +77,11 @@ impl Remembered {
         let remembered = if still_steady { remembered } else { remembered.widened(span.drift_long.ppb()) };
         let frequency = told.frequency.intersect(remembered);
         (!offset.is_empty() && !frequency.is_empty()).then_some(Witness { offset, frequency, ..told })
+    }
+
+    /// Whether it has no say any more, and nothing rests on it.
+    pub(super) fn is_silent(&self, now: Counter) -> bool {
+        self.until.is_some_and(|until| now >= until)
     }
 
     /// The sources agreed on something at `now`; memory is worth something for `knee` from then on.

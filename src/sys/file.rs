@@ -3,7 +3,8 @@
 use std::ffi::{CString, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -52,6 +53,11 @@ impl From<Distrust> for io::Error {
 }
 
 impl Distrust {
+    /// Whether the file may be what it should be, and it is only that we may not open it so.
+    pub(crate) fn is_prohibition(&self) -> bool {
+        matches!(self, Self::Unreadable(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, _))
+    }
+
     /// Whether there is no such file at all.
     pub(crate) fn is_absence(&self) -> bool {
         matches!(self, Self::Unreadable(io::ErrorKind::NotFound, _))
@@ -68,6 +74,7 @@ pub(crate) fn open_trusted(path: &Path, options: &mut OpenOptions, user: u32) ->
         Some(libc::EISDIR | libc::ENXIO) => Distrust::NotAFile,
         _ => error.into(),
     })?;
+    let file = beside_standard(file)?;
     // Of the open file, not of the path: nobody can exchange it in between.
     let about = file.metadata()?;
     if !about.is_file() {
@@ -99,7 +106,37 @@ pub(crate) fn read_secret(path: &Path, user: u32, limit: u64) -> Result<Vec<u8>,
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
-    options.open(path)
+    options.open(path).and_then(beside_standard)
+}
+
+/// `file` under a number that nobody takes for standard input, output or error: a host that has closed those may print all the
+/// same.
+fn beside_standard(file: File) -> io::Result<File> {
+    if file.as_raw_fd() > libc::STDERR_FILENO {
+        return Ok(file);
+    }
+    // SAFETY: the call takes no pointers.
+    let fd = checked(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) })?;
+    // SAFETY: `fd` was just opened and belongs to nobody else.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Puts `bytes` at `path`, where readers find all of them or none: written aside, on the disk before `name` gives them their name,
+/// and taken away again if anything fails.
+pub(crate) fn put(path: &Path, bytes: &[u8], name: impl FnOnce(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    let aside = aside(path)?;
+    let written = write_aside(&aside, bytes).and_then(|()| name(&aside, path));
+    if written.is_err() {
+        // If it cannot be removed either, there is nothing more to be done.
+        let _ = fs::remove_file(&aside);
+    }
+    written
+}
+
+pub(crate) fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = create_private(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// A name in the directory of `path` that nobody can have guessed and occupied.

@@ -3,17 +3,27 @@
 //! Two means against it. [`generation`] tells a child from its parent, so that a page or a thread handle knows that
 //! it was inherited. And the forking thread itself holds [`lifecycle`] and [`exclusive`] during the fork: what is only
 //! locked under one of them is never locked by a thread that the child does not have.
+//!
+//! These two are locks of our own making, because the child does not unlock but resets them: a lock that remembers who waits
+//! for it would be handed to a thread that is not there.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU32,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
+
+use super::futex;
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
-static LIFECYCLE: Mutex<()> = Mutex::new(());
-static EXCLUSIVE: Mutex<()> = Mutex::new(());
+static FORKS: AtomicU32 = AtomicU32::new(0);
+static LIFECYCLE: Gate = Gate::new();
+static EXCLUSIVE: Gate = Gate::new();
 static REGISTERED: Once = Once::new();
 
 /// Descriptors that a child must not have. Locked only under [`exclusive`].
@@ -22,6 +32,11 @@ static NOT_INHERITED: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 /// How many forks lie between this process and the one that first loaded us.
 pub(crate) fn generation() -> u32 {
     GENERATION.load(Relaxed)
+}
+
+/// How many forks this process and those before it have begun; under [`exclusive`] none begins.
+pub(crate) fn count() -> u32 {
+    FORKS.load(Relaxed)
 }
 
 /// Has the C library call us around forks; costs nothing after the first time. To be called before the first thread
@@ -34,17 +49,17 @@ pub(crate) fn watch() {
     });
 }
 
-/// Held while the process-wide clock is started or stopped, for some milliseconds. Never taken by a thread of ours, nor
+/// Held while a clock is started, restarted or stopped, for some milliseconds. Never taken by a thread of ours, nor
 /// while [`exclusive`] is held.
 ///
 /// `None` to a fork handler of the host's that runs while this very thread forks: it has the lock already, and what
 /// it would do, with threads that wait for the fork or that are not here, cannot be done.
-pub(crate) fn lifecycle() -> Option<MutexGuard<'static, ()>> {
+pub(crate) fn lifecycle() -> Option<Pass> {
     if is_forking() { None } else { Some(LIFECYCLE.lock()) }
 }
 
 /// Held for a few instructions at a time, over every other process-wide lock.
-pub(crate) fn exclusive() -> Option<MutexGuard<'static, ()>> {
+pub(crate) fn exclusive() -> Option<Pass> {
     // Who forks holds it already.
     if is_forking() { None } else { Some(EXCLUSIVE.lock()) }
 }
@@ -60,23 +75,27 @@ pub(crate) fn keep_in_children(fd: RawFd) {
 }
 
 thread_local! {
-    /// The guards, while this thread forks: the one thread that both sides have.
-    static HELD: RefCell<Option<[MutexGuard<'static, ()>; 2]>> = const { RefCell::new(None) };
+    /// Whether this thread is between our handlers: the one thread that both sides have. Without a destructor, so that a
+    /// thread that is past its thread-locals can still fork.
+    static FORKING: Cell<bool> = const { Cell::new(false) };
 }
 
-fn is_forking() -> bool {
-    // A thread that is past its thread-locals is past forking with them.
-    HELD.try_with(|held| held.borrow().is_some()).unwrap_or(false)
+/// Whether a fork handler of the host's has called us, in the midst of this thread's fork.
+pub(crate) fn is_forking() -> bool {
+    FORKING.get()
 }
 
 extern "C" fn before() {
-    let guards = [LIFECYCLE.lock(), EXCLUSIVE.lock()];
-    // Where there are no thread-locals any more the locks are let go of again: better unguarded than dead.
-    drop(HELD.try_with(|held| held.replace(Some(guards))));
+    LIFECYCLE.enter();
+    EXCLUSIVE.enter();
+    FORKS.fetch_add(1, Relaxed);
+    FORKING.set(true);
 }
 
 extern "C" fn in_parent() {
-    drop(HELD.try_with(RefCell::take));
+    FORKING.set(false);
+    EXCLUSIVE.leave();
+    LIFECYCLE.leave();
 }
 
 extern "C" fn in_child() {
@@ -88,5 +107,96 @@ extern "C" fn in_child() {
             unsafe { libc::close(fd) };
         }
     }
-    drop(HELD.try_with(RefCell::take));
+    FORKING.set(false);
+    EXCLUSIVE.reset();
+    LIFECYCLE.reset();
+}
+
+/// A lock that can be reset: U. Drepper, "Futexes are tricky", its second mutex.
+#[derive(Debug)]
+struct Gate(AtomicU32);
+
+/// Nobody has it.
+const OPEN: u32 = 0;
+/// Somebody has it, and nobody waits.
+const TAKEN: u32 = 1;
+/// Somebody has it, and others may wait.
+const WANTED: u32 = 2;
+
+/// Opens its gate again when dropped.
+#[derive(Debug)]
+pub(crate) struct Pass(&'static Gate);
+
+impl Gate {
+    const fn new() -> Self {
+        Self(AtomicU32::new(OPEN))
+    }
+
+    fn lock(&'static self) -> Pass {
+        self.enter();
+        Pass(self)
+    }
+
+    fn enter(&self) {
+        // Pairs with the release in `leave`: what was done under the gate before is seen.
+        if self.0.compare_exchange(OPEN, TAKEN, Acquire, Relaxed).is_ok() {
+            return;
+        }
+        // Who has waited cannot know whether others still do.
+        while self.0.swap(WANTED, Acquire) != OPEN {
+            futex::wait(&self.0, WANTED, Duration::from_secs(60));
+        }
+    }
+
+    fn leave(&self) {
+        if self.0.swap(OPEN, Release) == WANTED {
+            futex::wake_all(&self.0);
+        }
+    }
+
+    /// In a child: whoever waits is not here.
+    fn reset(&self) {
+        self.0.store(OPEN, Release);
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    #[test]
+    fn one_at_a_time_is_let_through_and_nobody_is_forgotten() {
+        static GATE: Gate = Gate::new();
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..20_000 {
+                        let _pass = GATE.lock();
+                        // Not one step: two at once would lose some.
+                        COUNT.store(COUNT.load(Relaxed) + 1, Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!((COUNT.load(Relaxed), GATE.0.load(Relaxed)), (80_000, OPEN));
+    }
+
+    #[test]
+    fn a_gate_that_is_reset_is_open_whoever_had_it_or_waited_for_it() {
+        let gate = Gate::new();
+        for state in [OPEN, TAKEN, WANTED] {
+            gate.0.store(state, Relaxed);
+            gate.reset();
+            gate.enter();
+            assert_eq!(gate.0.load(Relaxed), TAKEN);
+        }
+    }
 }

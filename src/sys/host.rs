@@ -1,10 +1,12 @@
 //! Which machine this is, which run of it, and who we are: what a file of ours is compared with.
 
 use std::fs;
+use std::path::Path;
 
 use md5::{Digest, Md5};
 
 use super::counter;
+use super::vmclock::{self, VmClock};
 use crate::units::{Counter, Nanos, UnixTime};
 
 /// Tells one thing from another of its kind, and nothing else about it.
@@ -30,7 +32,13 @@ impl Host {
         let bracket = counter::Bracket::read();
         let (counter, _) = bracket.midpoint();
         let suspended = counter::suspended();
-        Self { counter, system: bracket.system, suspended, origin: origin(), machine: machine() }
+        Self {
+            counter,
+            system: bracket.system,
+            suspended,
+            origin: marked_origin(Path::new(vmclock::DEVICE)),
+            machine: machine(),
+        }
     }
 }
 
@@ -42,11 +50,24 @@ pub(crate) fn effective_user() -> u32 {
 
 /// The boot, and the time namespace, that the counter's origin belongs to; `None` if the kernel does not say.
 pub(crate) fn origin() -> Option<Identity> {
+    origin_and(&[])
+}
+
+/// The same, and what the hypervisor marks: behind the kernel's back a machine goes on elsewhere, or at an earlier time, by the
+/// same boot. For what nobody watches over meanwhile.
+fn marked_origin(device: &Path) -> Option<Identity> {
+    let marks = VmClock::open(device).ok().flatten().and_then(|mut device| device.marks().ok());
+    let marks = marks.map(|marks| format!("{marks:?}"));
+    origin_and(&marks.as_deref().into_iter().collect::<Vec<_>>())
+}
+
+fn origin_and(more: &[&str]) -> Option<Identity> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     // Containers may count from origins of their own within one boot. Kernels without time namespaces have but one.
     let namespace = fs::read_link("/proc/self/ns/time").unwrap_or_default();
     let shift = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
-    Some(identity(&[boot.trim(), &namespace.to_string_lossy(), &shift]))
+    let parts = [boot.trim(), &namespace.to_string_lossy(), &shift];
+    Some(identity(&[&parts[..], more].concat()))
 }
 
 fn machine() -> Option<Identity> {
@@ -68,6 +89,7 @@ fn identity(parts: &[&str]) -> Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::vmclock::made_up::Device;
 
     #[test]
     fn a_host_is_the_same_from_one_look_to_the_next() {
@@ -81,5 +103,17 @@ mod tests {
     fn identities_differ_where_any_part_does() {
         let all = [identity(&["a", "b"]), identity(&["ab", ""]), identity(&["", "ab"]), identity(&["a", "c"])];
         assert!((0..all.len()).all(|i| !all[..i].contains(&all[i])));
+    }
+
+    #[test]
+    fn a_machine_that_came_back_from_a_snapshot_counts_from_another_origin() {
+        let device = Device::new("origin");
+        let mut seen = vec![marked_origin(Path::new("/nonexistent/vmclock0")), marked_origin(&device.0)];
+        assert_eq!(marked_origin(&device.0), seen[1]);
+        for (disruption, generation) in [(2, Some(1)), (2, Some(2)), (2, None)] {
+            device.show(disruption, generation);
+            seen.push(marked_origin(&device.0));
+        }
+        assert!((0..seen.len()).all(|i| !seen[..i].contains(&seen[i])), "{seen:?}");
     }
 }

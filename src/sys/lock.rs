@@ -10,6 +10,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 
+use super::file::Inode;
 use super::{checked, fork};
 
 /// An open file that forked children do not have.
@@ -20,17 +21,27 @@ pub(crate) struct Unshared {
 }
 
 impl Unshared {
-    /// What `open` opens. No fork comes in between.
-    pub(crate) fn open<E>(open: impl FnOnce() -> Result<File, E>) -> Result<Self, E> {
+    /// What `open` opens: again, if a fork came before its children could be told to close it.
+    pub(crate) fn open<E>(mut open: impl FnMut() -> Result<File, E>) -> Result<Self, E> {
         fork::watch();
-        let _forks_wait = fork::exclusive();
-        let file = open()?;
-        fork::close_in_children(file.as_raw_fd());
-        Ok(Self { file: ManuallyDrop::new(file), generation: fork::generation() })
+        loop {
+            let forks = fork::count();
+            let file = open()?;
+            let _forks_wait = fork::exclusive();
+            if fork::count() == forks {
+                fork::close_in_children(file.as_raw_fd());
+                return Ok(Self { file: ManuallyDrop::new(file), generation: fork::generation() });
+            }
+        }
     }
 
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Which file it is, by itself and not by its name.
+    pub(crate) fn inode(&self) -> io::Result<Inode> {
+        Ok(Inode::from(&self.file.metadata()?))
     }
 
     /// Locks the file, until this is dropped, unless another has it locked.
@@ -70,5 +81,29 @@ mod tests {
         drop(first);
         assert!(second.try_lock().unwrap());
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_which_a_child_may_have_a_copy_is_opened_again() {
+        let mut opened = 0;
+        let file = Unshared::open(|| {
+            opened += 1;
+            if opened < 3 {
+                fork_and_wait();
+            }
+            File::open("/dev/null")
+        });
+        assert!(file.is_ok() && opened >= 3, "{opened}");
+    }
+
+    fn fork_and_wait() {
+        // SAFETY: the child does nothing but end.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: it ends at once, without our handlers.
+            unsafe { libc::_exit(0) };
+        }
+        // SAFETY: the call is given no place to write to.
+        assert_eq!(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }, child);
     }
 }

@@ -3,9 +3,11 @@
 use std::io;
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
 use std::thread::{Builder, JoinHandle};
-
-use crossbeam_channel::{Receiver, Sender};
 
 use super::fork;
 use super::wake::Waker;
@@ -30,7 +32,8 @@ fn spawn_with_stack(name: &str, stack: usize, body: impl FnOnce() + Send + 'stat
 #[derive(Debug)]
 pub(crate) struct Worker {
     thread: Option<JoinHandle<()>>,
-    stop: Sender<()>,
+    /// Without a lock of its own, which a forked child might find locked.
+    over: Arc<AtomicBool>,
     waker: Arc<Waker>,
     generation: u32,
 }
@@ -38,7 +41,7 @@ pub(crate) struct Worker {
 /// The working thread's side.
 #[derive(Debug)]
 pub(crate) struct Order {
-    stop: Receiver<()>,
+    over: Arc<AtomicBool>,
     /// Becomes readable when there is something to look at.
     pub(crate) waker: Arc<Waker>,
 }
@@ -46,8 +49,7 @@ pub(crate) struct Order {
 impl Order {
     /// Whether the work is to end.
     pub(crate) fn is_over(&self) -> bool {
-        // A vanished owner is an order too.
-        !matches!(self.stop.try_recv(), Err(crossbeam_channel::TryRecvError::Empty))
+        self.over.load(Acquire)
     }
 }
 
@@ -63,10 +65,10 @@ impl Worker {
     ) -> io::Result<Self> {
         fork::watch();
         let waker = Arc::new(Waker::new()?);
-        let (stop, stopped) = crossbeam_channel::bounded(1);
-        let order = Order { stop: stopped, waker: Arc::clone(&waker) };
+        let over = Arc::new(AtomicBool::new(false));
+        let order = Order { over: Arc::clone(&over), waker: Arc::clone(&waker) };
         let thread = spawn_with_stack(name, stack, move || work(order))?;
-        Ok(Self { thread: Some(thread), stop, waker, generation: fork::generation() })
+        Ok(Self { thread: Some(thread), over, waker, generation: fork::generation() })
     }
 
     /// Has the thread look at what there is to do.
@@ -74,7 +76,8 @@ impl Worker {
         self.waker.wake();
     }
 
-    /// Ends the thread and waits for it; called by that very thread, it is left to end when its work returns.
+    /// Ends the thread and waits for it; called by that very thread, or in the midst of a fork, it is left to end when its
+    /// work returns.
     pub(crate) fn stop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         if self.generation != fork::generation() {
@@ -82,9 +85,12 @@ impl Worker {
             std::mem::forget(thread);
             return;
         }
-        // Full means that the order was given already.
-        let _ = self.stop.try_send(());
+        self.over.store(true, Release);
         self.waker.wake();
+        // A fork handler of the host's that waited here would wait for a thread that waits for the fork.
+        if fork::is_forking() {
+            return;
+        }
         // Not `std::thread::current`, which would leave a handle of its own behind in a thread of the host's.
         // SAFETY: takes nothing and cannot fail.
         let this = unsafe { libc::pthread_self() };

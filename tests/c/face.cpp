@@ -8,6 +8,7 @@
 #include <ntpclock.hpp>
 #include <string>
 #include <string_view>
+#include <sys/wait.h>
 #include <thread>
 #include <type_traits>
 #include <unistd.h>
@@ -199,6 +200,24 @@ void a_callback_goes_with_its_client(const std::string& list) {
     CHECK(calls.use_count() == 1);
 }
 
+// The process-wide clock by a configuration, and a child that goes on with it.
+void a_child_restarts(const std::string& list) {
+    const ntp::session session{ntp::config{list}.restart_after_fork(true).poll(0, 4)};
+    CHECK(session.wait_for(10s) && !session.state_file_fault());
+    session.restart();
+    const pid_t child = fork();
+    if (child == 0) {
+        const ntp::reading inherited = session.now();
+        CHECK(inherited.state() == ntp::state::holdover);
+        session.restart();
+        CHECK(session.wait_for(10s) && session.now().epoch() == inherited.epoch());
+        std::_Exit(0);
+    }
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK(session.now().state() == ntp::state::synchronized);
+}
+
 }  // namespace
 
 int main() {
@@ -240,6 +259,7 @@ int main() {
         CHECK(session.wait_for(10s));
         tells_events(std::move(session));
     }
+    a_child_restarts(list);
     const auto apart = ntp::clock::now() - std::chrono::system_clock::now();
     CHECK(std::chrono::abs(apart) < 1s);
     CHECK(ntp_wait(0) == NTP_ERR_NOT_RUNNING);

@@ -2,6 +2,7 @@
 
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -117,8 +118,11 @@ static void conversions(const ntp_clock *clock, int64_t early_monotonic, int64_t
     EXPECT_TEXT("`timescale`");
 }
 
+static atomic_int waiting;
+
 static void *wait_for_ever(void *clock)
 {
+    waiting = 1;
     EXPECT(NTP_ERR_STOPPED, ntp_clock_wait_until_past(clock, INT64_MAX, -1));
     EXPECT(NTP_ERR_NOT_RUNNING, ntp_wait(0));
     return NULL;
@@ -182,6 +186,10 @@ int main(int argc, char **argv)
     CHECK(pthread_create(&waiter, NULL, wait_for_ever, NULL) == 0);
     if (argc == 1)
         children();
+    /* Who begins to wait when the clock has stopped already does so for ever: half a second for one step must do. */
+    while (!waiting)
+        usleep(1000);
+    usleep(500000);
     ntp_stop();
     CHECK(pthread_join(waiter, NULL) == 0);
     ntp_server_free(server);

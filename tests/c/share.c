@@ -6,7 +6,8 @@
  *
  * Modes: read; fork (a child that has no thread reads on at the next place); exec (goes over to another program once it has
  * read a while); free (frees its clock, and lives on); filtered (the host forbids pidfd_open); deaf (the host forbids the
- * processor's counter: prints how the start went).
+ * processor's counter: prints how the start went); closed (its standard input, output and error are closed, and it prints all the
+ * same).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -125,7 +126,10 @@ static void look(const ntp_clock *clock, struct place *place, uint32_t *last_epo
             fprintf(stderr, "%d: true time in [%" PRId64 ", %" PRId64 "], interval [%" PRId64 ", %" PRId64 "]\n",
                     (int)getpid(), opened, closed, reading.earliest_ns, reading.latest_ns);
     }
-    if (reading.epoch >= epoch && reading.epoch - epoch < 2 && reading.unix_ns < seen[reading.epoch - epoch]) {
+    if (reading.epoch < epoch) {
+        if (place->backwards++ == 0)
+            fprintf(stderr, "%d: epoch %" PRIu32 " after %" PRIu32 "\n", (int)getpid(), reading.epoch, epoch);
+    } else if (reading.epoch - epoch < 2 && reading.unix_ns < seen[reading.epoch - epoch]) {
         if (place->backwards++ == 0)
             fprintf(stderr, "%d: %" PRId64 " ns earlier than what another has read, in epoch %" PRIu32 "\n",
                     (int)getpid(), seen[reading.epoch - epoch] - reading.unix_ns, reading.epoch);
@@ -138,11 +142,20 @@ static void look(const ntp_clock *clock, struct place *place, uint32_t *last_epo
     place->epoch = reading.epoch;
 }
 
+static int prints;
+
 static void read_on(const ntp_clock *clock, struct place *place, int64_t readings)
 {
     uint32_t epoch = 0;
     for (int64_t count = 0; !board->over && (readings < 0 || count < readings); count++) {
         look(clock, place, &epoch);
+        /* Whatever has these numbers now. */
+        if (prints) {
+            static const char noise[4096] = "noise";
+            for (int standard = 1; standard < 3; standard++)
+                if (write(standard, noise, sizeof noise) < 0)
+                    errno = 0;
+        }
         if (count % 64 == 0) {
             ntp_report report;
             EXPECT(NTP_OK, ntp_clock_report(clock, &report, sizeof report));
@@ -168,6 +181,9 @@ int main(int argc, char **argv)
     CHECK(board != MAP_FAILED);
     struct place *place = &board->places[atoi(argv[5])];
 
+    const int closed = strcmp(mode, "closed") == 0;
+    for (int standard = 0; closed && standard < 3; standard++)
+        CHECK(close(standard) == 0);
     if (strcmp(mode, "filtered") == 0)
         forbid_pidfd_open();
     if (strcmp(mode, "deaf") == 0)
@@ -186,6 +202,7 @@ int main(int argc, char **argv)
     ntp_config_free(config);
     EXPECT(NTP_OK, ntp_clock_wait(clock, 0, 20000));
 
+    prints = closed;
     if (strcmp(mode, "fork") == 0) {
         pid_t child = fork();
         CHECK(child >= 0);

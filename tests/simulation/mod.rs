@@ -11,6 +11,7 @@
 //! `NTPCLOCK_SIMULATED_DAYS` sets the time that all scenarios get together.
 
 mod calibration;
+mod extremes;
 mod hostile;
 mod oracle;
 mod ordinary;
