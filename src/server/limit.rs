@@ -123,14 +123,13 @@ impl Limiter {
         if self.limit.spares_loopback && address.to_canonical().is_loopback() {
             return Allowance::Served;
         }
-        // Who has one address of IPv6 has 2^64 of them.
-        let hash = match address {
-            IpAddr::V4(v4) => self.keys.hash_one((4_u8, u64::from(v4.to_bits()))),
-            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-                Some(v4) => self.keys.hash_one((4_u8, u64::from(v4.to_bits()))),
-                None => self.keys.hash_one((6_u8, (v6.to_bits() >> 64) as u64)),
-            },
+        // Who has one address of IPv6 has 2^64 of them. Where the networks of IPv6 begin with zeros, nobody lives: there is
+        // room for IPv4.
+        let network = match address.to_canonical() {
+            IpAddr::V4(v4) => u64::from(v4.to_bits()),
+            IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
         };
+        let hash = self.keys.hash_one(network);
         if self.take(hash, now) {
             return Allowance::Served;
         }

@@ -75,33 +75,42 @@ pub(super) fn accept(datagram: &[u8], port: u16) -> Result<Packet, Silence> {
     }
 }
 
-/// What the replies of one moment have in common.
+/// What the replies of one moment have in common, as it goes on the wire.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Template {
-    packet: Packet,
+    bytes: [u8; HEADER_LEN],
+    root_dispersion: NtpShort,
     is_synchronized: bool,
 }
+
+// Where in a header stands what is each reply's own (RFC 5905, figure 8).
+const POLL: usize = 2;
+const ROOT_DISPERSION: usize = 8;
+const ORIGIN: usize = 24;
+const RECEIVE: usize = 32;
+const TRANSMIT: usize = 40;
 
 impl Template {
     pub(super) fn new(identity: &Identity) -> Self {
         let is_synchronized = identity.is_synchronized();
         let reference = if is_synchronized { NtpTime::from_unix(identity.reference_time) } else { NtpTime::ZERO };
+        let root_dispersion = NtpShort::from_nanos_up(identity.root_dispersion);
         let packet = Packet {
             leap: identity.leap,
-            version: 4,
+            version: 0,
             mode: Mode::Server,
             stratum: identity.stratum,
             poll: 0,
             precision: PRECISION,
             root_delay: NtpShort::from_nanos_up(identity.root_delay),
-            root_dispersion: NtpShort::from_nanos_up(identity.root_dispersion),
+            root_dispersion,
             reference_id: identity.reference_id,
             reference,
             origin: NtpTime::ZERO,
             receive: NtpTime::ZERO,
             transmit: NtpTime::ZERO,
         };
-        Self { packet, is_synchronized }
+        Self { bytes: packet.bytes(), root_dispersion, is_synchronized }
     }
 
     /// The reply to `request`, which came at `receive` (not earlier) and whose reply leaves at `transmit` (not later).
@@ -109,21 +118,30 @@ impl Template {
     pub(super) fn reply(&self, request: &Packet, receive: NtpTime, transmit: NtpTime) -> [u8; HEADER_LEN] {
         let (receive, transmit) =
             if self.is_synchronized { (receive, transmit) } else { (NtpTime::ZERO, NtpTime::ZERO) };
-        let Packet { version, poll, transmit: origin, .. } = *request;
-        Packet { version, poll, origin, receive, transmit, ..self.packet }.bytes()
+        self.filled(request, request.transmit, receive, transmit)
     }
 
     /// The same in interleaved mode (RFC 9769, section 2): what is told as the transmit timestamp is `earlier`'s, so that
     /// the root dispersion must hold for that one, too.
     pub(super) fn interleaved(&self, request: &Packet, receive: NtpTime, earlier: &Pair) -> [u8; HEADER_LEN] {
-        let Packet { version, poll, receive: origin, .. } = *request;
-        let root_dispersion = NtpShort(self.packet.root_dispersion.0.max(earlier.root_dispersion.0));
-        let transmit = earlier.transmit;
-        Packet { version, poll, root_dispersion, origin, receive, transmit, ..self.packet }.bytes()
+        let mut bytes = self.filled(request, request.receive, receive, earlier.transmit);
+        let root_dispersion = self.root_dispersion.0.max(earlier.root_dispersion.0);
+        bytes[ROOT_DISPERSION..][..4].copy_from_slice(&root_dispersion.to_be_bytes());
+        bytes
+    }
+
+    fn filled(&self, request: &Packet, origin: NtpTime, receive: NtpTime, transmit: NtpTime) -> [u8; HEADER_LEN] {
+        let mut bytes = self.bytes;
+        bytes[0] |= (request.version & 7) << 3;
+        bytes[POLL] = request.poll.cast_unsigned();
+        for (at, time) in [(ORIGIN, origin), (RECEIVE, receive), (TRANSMIT, transmit)] {
+            bytes[at..][..8].copy_from_slice(&time.0.to_be_bytes());
+        }
+        bytes
     }
 
     pub(super) fn root_dispersion(&self) -> NtpShort {
-        self.packet.root_dispersion
+        self.root_dispersion
     }
 }
 
@@ -139,15 +157,9 @@ pub(super) fn is_interleaved(request: &Packet) -> bool {
 
 /// Tells the sender of `request` to ask less often (RFC 5905, section 7.4).
 pub(super) fn rate_kiss(request: &Packet) -> [u8; HEADER_LEN] {
-    let code = u32::from_be_bytes(*b"RATE");
-    Template::new(&Identity { stratum: 0, reference_id: code, ..Identity::UNSYNCHRONIZED }).kiss(request)
-}
-
-impl Template {
-    fn kiss(&self, request: &Packet) -> [u8; HEADER_LEN] {
-        let Packet { version, poll, transmit: origin, .. } = *request;
-        Packet { version, poll, origin, reference: NtpTime::ZERO, ..self.packet }.bytes()
-    }
+    let (stratum, reference_id) = (0, u32::from_be_bytes(*b"RATE"));
+    let template = Template::new(&Identity { stratum, reference_id, ..Identity::UNSYNCHRONIZED });
+    template.filled(request, request.transmit, NtpTime::ZERO, NtpTime::ZERO)
 }
 
 #[cfg(test)]

@@ -136,12 +136,12 @@ pub(super) fn receive_with(
     flags: libc::c_int,
 ) -> io::Result<Received> {
     let mut control = Control([0; CONTROL_LEN]);
-    let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut name = MaybeUninit::<libc::sockaddr_in6>::zeroed();
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: all-zero bytes are a valid `msghdr`: null pointers and zero lengths.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_name = name.as_mut_ptr().cast();
-    message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    message.msg_namelen = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
@@ -285,21 +285,22 @@ pub(super) fn storage(address: SocketAddr) -> (libc::sockaddr_storage, libc::soc
     (storage, length as libc::socklen_t)
 }
 
-pub(super) fn socket_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    match libc::c_int::from(name.ss_family) {
+/// What a name says that is of IPv4 or IPv6; of any other family it says nothing.
+pub(super) fn socket_address(name: &libc::sockaddr_in6) -> Option<SocketAddr> {
+    match libc::c_int::from(name.sin6_family) {
         libc::AF_INET => {
-            // SAFETY: the family says what it is, and the storage is large enough and aligned for it.
+            const { assert!(size_of::<libc::sockaddr_in>() <= size_of::<libc::sockaddr_in6>()) };
+            const { assert!(align_of::<libc::sockaddr_in>() <= align_of::<libc::sockaddr_in6>()) };
+            // SAFETY: the family, which stands in one place in both, says what it is; there is room for it (above).
             let v4 = unsafe { *(&raw const *name).cast::<libc::sockaddr_in>() };
             Some(SocketAddr::from((Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)), u16::from_be(v4.sin_port))))
         }
         libc::AF_INET6 => {
-            // SAFETY: as above.
-            let v6 = unsafe { *(&raw const *name).cast::<libc::sockaddr_in6>() };
             let address = std::net::SocketAddrV6::new(
-                Ipv6Addr::from(v6.sin6_addr.s6_addr),
-                u16::from_be(v6.sin6_port),
-                v6.sin6_flowinfo,
-                v6.sin6_scope_id,
+                Ipv6Addr::from(name.sin6_addr.s6_addr),
+                u16::from_be(name.sin6_port),
+                name.sin6_flowinfo,
+                name.sin6_scope_id,
             );
             Some(SocketAddr::V6(address))
         }

@@ -36,6 +36,8 @@ pub(crate) fn inside(module: &str, test: &str, body: impl FnOnce()) {
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     // A name that no test has would run nothing, and succeed.
     assert!(output.status.success() && text.contains("1 passed"), "in namespaces of its own, {name}:\n{text}");
+    // For whoever wants to see it.
+    print!("{text}");
 }
 
 /// Brings the namespace's loopback interface up, with 127.0.0.0/8 and ::1.

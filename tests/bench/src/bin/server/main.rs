@@ -102,6 +102,13 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (ntpclock, chronyd, rounds) = match arguments[..] {
         ["respond", address] => responder::run(&bare(address)),
+        // For a look at one server alone.
+        ["load", address, seconds] => {
+            pin(0);
+            let seconds = Duration::from_secs(seconds.parse().expect("SECONDS is a number"));
+            println!("{:?}", Load::new(address.parse().expect("an address and a port")).run(seconds));
+            return ExitCode::SUCCESS;
+        }
         [ntpclock, chronyd, rounds] => (ntpclock, chronyd, rounds.parse().expect("ROUNDS is a number")),
         _ => panic!("usage: ntpclock-bench-server NTPCLOCK CHRONYD ROUNDS"),
     };
