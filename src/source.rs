@@ -1,26 +1,28 @@
 //! One server over time: when to ask it, what it said, what is wrong with it.
 
+mod fault;
 pub(crate) mod filter;
 pub(crate) mod interleaving;
+mod keys;
 pub(crate) mod poll;
+mod standing;
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::exchange::{self, Exchange, Kiss, Refusal, ServerState, Stamps};
-use crate::mac::{Forgery, Key};
+use crate::mac::Forgery;
 use crate::model::estimator::{Prior, Sample};
 use crate::nts;
-use crate::nts::session::{Association, Grant, KeyFault, Reply};
-use crate::nts::trust::{Basis, Invalid};
+use crate::nts::session::{Association, Reply};
 use crate::packet::{self, HEADER_LEN, Packet};
-use crate::status::{Reason, Refusals, Selection, ServerOptions};
+use crate::status::{Reason, Refusals, Selection};
 use crate::units::{Counter, Nanos, NtpTime, UnixTime};
+pub(crate) use fault::{Fault, Objection};
 use filter::{Filter, Testimony};
 use interleaving::{Interleaving, Told};
 use poll::Poll;
+pub(crate) use standing::{Chance, Standing};
 
 /// Exchanges in a row that selection may call false before another server is wanted.
 const PATIENCE: u8 = 8;
@@ -33,26 +35,6 @@ const PROBATION: u8 = 4;
 
 /// Longest distance between attempts to find an address, as an exponent of 2 in seconds.
 const RESOLVE_RETRY_MAX: i8 = 6;
-
-/// What a source is by its configuration, whichever server fills its place.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Standing {
-    pub(crate) options: ServerOptions,
-    /// Its requests carry this key's code, and its answers must.
-    pub(crate) key: Option<Arc<Key>>,
-}
-
-impl Standing {
-    /// Whether nobody can answer in the server's name.
-    pub(crate) fn is_authenticated(&self) -> bool {
-        self.key.is_some() || self.options.nts
-    }
-
-    /// The more, the more depends on it: who stands higher is never taken for somebody who stands lower.
-    pub(crate) fn rank(&self) -> u8 {
-        u8::from(self.is_authenticated()) << 2 | u8::from(self.options.trust) << 1 | u8::from(self.options.require)
-    }
-}
 
 /// One source: a place in the list of sources, and the server that fills it at present.
 #[derive(Debug)]
@@ -107,56 +89,6 @@ struct Pending {
     deadline: Counter,
 }
 
-/// The last thing that went wrong with a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    Refused(Refusal),
-    /// No answer came in time.
-    Silence,
-    /// The operating system's word.
-    World(String),
-    /// The resolver's word.
-    NoAddress(String),
-    /// Its own exchanges contradicted each other.
-    Contradiction,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(refusal) => refusal.fmt(f),
-            Self::Silence => f.write_str("no answer"),
-            Self::World(text) | Self::NoAddress(text) => f.write_str(text),
-            Self::Contradiction => f.write_str("its exchanges contradict each other; begun anew"),
-        }
-    }
-}
-
-/// What selection has against a source that answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Objection {
-    /// By how much its interval misses the agreed one.
-    Misses(Nanos),
-    /// Its interval may be true, but its estimate lies so far from what the others say.
-    Apart(Nanos),
-}
-
-/// What one request needs of chance.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Chance {
-    pub(crate) transmit: NtpTime,
-    dither: u64,
-    nts: nts::Chance,
-}
-
-impl Chance {
-    /// From random words.
-    pub(crate) fn new([transmit, dither, nts @ ..]: [u64; 8]) -> Self {
-        // 64 random bits: who has not seen the request cannot answer it. Zero would mean "none".
-        Self { transmit: NtpTime(transmit.max(1)), dither, nts: nts::Chance::new(nts) }
-    }
-}
-
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -203,15 +135,6 @@ impl Source {
             refusals: Refusals::default(),
             restarts: 0,
         }
-    }
-
-    pub(crate) fn nts(&self) -> Option<&Association> {
-        self.nts.as_ref()
-    }
-
-    /// The keys it has are from a session whose certificate was not checked at a time that was obtained.
-    pub(crate) fn awaits_review(&self) -> bool {
-        self.nts.as_ref().and_then(Association::basis).is_some_and(|basis| basis != Basis::Obtained)
     }
 
     pub(crate) fn address(&self) -> Option<SocketAddr> {
@@ -375,42 +298,6 @@ impl Source {
         self.resolve_due = Some(now + Nanos::from_log2_seconds(self.resolve_failures - 1));
     }
 
-    /// Keys were exchanged: the server to ask from now on, and how.
-    pub(crate) fn grant(&mut self, address: SocketAddr, grant: Grant, now: Counter) {
-        self.assign(address, now);
-        if let Some(nts) = &mut self.nts {
-            nts.grant(grant);
-        }
-    }
-
-    /// No keys were to be had; another attempt follows.
-    pub(crate) fn handle_no_keys(&mut self, fault: &KeyFault, now: Counter) {
-        let (KeyFault::Unreached(why) | KeyFault::Failed(why)) = fault;
-        self.handle_no_address(why.clone(), now);
-        let Some(nts) = &mut self.nts else { return };
-        nts.handle_no_keys(fault, now);
-        self.resolve_due = self.resolve_due.map(|due| due.max(nts.not_before()));
-    }
-
-    /// Checks the certificate of the session, at a time that was obtained.
-    pub(crate) fn check_certificate(&self, at: UnixTime) -> Result<(), Invalid> {
-        self.nts.as_ref().map_or(Ok(()), |nts| nts.check_certificate(at))
-    }
-
-    /// The certificate has passed that check.
-    pub(crate) fn certify(&mut self) {
-        self.nts.iter_mut().for_each(Association::certify);
-    }
-
-    /// It has not: what was said under these keys means nothing, and others are wanted.
-    pub(crate) fn revoke(&mut self, why: &str, now: Counter) {
-        self.nts.iter_mut().for_each(|nts| nts.revoke(why));
-        self.pending = None;
-        self.filter.clear();
-        self.fault = Some(Fault::World(why.to_owned()));
-        self.wish_for_another(now);
-    }
-
     /// Whether a request is due.
     pub(crate) fn wants_to_send(&self, now: Counter) -> bool {
         self.address.is_some() && self.pending.is_none() && self.poll.due() <= now
@@ -537,17 +424,6 @@ impl Source {
         match (&exchange.server, pending.own_id) {
             (server, Some(own)) if server.stratum > 1 && server.reference_id == own => Err(Refusal::Loop),
             _ => Ok(exchange),
-        }
-    }
-
-    /// What a reply means for the keys, once it has been judged.
-    fn heed(&mut self, proof: Option<Reply>, refusal: Option<Refusal>) {
-        let Some(nts) = &mut self.nts else { return };
-        match proof {
-            // One that answers another request may come again and again.
-            Some(Reply::Proven(cookies)) if !refusal.is_some_and(Refusal::is_anonymous) => nts.accept(cookies),
-            Some(Reply::Nak) if refusal == Some(Refusal::Forged(Forgery::Nak)) => nts.handle_nak(),
-            _ => {}
         }
     }
 

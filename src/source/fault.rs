@@ -1,0 +1,40 @@
+//! What is wrong with a source.
+
+use std::fmt;
+
+use crate::exchange::Refusal;
+use crate::units::Nanos;
+
+/// The last thing that went wrong with a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Refused(Refusal),
+    /// No answer came in time.
+    Silence,
+    /// The operating system's word.
+    World(String),
+    /// The resolver's word.
+    NoAddress(String),
+    /// Its own exchanges contradicted each other.
+    Contradiction,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Silence => f.write_str("no answer"),
+            Self::World(text) | Self::NoAddress(text) => f.write_str(text),
+            Self::Contradiction => f.write_str("its exchanges contradict each other; begun anew"),
+        }
+    }
+}
+
+/// What selection has against a source that answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Objection {
+    /// By how much its interval misses the agreed one.
+    Misses(Nanos),
+    /// Its interval may be true, but its estimate lies so far from what the others say.
+    Apart(Nanos),
+}
