@@ -24,7 +24,8 @@
     (NTPCLOCK_VERSION_MAJOR * 10000 + NTPCLOCK_VERSION_MINOR * 100 + NTPCLOCK_VERSION_PATCH)
 
 /**
- * `ntp_reading.flags` and `ntp_report.flags`: what is published rests on authenticated sources alone.
+ * `ntp_reading.flags` and `ntp_report.flags`: what is published rests on authenticated sources alone, whose certificates
+ * hold at that very time.
  */
 #define NTP_FLAG_AUTHENTICATED (1 << 0)
 
@@ -81,6 +82,11 @@
  * Room in `ntp_source_info.refusals` for reasons, known and to come.
  */
 #define NTPCLOCK_REASONS 32
+
+/**
+ * A server's option: Network Time Security; ` nts` behind the name does the same.
+ */
+#define NTP_SERVER_NTS (1 << 4)
 
 /**
  * `ntp_reading.tai_minus_utc` when it is not known: INT16_MIN.
@@ -739,6 +745,34 @@ typedef struct {
      * How often the source, or an answer of it, was refused, by reason: `refusals[NTP_REASON_...]`.
      */
     uint64_t refusals[NTPCLOCK_REASONS];
+    /**
+     * What it has of Network Time Security.
+     */
+    ntp_nts_state nts;
+    /**
+     * The cipher, by its number among AEAD algorithms: 15, 17 or 30; 0 without keys.
+     */
+    uint16_t nts_algorithm;
+    /**
+     * Cookies left: so many requests can be made without an answer.
+     */
+    uint8_t nts_cookies;
+    /**
+     * Zero.
+     */
+    uint8_t nts_reserved;
+    /**
+     * Key exchanges that brought keys.
+     */
+    uint32_t nts_key_exchanges;
+    /**
+     * Answers that said the keys are not known to the server; whoever sees a request can send them.
+     */
+    uint32_t nts_naks;
+    /**
+     * Why the last key exchange brought no keys, or why they were given up, UTF-8; empty if all is well.
+     */
+    char nts_fault[NTPCLOCK_FAULT_SIZE];
 } ntp_source_info;
 
 /**
@@ -1048,7 +1082,8 @@ ntp_result ntp_config_add_servers(ntp_config *config, const char *servers);
  *
  * `options` is 0 or more of `NTP_SERVER_...`, or-ed. With a `key_id` other than 0 requests to them are
  * authenticated by the key of that id, which `ntp_config_load_keys` has read or is about to read, and replies that
- * are not are dropped: AES-CMAC, RFC 8573. A key that was not read makes `ntp_clock_start` fail.
+ * are not are dropped: AES-CMAC, RFC 8573. A key that was not read makes `ntp_clock_start` fail. With `NTP_SERVER_NTS`
+ * there can be none.
  *
  * Returns what `ntp_config_add_servers` does, and `NTP_ERR_INVALID_ARGUMENT` for an option that this version does not
  * know.
@@ -1062,6 +1097,37 @@ ntp_result ntp_config_add_servers_with(ntp_config *config,
                                        const char *servers,
                                        uint32_t options,
                                        uint32_t key_id);
+
+/**
+ * Trusts the certificates in the file at `path` (PEM) to vouch for servers with Network Time Security, beside those of
+ * the platform. Further files add to them.
+ *
+ * The file is read when a clock starts: `ntp_clock_start` fails with `NTP_ERR_SYSTEM` if it cannot be read, and with
+ * `NTP_ERR_INVALID_ARGUMENT` if it holds no certificate.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file, and
+ * `NTP_ERR_UNSUPPORTED` in a build without Network Time Security.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ * - `path` is NULL or a NUL-terminated string that does not change during the call.
+ */
+ntp_result ntp_config_add_trusted_certificates(ntp_config *config,
+                                               const char *path);
+
+/**
+ * Sets whether the certificates that the platform trusts vouch for servers with Network Time Security: those in
+ * /etc/ssl/certs/ca-certificates.crt, or where else distributions keep theirs. Default: yes (not 0).
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if `config` is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_platform_trust(ntp_config *config,
+                                         int32_t trusted);
 
 /**
  * Reads the symmetric keys in the file at `path`, now and once. Keys of several files add up.
