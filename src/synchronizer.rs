@@ -94,6 +94,8 @@ pub(crate) struct Synchronizer {
     rounds: Option<Rounds>,
     /// What an earlier run left, as long as it has a say.
     remembered: Option<Remembered>,
+    /// What is published is another leader's: nothing was agreed on since.
+    inherited: bool,
     /// Where UTC lies by what this run's sources agreed on last, whatever is remembered.
     heard: Option<UtcSpan>,
     last_epoch: u32,
@@ -122,6 +124,7 @@ impl Synchronizer {
             verdict: Verdict::default(),
             voters: Vec::new(),
             remembered: None,
+            inherited: false,
             heard: None,
             last_epoch,
             steps: 0,
@@ -294,7 +297,7 @@ impl Synchronizer {
     }
 
     fn disrupt(&mut self, now: Counter) {
-        self.remembered = None;
+        (self.remembered, self.inherited) = (None, false);
         self.rounds.iter_mut().for_each(Rounds::abandon);
         self.disruption = Some(Disruption { since: now, needed: self.answering().count() / 2 + 1 });
     }
@@ -370,8 +373,9 @@ impl Synchronizer {
         if let Some(heard) = plan.heard {
             self.unreviewed = plan.unreviewed;
             self.disruption = None;
+            self.inherited = false;
             self.heard = Some(heard);
-            self.remembered = self.remembered.filter(|_| !plan.refutes_memory);
+            self.remembered = self.remembered.filter(|memory| !plan.refutes_memory && !memory.is_silent(now));
             let knee = self.settings.drift.knee;
             self.remembered.iter_mut().for_each(|remembered| remembered.handle_agreement(now, knee));
         }

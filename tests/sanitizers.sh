@@ -6,7 +6,8 @@
 #           without loom's model, which changes stacks in a way of its own.
 # thread    C programs with a main of their own (the harness of Rust's tests is not built for it, and would be accused), linked
 #           with the library as this sanitizer wants it and with the runtime that belongs to the compiler; sanitizers.supp has what is
-#           suppressed, and why. Programs that count threads are left out: the runtime has one of its own.
+#           suppressed, and why. Left out are programs that count threads, for the runtime has
+#           one of its own, and those that fork with threads, which it does not understand.
 #           The standard library comes without instrumentation: what of it is generic is built into ours, the rest synchronises
 #           by pthreads, which the runtime understands. It does not understand fences, by which the latch orders its words; but these
 #           are atomics all, so that no order makes a data race of them. That their order is right, loom shows.
@@ -56,7 +57,6 @@ lifecycle
 handles
 arguments
 errors
-exits
 PROGRAMS
 }
 

@@ -60,10 +60,11 @@ impl Exchanger {
     pub(crate) fn send(&mut self, request: &Request) -> io::Result<(Counter, Option<IpAddr>)> {
         self.close(request.source);
         let socket = socket::connected(request.address)?;
+        // Before the stamp is taken, so that the first call after a long sleep is not the one that is timed.
+        let local = socket.local_addr().ok().map(|address| address.ip());
         let sent = Bracket::read();
         let t1 = counter::now();
         socket.send(&request.datagram)?;
-        let local = socket.local_addr().ok().map(|address| address.ip());
         let origins = Packet::parse(&request.datagram).map_or([0; 2], |Packet { transmit, receive, .. }| {
             [transmit.0, if receive == NtpTime::ZERO { transmit.0 } else { receive.0 }]
         });

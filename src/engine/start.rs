@@ -21,8 +21,9 @@ use crate::status::State;
 use crate::synchronizer::Synchronizer;
 use crate::sys::clocks::{self, Anchor};
 use crate::sys::thread::Worker;
+use crate::sys::ticks::{self, Kind};
 use crate::sys::vmclock::{self, VmClock};
-use crate::sys::{counter, fork, ticks};
+use crate::sys::{counter, fork};
 
 /// How a clock starts.
 pub(crate) enum Start {
@@ -62,9 +63,16 @@ pub(crate) fn start(config: Config, shared: SharedRef, start: Start) -> Result<W
             Begun::Run(parts) => Some(*parts),
             Begun::Follow(follower, keys) => {
                 let succession = follower.run(&running.0, &order);
-                let prepare =
-                    |succession| prepare(&config, &running.0, keys, Beginning::Succeeding(Box::new(succession))).ok();
-                succession.and_then(prepare)
+                let succeeding =
+                    |succession| prepare(&config, &running.0, keys, Beginning::Succeeding(Box::new(succession)));
+                succession.and_then(|succession| match succeeding(succession) {
+                    Ok(parts) => Some(parts),
+                    Err(error) => {
+                        let fault = Some(format!("taking over the shared page: {error}"));
+                        running.0.tell_membership(Membership { fault, ..Membership::default() });
+                        None
+                    }
+                })
             }
         };
         if let Some(parts) = parts {
@@ -171,11 +179,12 @@ pub(super) fn prepare(
 /// Goes on where the former leader of a page ended.
 fn succeed(succession: Succession, core: &mut Synchronizer, watchdog: Watchdog) -> Told {
     let Succession { mut lead, watch, .. } = succession;
-    let sight = lead.page().sight();
     let Some((page, note)) = lead.left.take().map(|left| *left) else {
+        let sight = lead.page().sight(false);
         let writer = Writer::new(lead.publication(), sight);
         return Told { writer, watch, watchdog, lead: Some(lead) };
     };
+    let sight = lead.page().sight(page.relation.scale.kind == Kind::Ticks);
     let (writer, finding) = Writer::succeed(&page, sight);
     let now = counter::now();
     core.succeed(page.current.model, &note.report, &note.legacy, now);

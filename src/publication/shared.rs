@@ -155,9 +155,14 @@ impl SharedPage {
         unsafe { self.publication.as_ref() }
     }
 
-    /// What a leader is to begin with: `None` where readers are not to read ticks.
-    pub(crate) fn sight(&self) -> Option<Sight> {
-        self.by_ticks.then(ticks::kernel_sight)?
+    /// What a leader is to begin with: `None` where readers are not to read ticks. If the page is `already` read by them, what
+    /// it says of them is what counts, and not what the kernel lets this process know.
+    pub(crate) fn sight(&self, already: bool) -> Option<Sight> {
+        match (self.by_ticks, already) {
+            (false, _) => None,
+            (true, true) => ticks::sight(),
+            (true, false) => ticks::kernel_sight(),
+        }
     }
 
     /// Why the file at `path` is not, or not all of, the one that is mapped here.

@@ -1,4 +1,4 @@
-//! What is wrong with a source.
+//! What is wrong with a source, in values and in words.
 
 use std::fmt;
 

@@ -82,7 +82,8 @@ impl Remembered {
         (!offset.is_empty() && !frequency.is_empty()).then_some(Witness { offset, frequency, ..told })
     }
 
-    fn is_silent(&self, now: Counter) -> bool {
+    /// Whether it has no say any more, and nothing rests on it.
+    pub(super) fn is_silent(&self, now: Counter) -> bool {
         self.until.is_some_and(|until| now >= until)
     }
 

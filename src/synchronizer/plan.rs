@@ -65,10 +65,11 @@ impl Synchronizer {
             ..Verdict::default()
         };
         // Until the sources agree anew, nobody knows what a disruption has left of what was published.
-        // And until they were tried, what an earlier run has promised stands, with its deadlines.
+        // And until they were tried, what an earlier run has promised stands, with its deadlines; what another leader has, until
+        // they agree: it was true when it was published, and its deadlines end it soon enough.
         let held = match () {
             () if self.disruption.is_some() => State::Disrupted,
-            () if !self.may_start(switch) => self.model.state,
+            () if self.inherited || !self.may_start(switch) => self.model.state,
             () => State::Holdover,
         };
         let enough = verdict.agreeing >= self.settings.min_agreeing

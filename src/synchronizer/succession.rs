@@ -39,6 +39,8 @@ impl Synchronizer {
         self.verdict.primary = inherited(report);
         self.verdict.deviation = (report.estimated_error_ns != i64::MAX).then_some(Nanos(report.estimated_error_ns));
         self.last_epoch = self.last_epoch.max(model.epoch);
+        self.steps = report.steps;
+        self.inherited = model.has_line();
         if model.state == State::Disrupted {
             self.disrupt(now);
         } else if model.has_line() {
@@ -88,9 +90,14 @@ fn inherited(report: &Report) -> Option<Primary> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::config::Settings;
     use crate::exchange::{Exchange, Stamps};
+    use crate::mac::Key;
     use crate::model::slew::SLEW_MAX;
+    use crate::source::Standing;
+    use crate::status::Flags;
     use crate::synchronizer::SourceId;
     use crate::units::{Ppb, Rate, UnixTime, unix_seconds};
 
@@ -198,20 +205,57 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_that_hears_nobody_holds_over_with_the_interval_that_was_published() {
+    fn a_successor_that_hears_nobody_leaves_the_interval_and_its_deadlines_as_they_were_published() {
         let left = left_at(320, Nanos::ZERO);
         let mut core = successor(&left, seconds(330));
         // Asked and not answered: it is known by now that nobody answers.
         core.handle_no_address(SourceId(0), "there is none".into(), seconds(331));
         core.handle_no_address(SourceId(0), "there is none".into(), seconds(332));
         let shown = publish(&mut core, seconds(332)).0;
-        assert_eq!((shown.state, shown.span), (State::Holdover, left.0.span));
-        assert_same_line(&shown, &left.0, seconds(332));
+        assert_eq!(shown, left.0);
+        assert!(seconds(332) < shown.holdover_at && shown.state_at(seconds(332)) == State::Synchronized);
+        assert_eq!(shown.state_at(shown.holdover_at), State::Holdover);
         let (earliest, _, latest) = shown.at(seconds(20_000));
         assert!(earliest <= utc(seconds(20_000)) && utc(seconds(20_000)) <= latest);
         // And hands on what it was handed.
         let plan = core.plan(seconds(400));
         assert_eq!(core.legacy(&plan).heard, left.2.heard);
+    }
+
+    #[test]
+    fn one_request_that_is_not_answered_does_not_end_what_was_inherited() {
+        let left = left_at(320, Nanos::ZERO);
+        let mut core = successor(&left, seconds(330));
+        core.handle_silence(SourceId(0), seconds(333));
+        assert_eq!(publish(&mut core, seconds(333)).0.state_at(seconds(333)), State::Synchronized);
+        // Of its own, once it has agreed with somebody, deadlines are its own to keep.
+        let own = exchange(&mut core, seconds(334), Nanos::ZERO).0;
+        assert!(own.state == State::Synchronized && own.span != left.0.span);
+    }
+
+    #[test]
+    fn what_was_inherited_is_forgotten_once_it_has_no_say_and_authentication_counts_again() {
+        let left = left_at(320, Nanos::ZERO);
+        let mut core = self::core();
+        core.succeed(left.0, &left.1, &left.2, seconds(330));
+        let key = Key::parse("5", "AES128", "HEX:2b7e151628aed2a6abf7158809cf4f3c").unwrap();
+        core.add_source_of(Standing { key: Some(Arc::new(key)), ..Standing::default() }, seconds(330));
+        let knee = core.settings.drift.knee.0 / 1_000_000_000;
+        let flags = |core: &mut Synchronizer, second| exchange(core, seconds(second), Nanos::ZERO).0.flags;
+        assert!(!flags(&mut core, 331).contains(Flags::AUTHENTICATED));
+        flags(&mut core, 331 + knee + 16);
+        assert!(core.remembered.is_none());
+        assert!(flags(&mut core, 331 + knee + 32).contains(Flags::AUTHENTICATED));
+    }
+
+    #[test]
+    fn steps_are_counted_on_as_epochs_are() {
+        let (mut left, now) = (left_at(320, Nanos::ZERO), seconds(330));
+        (left.0.epoch, left.1.steps) = (4, 3);
+        let mut core = successor(&left, now);
+        assert_eq!(publish(&mut core, now).1.steps, 3);
+        let Left(model, report, _) = exchange(&mut core, seconds(331), Nanos::from_seconds(2));
+        assert_eq!((model.epoch, report.steps), (5, 4));
     }
 
     #[test]

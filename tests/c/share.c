@@ -126,7 +126,10 @@ static void look(const ntp_clock *clock, struct place *place, uint32_t *last_epo
             fprintf(stderr, "%d: true time in [%" PRId64 ", %" PRId64 "], interval [%" PRId64 ", %" PRId64 "]\n",
                     (int)getpid(), opened, closed, reading.earliest_ns, reading.latest_ns);
     }
-    if (reading.epoch >= epoch && reading.epoch - epoch < 2 && reading.unix_ns < seen[reading.epoch - epoch]) {
+    if (reading.epoch < epoch) {
+        if (place->backwards++ == 0)
+            fprintf(stderr, "%d: epoch %" PRIu32 " after %" PRIu32 "\n", (int)getpid(), reading.epoch, epoch);
+    } else if (reading.epoch - epoch < 2 && reading.unix_ns < seen[reading.epoch - epoch]) {
         if (place->backwards++ == 0)
             fprintf(stderr, "%d: %" PRId64 " ns earlier than what another has read, in epoch %" PRIu32 "\n",
                     (int)getpid(), seen[reading.epoch - epoch] - reading.unix_ns, reading.epoch);
