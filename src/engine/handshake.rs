@@ -16,8 +16,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::ServerName;
+use rustls::crypto::{CryptoProvider, KeyProvider};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::sign::SigningKey;
 use rustls::{ClientConfig, ClientConnection};
 
 use super::helper::{self, Pause, Task, Turn};
@@ -79,12 +80,23 @@ pub(crate) struct Granted {
     pub(crate) grant: Grant,
 }
 
-/// The cryptography, chosen when we were built.
+/// The cryptography, chosen when we were built; but for what it would take to show a certificate of our own.
 fn provider() -> CryptoProvider {
     #[cfg(feature = "nts-aws-lc")]
-    return rustls::crypto::aws_lc_rs::default_provider();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
     #[cfg(not(feature = "nts-aws-lc"))]
-    return rustls::crypto::ring::default_provider();
+    let provider = rustls::crypto::ring::default_provider();
+    CryptoProvider { key_provider: &NoKeys, ..provider }
+}
+
+/// A client is whoever it is: there are no private keys.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("a client has no private keys".to_owned()))
+    }
 }
 
 /// A key exchange under way: with one address of the host after the other, until one gives keys or the time is over.
