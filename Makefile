@@ -36,12 +36,12 @@ all: lib command
 # depends on the crate. A helper thread may outlive `ntp_stop` in a call it cannot leave, so the code
 # stays mapped (nodelete). One run makes both kinds: link arguments mean nothing to a static library.
 lib:
-	$(CARGO) rustc --release --lib --features capi --crate-type cdylib,staticlib -- \
+	$(CARGO) rustc --release --lib --features capi,nts --crate-type cdylib,staticlib -- \
 	  -C link-arg=-Wl,-soname,libntpclock.so.$(ABI) -C link-arg=-Wl,-z,nodelete
 	ln -sf libntpclock.so $(OUT)/libntpclock.so.$(ABI)
 
 command:
-	$(CARGO) build --release --features cli --bin ntpclock
+	$(CARGO) build --release --features cli,nts --bin ntpclock
 
 BUILT     := $(addprefix $(OUT)/,libntpclock.so libntpclock.a ntpclock)
 INSTALLED := $(LIBDIR)/libntpclock.so.$(VERSION) $(LIBDIR)/libntpclock.so.$(ABI) $(LIBDIR)/libntpclock.so \

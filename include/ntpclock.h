@@ -24,13 +24,14 @@
     (NTPCLOCK_VERSION_MAJOR * 10000 + NTPCLOCK_VERSION_MINOR * 100 + NTPCLOCK_VERSION_PATCH)
 
 /**
- * `ntp_reading.flags` and `ntp_report.flags`: what is published rests on authenticated sources alone.
+ * `ntp_reading.flags` and `ntp_report.flags`: what is published rests on authenticated sources alone, whose certificates
+ * hold at that very time.
  */
 #define NTP_FLAG_AUTHENTICATED (1 << 0)
 
 /**
- * `ntp_reading.flags`: reserved for the first model, whose bound will soon be much smaller; no
- * version sets it yet.
+ * `ntp_reading.flags`: the time rests on a source whose certificate could be checked at no trustworthy time yet: the
+ * system clock is out of the question, and too few sources agree.
  */
 #define NTP_FLAG_PROVISIONAL (1 << 1)
 
@@ -81,6 +82,11 @@
  * Room in `ntp_source_info.refusals` for reasons, known and to come.
  */
 #define NTPCLOCK_REASONS 32
+
+/**
+ * A server's option: Network Time Security; ` nts` behind the name does the same.
+ */
+#define NTP_SERVER_NTS (1 << 4)
 
 /**
  * `ntp_reading.tai_minus_utc` when it is not known: INT16_MIN.
@@ -193,6 +199,10 @@ typedef enum {
      */
     NTP_ERR_UNCONVERTIBLE = -26,
     /**
+     * A server was to be asked with Network Time Security, and there are no keys to do so.
+     */
+    NTP_ERR_KEY_EXCHANGE = -29,
+    /**
      * The operating system refused something.
      */
     NTP_ERR_SYSTEM = -40,
@@ -280,6 +290,32 @@ typedef enum {
      */
     NTP_SELECTION_CANDIDATE = 5,
 } ntp_selection;
+
+/**
+ * What a source has of Network Time Security.
+ */
+typedef enum {
+    /**
+     * Not asked for.
+     */
+    NTP_NTS_OFF = 0,
+    /**
+     * Asked for, and there are no keys: nothing is sent, and nothing believed.
+     */
+    NTP_NTS_NO_KEYS = 1,
+    /**
+     * There are keys. The certificate behind them could be checked at no trustworthy time yet.
+     */
+    NTP_NTS_PROVISIONAL = 2,
+    /**
+     * There are keys. The certificate behind them was checked at the system clock's time, not yet at the time obtained.
+     */
+    NTP_NTS_UNREVIEWED = 3,
+    /**
+     * There are keys, and the certificate behind them holds at the time obtained.
+     */
+    NTP_NTS_AUTHENTICATED = 4,
+} ntp_nts_state;
 
 /**
  * How two readings lie to one another.
@@ -709,6 +745,34 @@ typedef struct {
      * How often the source, or an answer of it, was refused, by reason: `refusals[NTP_REASON_...]`.
      */
     uint64_t refusals[NTPCLOCK_REASONS];
+    /**
+     * What it has of Network Time Security.
+     */
+    ntp_nts_state nts;
+    /**
+     * The cipher, by its number among AEAD algorithms: 15, 17 or 30; 0 without keys.
+     */
+    uint16_t nts_algorithm;
+    /**
+     * Cookies left: so many requests can be made without an answer.
+     */
+    uint8_t nts_cookies;
+    /**
+     * Zero.
+     */
+    uint8_t nts_reserved;
+    /**
+     * Key exchanges that brought keys.
+     */
+    uint32_t nts_key_exchanges;
+    /**
+     * Answers that said the keys are not known to the server; whoever sees a request can send them.
+     */
+    uint32_t nts_naks;
+    /**
+     * Why the last key exchange brought no keys, or why they were given up, UTF-8; empty if all is well.
+     */
+    char nts_fault[NTPCLOCK_FAULT_SIZE];
 } ntp_source_info;
 
 /**
@@ -792,9 +856,13 @@ typedef struct {
      */
     uint8_t kernel_timestamp;
     /**
+     * 1 if the answer was authenticated, by a server whose certificate holds at the time it tells.
+     */
+    uint8_t authenticated;
+    /**
      * Zero.
      */
-    uint8_t reserved[7];
+    uint8_t reserved[6];
     /**
      * The address that answered, with its port.
      */
@@ -1014,7 +1082,8 @@ ntp_result ntp_config_add_servers(ntp_config *config, const char *servers);
  *
  * `options` is 0 or more of `NTP_SERVER_...`, or-ed. With a `key_id` other than 0 requests to them are
  * authenticated by the key of that id, which `ntp_config_load_keys` has read or is about to read, and replies that
- * are not are dropped: AES-CMAC, RFC 8573. A key that was not read makes `ntp_clock_start` fail.
+ * are not are dropped: AES-CMAC, RFC 8573. A key that was not read makes `ntp_clock_start` fail. With `NTP_SERVER_NTS`
+ * there can be none.
  *
  * Returns what `ntp_config_add_servers` does, and `NTP_ERR_INVALID_ARGUMENT` for an option that this version does not
  * know.
@@ -1028,6 +1097,37 @@ ntp_result ntp_config_add_servers_with(ntp_config *config,
                                        const char *servers,
                                        uint32_t options,
                                        uint32_t key_id);
+
+/**
+ * Trusts the certificates in the file at `path` (PEM) to vouch for servers with Network Time Security, beside those of
+ * the platform. Further files add to them.
+ *
+ * The file is read when a clock starts: `ntp_clock_start` fails with `NTP_ERR_SYSTEM` if it cannot be read, and with
+ * `NTP_ERR_INVALID_ARGUMENT` if it holds no certificate.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file, and
+ * `NTP_ERR_UNSUPPORTED` in a build without Network Time Security.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ * - `path` is NULL or a NUL-terminated string that does not change during the call.
+ */
+ntp_result ntp_config_add_trusted_certificates(ntp_config *config,
+                                               const char *path);
+
+/**
+ * Sets whether the certificates that the platform trusts vouch for servers with Network Time Security: those in
+ * /etc/ssl/certs/ca-certificates.crt, or where else distributions keep theirs. Default: yes (not 0).
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if `config` is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+ */
+ntp_result ntp_config_set_platform_trust(ntp_config *config,
+                                         int32_t trusted);
 
 /**
  * Reads the symmetric keys in the file at `path`, now and once. Keys of several files add up.
@@ -1657,7 +1757,9 @@ ntp_result ntp_clock_on_event(const ntp_clock *clock,
  * `timeout_ms` milliseconds, for ever if that is negative: an answer may get lost. Any number of threads
  * may ask at the same time. Sizes are understood as in `ntp_clock_report`.
  *
- * Returns `NTP_ERR_INVALID_SERVER`, `NTP_ERR_RESOLVE`, `NTP_ERR_TIMEOUT`, `NTP_ERR_BAD_REPLY` or
+ * With ` nts` behind the server keys are exchanged first, by the helper thread too.
+ *
+ * Returns `NTP_ERR_INVALID_SERVER`, `NTP_ERR_RESOLVE`, `NTP_ERR_KEY_EXCHANGE`, `NTP_ERR_TIMEOUT`, `NTP_ERR_BAD_REPLY` or
  * `NTP_ERR_SYSTEM` for what the names say; and `NTP_ERR_INVALID_ARGUMENT` if a pointer is NULL, `server` is
  * over-long or not UTF-8, or `size` makes no sense. `result` is written on success only.
  *
@@ -1666,7 +1768,26 @@ ntp_result ntp_clock_on_event(const ntp_clock *clock,
  * - `server` is NULL or a NUL-terminated string that does not change during the call.
  * - `result` is NULL, or points to `size` bytes that no other thread uses meanwhile.
  */
-ntp_result ntp_query(const char *server, int64_t timeout_ms, ntp_query_result *result, size_t size);
+ntp_result ntp_query(const char *server,
+                     int64_t timeout_ms,
+                     ntp_query_result *result,
+                     size_t size);
+
+/**
+ * As `ntp_query`, with the certificates that `config` trusts to vouch for a server with Network Time Security. Nothing
+ * else of `config` matters; NULL stands for the defaults.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread changes it meanwhile.
+ * - `server` is NULL or a NUL-terminated string that does not change during the call.
+ * - `result` is NULL, or points to `size` bytes that no other thread uses meanwhile.
+ */
+ntp_result ntp_query_with(const ntp_config *config,
+                          const char *server,
+                          int64_t timeout_ms,
+                          ntp_query_result *result,
+                          size_t size);
 
 /**
  * Makes a server's configuration: it listens nowhere yet, and serves the clock it is started with. Free it
@@ -1875,6 +1996,14 @@ const char *ntp_last_error(void);
  * may call this at any time; it never fails.
  */
 const char *ntp_state_name(int32_t state);
+
+/**
+ * Names what a source has of Network Time Security: "authenticated" for `NTP_NTS_AUTHENTICATED`.
+ *
+ * The text is static. Any number may be asked for; "unknown" names those that are none. Any thread may
+ * call this at any time; it never fails.
+ */
+const char *ntp_nts_state_name(int32_t state);
 
 /**
  * Names what selection thinks of a source: "truechimer" for `NTP_SELECTION_TRUECHIMER`.

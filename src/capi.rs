@@ -12,6 +12,7 @@ mod clock;
 mod config;
 mod convert;
 mod events;
+mod growing;
 mod moments;
 mod process;
 mod query;

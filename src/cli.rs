@@ -108,9 +108,11 @@ impl Command {
 /// Which servers a command follows.
 #[derive(Args)]
 struct Upstream {
-    /// Comma-separated list: host, host:port, [v6]:port, pool:host (may be repeated) [default: $NTPCLOCK_SERVERS]
+    /// Comma-separated list: host, host:port, [v6]:port, pool:host, each perhaps with ` nts` (may be repeated) [default: $NTPCLOCK_SERVERS]
     #[arg(short, long, value_name = "LIST")]
     servers: Vec<String>,
+    #[command(flatten)]
+    trust: Trust,
     /// Ask servers when their last reply really left (interleaved mode, RFC 9769)
     #[arg(long)]
     interleaved: bool,
@@ -144,6 +146,7 @@ impl Upstream {
         }
         config.set_authentication(self.authentication).set_khronos(self.khronos);
         config.set_interleaved(self.interleaved);
+        self.trust.apply(&mut config)?;
         Ok(config)
     }
 
@@ -160,7 +163,28 @@ impl Upstream {
     }
 }
 
-/// Reads `HOST [key N] [require] [prefer] [trust]`; what follows the grammar of a list's entry stays with the host.
+/// Who vouches for servers with ` nts`.
+#[derive(Args)]
+struct Trust {
+    /// Trust the certificates in this file (PEM) to vouch for servers with ` nts` (may be repeated)
+    #[arg(long, value_name = "FILE")]
+    trusted_certificates: Vec<PathBuf>,
+    /// Do not trust the certificates that the platform trusts
+    #[arg(long)]
+    no_platform_trust: bool,
+}
+
+impl Trust {
+    fn apply(&self, config: &mut Config) -> Result<(), Error> {
+        for file in &self.trusted_certificates {
+            config.add_trusted_certificates(file)?;
+        }
+        config.set_platform_trust(!self.no_platform_trust);
+        Ok(())
+    }
+}
+
+/// Reads `HOST [key N] [require] [prefer] [trust] [nts]`; what follows the grammar of a list's entry stays with the host.
 fn source(text: &str) -> Result<(String, ServerOptions), String> {
     let (mut server, mut options) = (Vec::new(), ServerOptions::default());
     let mut words = text.split_whitespace();
@@ -173,6 +197,7 @@ fn source(text: &str) -> Result<(String, ServerOptions), String> {
             "require" => options.require = true,
             "prefer" => options.prefer = true,
             "trust" => options.trust = true,
+            "nts" => options.nts = true,
             word => server.push(word),
         }
     }
@@ -293,9 +318,11 @@ impl Status {
 /// One exchange with each server, without a clock.
 #[derive(Args)]
 struct Query {
-    /// host, host:port or [v6]:port
+    /// host, host:port or [v6]:port; 'host nts' in quotes, or `nts` after it, exchanges keys first
     #[arg(required = true, value_name = "HOST")]
     hosts: Vec<String>,
+    #[command(flatten)]
+    trust: Trust,
     /// How long to wait for each answer
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
     timeout: Duration,
@@ -306,7 +333,10 @@ struct Query {
 
 impl Query {
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let answers: Vec<_> = self.hosts.iter().map(String::as_str).zip(self.ask()).collect();
+        let mut config = Config::new();
+        self.trust.apply(&mut config)?;
+        let hosts = self.entries();
+        let answers: Vec<_> = hosts.iter().map(String::as_str).zip(self.ask(&config, &hosts)).collect();
         if self.json {
             let answers = answers.iter().map(|(host, answer)| json::Answer::new(host, answer.as_ref()));
             json::write(out, &answers.collect::<Vec<_>>())?;
@@ -318,11 +348,23 @@ impl Query {
         if failed.is_empty() { Ok(()) } else { Err(Failure::Hosts(failed)) }
     }
 
+    /// The hosts, each with the `nts` that follows it.
+    fn entries(&self) -> Vec<String> {
+        let mut entries: Vec<String> = Vec::new();
+        for word in &self.hosts {
+            match entries.last_mut() {
+                Some(host) if word == "nts" => *host += " nts",
+                _ => entries.push(word.clone()),
+            }
+        }
+        entries
+    }
+
     /// Asks all at once: a dead server costs its timeout once, however many there are.
-    fn ask(&self) -> Vec<Result<crate::QueryResult, Error>> {
+    fn ask(&self, config: &Config, hosts: &[String]) -> Vec<Result<crate::QueryResult, Error>> {
         thread::scope(|scope| {
-            let asked: Vec<_> =
-                self.hosts.iter().map(|host| scope.spawn(|| crate::query(host, self.timeout))).collect();
+            let ask = |host: &str| crate::query_with(config, host, self.timeout);
+            let asked: Vec<_> = hosts.iter().map(|host| scope.spawn(move || ask(host))).collect();
             let panicked = |panic| std::panic::resume_unwind(panic);
             asked.into_iter().map(|answer| answer.join().unwrap_or_else(panicked)).collect()
         })
@@ -422,7 +464,7 @@ mod tests {
     #[test]
     fn options_follow_a_server_in_any_order() {
         let (server, options) = source("192.0.2.1:1123 trust key 5 require").unwrap();
-        let expected = ServerOptions { key: Some(5), require: true, prefer: false, trust: true };
+        let expected = ServerOptions { key: Some(5), require: true, prefer: false, trust: true, nts: false };
         assert_eq!((server.as_str(), options), ("192.0.2.1:1123", expected));
         assert_eq!(source("pool:p prefer").unwrap().1, ServerOptions { prefer: true, ..ServerOptions::default() });
         for wrong in ["a key", "a key x", "a key -1"] {

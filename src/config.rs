@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::mac::Key;
+use crate::nts::KEY_EXCHANGE_PORT;
 use crate::status::ServerOptions;
 use crate::units::{Nanos, Ppb};
 
@@ -40,6 +41,16 @@ pub struct Config {
     pub(crate) state_file: Option<PathBuf>,
     pub(crate) shared_page: Option<PathBuf>,
     pub(crate) restart_after_fork: bool,
+    pub(crate) trust: TrustWish,
+}
+
+/// Whose word is taken on who a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TrustWish {
+    /// Files of certificates (PEM).
+    pub(crate) files: Vec<PathBuf>,
+    /// Those of the platform, too.
+    pub(crate) platform: bool,
 }
 
 /// Everything the core must know besides its sources.
@@ -161,6 +172,7 @@ impl Config {
             state_file: None,
             shared_page: None,
             restart_after_fork: false,
+            trust: TrustWish { files: Vec::new(), platform: true },
         }
     }
 
@@ -192,14 +204,13 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// As [`add_servers`](Self::add_servers), and [`Error::InvalidArgument`] for a key id of 0. A key that was not read
+    /// As [`add_servers`](Self::add_servers), and [`Error::InvalidArgument`] for a key id of 0, or a key beside NTS. A key that was not read
     /// is an error of the start.
     pub fn add_servers_with(&mut self, list: &str, options: ServerOptions) -> Result<&mut Self, Error> {
         if options.key == Some(0) {
             return Err(Error::argument("key", "is 0; ids are from 1 on"));
         }
-        let mut added = parse_servers(list)?;
-        added.iter_mut().for_each(|spec| spec.options = options);
+        let added = parse_servers(list, options)?;
         if self.servers.len() + added.len() > SOURCES_MAX {
             return Err(Error::argument("servers", format!("names more than {SOURCES_MAX} servers")));
         }
@@ -359,7 +370,7 @@ impl Config {
             return Err(Error::NoServers);
         }
         self.servers.iter().try_for_each(|spec| self.key(spec).map(drop))?;
-        let authenticated = self.servers.iter().any(|spec| spec.options.key.is_some());
+        let authenticated = self.servers.iter().any(|spec| spec.options.key.is_some() || spec.options.nts);
         if self.settings.authentication == Authentication::Require && !authenticated {
             return Err(Error::argument("authentication", "is required, and no server is authenticated"));
         }
@@ -393,6 +404,26 @@ impl Config {
     pub fn set_state_file(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, Error> {
         self.state_file = Some(file("state_file", path.as_ref())?);
         Ok(self)
+    }
+
+    /// Trusts the certificates in the file at `path` (PEM) to vouch for servers with ` nts`, beside those of the platform.
+    /// The file is read when a clock starts; one that cannot be read, or holds none, fails the start.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if `path` names no file, [`Error::Unsupported`] in a build without NTS.
+    pub fn add_trusted_certificates(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, Error> {
+        if !cfg!(feature = "_nts") {
+            return Err(Error::Unsupported("Network Time Security, so no use for certificates"));
+        }
+        self.trust.files.push(file("path", path.as_ref())?);
+        Ok(self)
+    }
+
+    /// Whether the certificates that the platform trusts vouch for servers with ` nts`. Default: yes.
+    pub fn set_platform_trust(&mut self, trusted: bool) -> &mut Self {
+        self.trust.platform = trusted;
+        self
     }
 
     /// Shares the clock with the other processes of this host that name the same page: all read it, one of them asks the
@@ -436,8 +467,15 @@ pub(crate) struct ServerSpec {
     pub(crate) port: u16,
     /// Up to [`POOL_MEMBERS`] sources may come from this name.
     pub(crate) pool: bool,
-    /// What it is given beside its name; the text of an entry knows nothing of it.
+    /// What it is given beside its name; of this the text of an entry knows ` nts` alone: host and port are then those of
+    /// the key exchange.
     pub(crate) options: ServerOptions,
+}
+
+impl ServerSpec {
+    fn default_port(nts: bool) -> u16 {
+        if nts { KEY_EXCHANGE_PORT } else { NTP_PORT }
+    }
 }
 
 impl fmt::Display for ServerSpec {
@@ -445,12 +483,14 @@ impl fmt::Display for ServerSpec {
         if self.pool {
             f.write_str("pool:")?;
         }
-        match (self.host.contains(':'), self.port) {
-            (true, NTP_PORT) => write!(f, "[{}]", self.host),
-            (true, port) => write!(f, "[{}]:{port}", self.host),
-            (false, NTP_PORT) => f.write_str(&self.host),
-            (false, port) => write!(f, "{}:{port}", self.host),
+        match self.host.contains(':') {
+            true => write!(f, "[{}]", self.host)?,
+            false => f.write_str(&self.host)?,
         }
+        if self.port != Self::default_port(self.options.nts) {
+            write!(f, ":{}", self.port)?;
+        }
+        if self.options.nts { f.write_str(" nts") } else { Ok(()) }
     }
 }
 
@@ -463,25 +503,36 @@ fn file(name: &'static str, path: &Path) -> Result<PathBuf, Error> {
 }
 
 /// Parses a whole list; blanks around entries are allowed, empty entries are not.
-fn parse_servers(list: &str) -> Result<Vec<ServerSpec>, Error> {
+fn parse_servers(list: &str, options: ServerOptions) -> Result<Vec<ServerSpec>, Error> {
     if list.len() > LIST_MAX {
         return Err(Error::argument("servers", format!("is {} bytes long; the limit is {LIST_MAX}", list.len())));
     }
     if list.trim().is_empty() {
         return Ok(Vec::new());
     }
-    list.split(',').map(|entry| parse_server(entry.trim())).collect()
+    list.split(',').map(|entry| parse_server_with(entry.trim(), options)).collect()
 }
 
 /// Parses one entry.
 pub(crate) fn parse_server(entry: &str) -> Result<ServerSpec, Error> {
+    parse_server_with(entry, ServerOptions::default())
+}
+
+fn parse_server_with(entry: &str, options: ServerOptions) -> Result<ServerSpec, Error> {
     let wrong = |why| Error::InvalidServer { entry: entry.chars().take(300).collect(), why };
     let mut words = entry.split_whitespace();
     let address = words.next().ok_or(wrong("is empty"))?;
-    match (words.next(), words.next()) {
-        (None, _) => {}
-        (Some("nts"), None) => return Err(Error::Unsupported("Network Time Security (` nts`)")),
+    let nts = match (words.next(), words.next()) {
+        (None, _) => options.nts,
+        (Some("nts"), None) => true,
         _ => return Err(wrong("only ` nts` may follow the name")),
+    };
+    if nts && !cfg!(feature = "_nts") {
+        // Never asked without it instead.
+        return Err(Error::Unsupported("Network Time Security (` nts`)"));
+    }
+    if nts && options.key.is_some() {
+        return Err(Error::argument("key", format!("is given to `{address}`, which is authenticated by NTS")));
     }
     let (pool, address) = match address.strip_prefix("pool:") {
         Some(rest) => (true, rest),
@@ -489,7 +540,7 @@ pub(crate) fn parse_server(entry: &str) -> Result<ServerSpec, Error> {
     };
     let (host, port) = split_port(address).map_err(wrong)?;
     let port = match port {
-        None => NTP_PORT,
+        None => ServerSpec::default_port(nts),
         Some(digits) => match digits.parse() {
             Ok(port) if port != 0 && digits.bytes().all(|byte| byte.is_ascii_digit()) => port,
             _ => return Err(wrong("the port is not a number from 1 to 65535")),
@@ -505,7 +556,7 @@ pub(crate) fn parse_server(entry: &str) -> Result<ServerSpec, Error> {
     if !host.chars().all(in_a_name) {
         return Err(wrong("the host name has a character that no name has"));
     }
-    Ok(ServerSpec { host: host.to_owned(), port, pool, options: ServerOptions::default() })
+    Ok(ServerSpec { host: host.to_owned(), port, pool, options: ServerOptions { nts, ..options } })
 }
 
 /// Splits `host`, `host:port`, `[v6]`, `[v6]:port`, or a bare IPv6 address.
@@ -534,6 +585,10 @@ pub(crate) fn split_port(address: &str) -> Result<(&str, Option<&str>), &'static
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse_servers(list: &str) -> Result<Vec<ServerSpec>, Error> {
+        super::parse_servers(list, ServerOptions::default())
+    }
 
     fn spec(host: &str, port: u16, pool: bool) -> ServerSpec {
         ServerSpec { host: host.into(), port, pool, options: ServerOptions::default() }
@@ -588,8 +643,40 @@ mod tests {
         assert!(parse_servers(&"x,".repeat(LIST_MAX)).unwrap_err().to_string().contains("limit"));
     }
 
+    #[cfg(feature = "_nts")]
     #[test]
-    fn nts_is_refused_rather_than_ignored() {
+    fn nts_follows_the_name_and_its_port_is_that_of_the_key_exchange() {
+        let secure = |host, port, pool| ServerSpec {
+            options: ServerOptions { nts: true, ..ServerOptions::default() },
+            ..spec(host, port, pool)
+        };
+        assert_eq!(
+            parse_servers("a nts,b:4461 nts ,[::1] nts,pool:c\tnts,d:123 nts").unwrap(),
+            [
+                secure("a", 4460, false),
+                secure("b", 4461, false),
+                secure("::1", 4460, false),
+                secure("c", 4460, true),
+                secure("d", 123, false),
+            ]
+        );
+        let list = "a nts,b:4461 nts,[::1] nts,pool:c nts,d:123 nts,e:4460";
+        assert_eq!(Config::with_servers(list).unwrap().servers(), list);
+        let mut config = Config::new();
+        config
+            .add_servers_with("a,b:1 nts", ServerOptions { nts: true, ..ServerOptions::default() })
+            .unwrap()
+            .add_servers("c")
+            .unwrap();
+        assert_eq!(config.servers(), "a nts,b:1 nts,c");
+        // Either of the two authenticates.
+        let key = ServerOptions { key: Some(1), ..ServerOptions::default() };
+        assert!(matches!(config.add_servers_with("a nts", key), Err(Error::InvalidArgument { .. })));
+    }
+
+    #[cfg(not(feature = "_nts"))]
+    #[test]
+    fn nts_is_refused_rather_than_ignored_where_there_is_none() {
         assert!(matches!(parse_server("a nts"), Err(Error::Unsupported(_))));
     }
 

@@ -3,6 +3,28 @@
 pub(crate) mod exchanger;
 pub(crate) mod files;
 mod follower;
+#[cfg(feature = "_nts")]
+pub(crate) mod handshake;
+pub(crate) mod helper;
+#[cfg(feature = "_nts")]
+mod keys;
+/// Where there are no ciphers nobody exchanges keys.
+#[cfg(not(feature = "_nts"))]
+mod keys {
+    use super::{Roster, Synchronizer};
+    use crate::config::Config;
+    use crate::error::Error;
+
+    pub(super) struct KeyExchanges;
+
+    impl KeyExchanges {
+        pub(super) fn new(_: &Config) -> Result<Self, Error> {
+            Ok(Self)
+        }
+
+        pub(super) fn take_in(&self, _: &mut Roster, _: &mut Synchronizer) {}
+    }
+}
 pub(crate) mod resolve;
 pub(crate) mod roster;
 pub(crate) mod seat;
@@ -26,7 +48,7 @@ use crate::events::watch::Watch;
 use crate::model::ClockModel;
 use crate::publication::note::Note;
 use crate::publication::{Place, Publication, Writer};
-use crate::source::Outcome;
+use crate::source::{Chance, Outcome};
 use crate::status::{Report, SourceInfo, State};
 use crate::synchronizer::rounds::SAMPLE;
 use crate::synchronizer::succession::Legacy;
@@ -40,6 +62,7 @@ use crate::sys::{self, counter, fork, futex, socket, ticks, wake};
 use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
 use exchanger::{Arrival, Exchanger};
 use files::{FileFaults, Files};
+use keys::KeyExchanges;
 use resolve::{Addresses, Question};
 use roster::{Lookup, Roster};
 use seat::Lead;
@@ -290,6 +313,7 @@ struct Run {
     order: Order,
     answers: Sender<(usize, Addresses)>,
     answered: Receiver<(usize, Addresses)>,
+    keys: KeyExchanges,
     buffer: Box<[u8; socket::DATAGRAM_MAX]>,
     /// When a publication came to nothing last.
     gave_up: Counter,
@@ -301,7 +325,7 @@ struct Run {
 
 impl Run {
     fn new(parts: Parts, shared: SharedRef, order: Order) -> Self {
-        let Parts { core, roster, files, told, vmclock } = parts;
+        let Parts { core, roster, files, told, vmclock, keys } = parts;
         let (answers, answered) = crossbeam_channel::unbounded();
         Self {
             core,
@@ -316,6 +340,7 @@ impl Run {
             order,
             answers,
             answered,
+            keys,
             buffer: Box::new([0; socket::DATAGRAM_MAX]),
             gave_up: Counter(i64::MIN),
             pause: None,
@@ -339,6 +364,7 @@ impl Run {
         while let Ok((tag, addresses)) = self.answered.try_recv() {
             self.roster.handle_addresses(SourceId(tag), addresses, &mut self.core, counter::now());
         }
+        self.keys.take_in(&mut self.roster, &mut self.core);
         self.watch_for_resumes();
         self.tick();
         self.told.listeners(&self.shared);
@@ -413,15 +439,15 @@ impl Run {
             self.core.start_round(&sample);
         }
         while self.core.wants_to_send(counter::now()) {
-            let [transmit, dither] = match sys::random() {
-                Ok(random) => random,
+            let chance = match sys::random() {
+                Ok(words) => Chance::new(words),
                 Err(error) => {
                     // Without randomness there is no safe request: come back a little later.
                     self.pause = Some(RANDOMNESS_RETRY);
                     return self.core.handle_hindrance(&format!("no random numbers: {error}"), counter::now());
                 }
             };
-            let Some(request) = self.core.poll_transmit(counter::now(), transmit, dither) else { return };
+            let Some(request) = self.core.poll_request(counter::now(), &chance) else { return };
             match self.exchanger.send(&request) {
                 Ok((t1, local)) => self.core.handle_sent(request.source, t1, local),
                 Err(error) => self.core.handle_failure(request.source, error.to_string(), counter::now()),
@@ -439,6 +465,8 @@ impl Run {
                 answers: self.answers.clone(),
                 waker: Arc::clone(&self.order.waker),
             }),
+            #[cfg(feature = "_nts")]
+            Some(Lookup::Keys(exchanger)) => self.keys.order(id, exchanger, &self.core, &self.order.waker),
             None => {}
         }
     }
@@ -503,6 +531,7 @@ impl Run {
     }
 
     fn publish(&mut self) {
+        self.core.review(counter::now());
         let plan = self.told.publish(&self.shared, &self.core);
         match plan {
             Some(plan) => self.core.commit(plan, counter::now()),
@@ -601,7 +630,8 @@ mod tests {
         let mut config = Config::with_servers(&server.addresses()[0].to_string()).unwrap();
         config.set_poll_exponents(0, 0).unwrap();
         let shared = SharedRef::Counted(Arc::new(Shared::new(Place::own())));
-        let mut parts = prepare(&config, &shared, Beginning::Anew).unwrap();
+        let keys = KeyExchanges::new(&config).unwrap();
+        let mut parts = prepare(&config, &shared, keys, Beginning::Anew).unwrap();
         prepared(&mut parts);
         let (done, ended) = crossbeam_channel::bounded(1);
         let worker = Worker::start("test", move |order| {

@@ -81,6 +81,13 @@ pub enum Error {
         /// The file, and what is wrong with it.
         why: String,
     },
+    /// A server was to be asked with Network Time Security, and there are no keys to do so.
+    KeyExchange {
+        /// The server.
+        server: String,
+        /// Why there are none.
+        why: String,
+    },
     /// A page that processes share cannot be used, or its lock file; or it was taken away from a clock that runs on all the
     /// same.
     SharedPage {
@@ -126,6 +133,7 @@ impl fmt::Display for Error {
             Self::Io { what, source } => write!(f, "{what}: {source}"),
             Self::Malformed { path, line, why } => write!(f, "{}:{line}: {why}", path.display()),
             Self::StateFile { why } | Self::SharedPage { why } => f.write_str(why),
+            Self::KeyExchange { server, why } => write!(f, "no keys for {server}: {why}"),
             Self::BadReply { server, why } => write!(f, "the reply of {server} is unusable: {why}"),
         }
     }

@@ -178,6 +178,8 @@ pub(crate) enum Refusal {
     Mode,
     /// Not the answer to our request: perhaps forged, perhaps old. The request stays open.
     Origin,
+    /// Not proven to be the server's, where proof is asked for; in words.
+    Unproven(&'static str),
     /// It is not authenticated by the key that the server was given.
     Forged(Forgery),
     Kiss(Kiss),
@@ -200,7 +202,16 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// Whether the datagram may have come from anybody: it proves nothing about the server.
     pub(crate) fn is_anonymous(self) -> bool {
-        matches!(self, Self::Short | Self::Tail | Self::Version(_) | Self::Mode | Self::Origin | Self::Forged(_))
+        matches!(
+            self,
+            Self::Short
+                | Self::Tail
+                | Self::Version(_)
+                | Self::Mode
+                | Self::Origin
+                | Self::Unproven(_)
+                | Self::Forged(_)
+        )
     }
 
     /// Whether the datagram proves that the server lies, or that somebody lies in its name: no clock, however wrong,
@@ -215,7 +226,7 @@ impl Refusal {
             Self::Short | Self::Tail | Self::Version(_) | Self::Mode => Reason::Malformed,
             Self::Origin => Reason::Origin,
             Self::Forged(Forgery::Nak) => Reason::Nak,
-            Self::Forged(Forgery::Missing | Forgery::Wrong) => Reason::Authentication,
+            Self::Unproven(_) | Self::Forged(Forgery::Missing | Forgery::Wrong) => Reason::Authentication,
             Self::Kiss(Kiss::Rate) => Reason::Rate,
             Self::Kiss(Kiss::Deny) => Reason::Deny,
             Self::Kiss(Kiss::Other(_)) => Reason::Kiss,
@@ -238,6 +249,7 @@ impl fmt::Display for Refusal {
             Self::Version(version) => write!(f, "the reply has NTP version {version}"),
             Self::Mode => f.write_str("the packet is not a server's reply"),
             Self::Origin => f.write_str("the reply does not answer our request"),
+            Self::Unproven(why) => write!(f, "the reply is not believed: {why}"),
             Self::Forged(Forgery::Missing) => f.write_str("the reply is not authenticated by the server's key"),
             Self::Forged(Forgery::Wrong) => f.write_str("the reply's authentication is wrong"),
             Self::Forged(Forgery::Nak) => f.write_str("the server says that it does not know our key (crypto-NAK)"),

@@ -15,15 +15,16 @@
 //!
 //! One direction, and a room knows only those before it. Up to the `synchronizer`, which is the core as one value,
 //! nothing opens a socket, reads a clock or sleeps: time and bytes come in as arguments, actions go out as values, and
-//! the tests run an hour in a millisecond. Below it stands the world:
+//! the tests run an hour in a millisecond. `nts` is there, too: what authenticated requests and replies look like, and at
+//! which time a certificate is to be checked. Below it stands the world:
 //!
 //! * `sys` is the operating system behind safe functions: counter, kernel timestamps, threads, forks;
 //! * `keys` reads the symmetric keys that requests and replies are authenticated with (`mac`, in the core);
 //! * `convert` remembers what was published, and where the system's clocks stood: stamps of the past become UTC;
 //! * `events` tells programs that something has happened to the clock;
 //! * `trace` is exchanges on disk, replayed through the very same core;
-//! * `engine` is the thread that carries requests out and datagrams in, and publishes what the core plans; where processes
-//!   share a page, it leads or follows;
+//! * `engine` is the thread that carries requests out and datagrams in, and publishes what the core plans, with a helper
+//!   for what blocks: names and key exchanges; where processes share a page, it leads or follows;
 //! * `query` asks one server once; `clock` is the Rust face; `server` answers other machines from a clock;
 //! * `cli` and `capi` are the command line and the C face (features of the same names). The C++ header and the Python
 //!   package are built on these. A face holds no thought about time.
@@ -59,6 +60,8 @@ mod error;
 mod exchange;
 mod mac;
 mod model;
+#[cfg_attr(not(feature = "_nts"), expect(dead_code, reason = "without ciphers there are no sessions"))]
+mod nts;
 mod packet;
 mod selection;
 mod source;
@@ -101,11 +104,12 @@ pub use config::{Authentication, Config};
 pub use convert::{Deadline, Timescale};
 pub use error::Error;
 pub use events::Events;
-pub use query::query;
+pub use query::{query, query_with};
 pub use reading::Reading;
 pub use reading::compare::Relation;
 pub use server::{Server, ServerConfig, ServerStatistics};
 pub use status::{
-    Flags, Leap, QueryResult, Reason, Refusals, Report, Role, Selection, ServerOptions, SourceInfo, State,
+    Flags, Leap, NtsInfo, NtsState, QueryResult, Reason, Refusals, Report, Role, Selection, ServerOptions, SourceInfo,
+    State,
 };
 pub use trace::replay::Replay;

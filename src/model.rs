@@ -16,7 +16,7 @@ pub(crate) struct ClockModel {
     /// As of publication; the reader lowers it by the deadlines below.
     pub(crate) state: State,
     pub(crate) leap: Leap,
-    /// What else is to be known of whom this rests on: [`Flags::AUTHENTICATED`].
+    /// What else is to be known of whom this rests on: AUTHENTICATED, PROVISIONAL, VETOED.
     pub(crate) flags: Flags,
     /// 0: never synchronised, there is no line.
     pub(crate) epoch: u32,

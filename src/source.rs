@@ -3,22 +3,26 @@
 mod fault;
 pub(crate) mod filter;
 pub(crate) mod interleaving;
+mod keys;
 pub(crate) mod poll;
+mod standing;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::exchange::{self, Exchange, Kiss, Refusal, ServerState, Stamps};
-use crate::mac::Key;
+use crate::mac::Forgery;
 use crate::model::estimator::{Prior, Sample};
+use crate::nts;
+use crate::nts::session::{Association, Reply};
 use crate::packet::{self, HEADER_LEN, Packet};
-use crate::status::{Reason, Refusals, Selection, ServerOptions};
+use crate::status::{Reason, Refusals, Selection};
 use crate::units::{Counter, Nanos, NtpTime, UnixTime};
 pub(crate) use fault::{Fault, Objection};
 use filter::{Filter, Testimony};
 use interleaving::{Interleaving, Told};
 use poll::Poll;
+pub(crate) use standing::{Chance, Standing};
 
 /// Exchanges in a row that selection may call false before another server is wanted.
 const PATIENCE: u8 = 8;
@@ -32,31 +36,13 @@ const PROBATION: u8 = 4;
 /// Longest distance between attempts to find an address, as an exponent of 2 in seconds.
 const RESOLVE_RETRY_MAX: i8 = 6;
 
-/// What a source is by its configuration, whichever server fills its place.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Standing {
-    pub(crate) options: ServerOptions,
-    /// Its requests carry this key's code, and its answers must.
-    pub(crate) key: Option<Arc<Key>>,
-}
-
-impl Standing {
-    /// Whether nobody can answer in the server's name.
-    pub(crate) fn is_authenticated(&self) -> bool {
-        self.key.is_some()
-    }
-
-    /// The more, the more depends on it: who stands higher is never taken for somebody who stands lower.
-    pub(crate) fn rank(&self) -> u8 {
-        u8::from(self.is_authenticated()) << 2 | u8::from(self.options.trust) << 1 | u8::from(self.options.require)
-    }
-}
-
 /// One source: a place in the list of sources, and the server that fills it at present.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) standing: Standing,
     address: Option<SocketAddr>,
+    /// What Network Time Security asks for here: an address then comes with keys, and nothing is sent or believed without.
+    nts: Option<Association>,
     /// When an address should next be looked for.
     resolve_due: Option<Counter>,
     /// An address is being looked for.
@@ -119,7 +105,10 @@ pub(crate) enum Outcome {
 impl Source {
     /// A source without an address: one is wanted at once.
     pub(crate) fn new(standing: Standing, settings: &Settings, now: Counter) -> Self {
+        // Of the one request that carries a cookie there is nothing to be asked for later.
+        let interleaved = settings.interleaved && !standing.options.nts;
         Self {
+            nts: standing.options.nts.then(|| Association::new(now)),
             standing,
             address: None,
             resolve_due: Some(now),
@@ -127,7 +116,7 @@ impl Source {
             resolve_failures: 0,
             poll: Poll::new(settings, now),
             pending: None,
-            interleaving: settings.interleaved.then(Interleaving::default),
+            interleaving: interleaved.then(Interleaving::default),
             filter: Filter::default(),
             server: None,
             stamps: None,
@@ -275,6 +264,7 @@ impl Source {
         let wished = self.resolve_due.is_some_and(|due| due <= now);
         if wished {
             (self.resolve_due, self.resolving) = (None, true);
+            self.nts.iter_mut().for_each(|nts| nts.handle_asked(now));
         }
         wished
     }
@@ -313,16 +303,26 @@ impl Source {
         self.address.is_some() && self.pending.is_none() && self.poll.due() <= now
     }
 
-    /// A request, if one is due, and whither: `transmit` and `dither` are random.
-    pub(crate) fn poll_transmit(
-        &mut self,
-        now: Counter,
-        transmit: NtpTime,
-        dither: u64,
-    ) -> Option<(SocketAddr, Vec<u8>)> {
+    /// A request, if one is due, and whither.
+    pub(crate) fn poll_transmit(&mut self, now: Counter, chance: &Chance) -> Option<(SocketAddr, Vec<u8>)> {
         let address = self.address.filter(|_| self.wants_to_send(now))?;
+        let &Chance { transmit, dither, ref nts } = chance;
         self.poll.handle_sent(now, dither);
+        let Some(datagram) = self.request(transmit, dither, nts) else {
+            // The poll is missed: whatever is asked without keys, no answer could be believed.
+            self.handle_miss(Fault::World("there are no cookies left".to_owned()), now);
+            self.wish_for_another(now);
+            return None;
+        };
         self.pending = Some(Pending { transmit, t1: now, own_id: None, deadline: now + self.poll.timeout() });
+        Some((address, datagram))
+    }
+
+    /// The next request; `None` if there is no cookie for it.
+    fn request(&mut self, transmit: NtpTime, dither: u64, chance: &nts::Chance) -> Option<Vec<u8>> {
+        if let Some(nts) = &mut self.nts {
+            return nts.request(&Packet::request(transmit).bytes(), chance);
+        }
         let request = match &mut self.interleaving {
             // What the polls are moved by is seen by nobody before the request is, and means nothing afterwards.
             Some(interleaving) => interleaving.request(transmit, dither),
@@ -332,7 +332,7 @@ impl Source {
         if let Some(key) = &self.standing.key {
             key.authenticate(&mut datagram);
         }
-        Some((address, datagram))
+        Some(datagram)
     }
 
     /// The request really left at `t1` (or just after), from the address `local`.
@@ -355,7 +355,10 @@ impl Source {
         let Some(pending) = self.pending else { return Outcome::Ignored };
         let packet = Packet::parse(datagram);
         let told = self.interleaving.zip(packet).and_then(|(state, packet)| state.told(&packet, pending.transmit));
-        match self.judge(datagram, told.as_ref(), &pending, t4, pivot, settings) {
+        let proof = self.nts.as_ref().map(|nts| nts.open(datagram));
+        let judged = self.judge(datagram, told.as_ref(), proof.as_ref(), &pending, t4, pivot, settings);
+        self.heed(proof, judged.err());
+        match judged {
             Ok(exchange) => {
                 if let (Some(interleaving), Some(packet)) = (&mut self.interleaving, packet) {
                     interleaving.note(&packet, pending.t1, t4, told.is_none());
@@ -390,10 +393,12 @@ impl Source {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is another thing")]
     fn judge(
         &self,
         datagram: &[u8],
         told: Option<&Told>,
+        proof: Option<&Reply>,
         pending: &Pending,
         t4: Counter,
         pivot: UnixTime,
@@ -403,6 +408,11 @@ impl Source {
         // Nothing of what is not authenticated is believed, not even that we are refused.
         if let Some(key) = &self.standing.key {
             key.verify(datagram, HEADER_LEN).map_err(Refusal::Forged)?;
+        }
+        match proof {
+            None | Some(Reply::Proven(_)) => {}
+            Some(Reply::Nak) => return Err(Refusal::Forged(Forgery::Nak)),
+            Some(Reply::Unproven(why)) => return Err(Refusal::Unproven(why)),
         }
         if t4 > pending.deadline {
             return Err(Refusal::Late);
@@ -503,8 +513,15 @@ impl Source {
 
     /// The request came to nothing: `fault` says why.
     pub(crate) fn handle_failure(&mut self, fault: Fault, now: Counter) {
-        if self.pending.take().is_some() {
-            self.handle_miss(fault, now);
+        if self.pending.take().is_none() {
+            return;
+        }
+        let refused = self.nts.as_mut().is_some_and(Association::take_refused);
+        let fault =
+            if refused { Fault::World("the server no longer knows the keys (NTS NAK)".to_owned()) } else { fault };
+        self.handle_miss(fault, now);
+        if refused || self.nts.as_ref().is_some_and(Association::is_out_of_cookies) {
+            self.wish_for_another(now);
         }
     }
 
@@ -554,7 +571,9 @@ impl Source {
     /// Asks for a (perhaps different) address, one question at a time.
     fn wish_for_another(&mut self, now: Counter) {
         if self.resolve_due.is_none() && !self.resolving {
-            self.resolve_due = Some(now);
+            // Keys are exchanged no more often than that, whoever wishes for it.
+            let earliest = self.nts.as_ref().map_or(now, Association::not_before);
+            self.resolve_due = Some(now.max(earliest));
         }
     }
 
@@ -624,7 +643,8 @@ mod tests {
         let mut told = Vec::new();
         for number in 0..count {
             let now = source.due();
-            let (_, request) = source.poll_transmit(now, NtpTime(1_000 + number), 9_000 + number).unwrap();
+            let (_, request) =
+                source.poll_transmit(now, &Chance::new([1_000 + number, 9_000 + number, 0, 0, 0, 0, 0, 0])).unwrap();
             source.handle_sent(now, None);
             let (reply, t4) = server.answer(&Packet::parse(&request).unwrap(), now);
             let outcome = source.handle_datagram(&reply.bytes(), t4, PIVOT, settings);

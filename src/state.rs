@@ -40,6 +40,8 @@ const SIZE: usize = CHECKSUM_AT + 4;
 const HAS_TIME: u32 = 1;
 const HAS_ORIGIN: u32 = 2;
 const HAS_MACHINE: u32 = 4;
+/// The time rests on authenticated sources alone.
+const IS_AUTHENTICATED: u32 = 8;
 
 /// How far ahead of the host's clock a file may be: those clocks are wrong at times, which is why we are here.
 const FUTURE_MAX: Nanos = Nanos::from_seconds(86_400);
@@ -77,6 +79,9 @@ pub(crate) struct StateFile {
 #[derive(Debug, Default)]
 pub(crate) struct Recollection {
     pub(crate) memory: Option<Memory>,
+    /// UTC is not before this: authenticated sources have said so. Known also where the rest is refused for what the
+    /// host's clock shows, which is when it is wanted most.
+    pub(crate) floor: Option<UnixTime>,
     /// Why the file, or the time in it, is not used.
     pub(crate) refusal: Option<String>,
 }
@@ -151,13 +156,17 @@ impl StateFile {
     /// What the file tells at a start on `host`. That there is none yet is no fault.
     pub(crate) fn load(&mut self, host: &Host) -> Recollection {
         let read = read(&self.path, host::effective_user());
-        let judged = read.and_then(|bytes| bytes.map(|bytes| recall(&bytes, host)).transpose());
+        let decoded = read.and_then(|bytes| bytes.map(|bytes| decode(&bytes, host)).transpose());
         let name = |refusal: &Refusal| format!("state file {}: {refusal}", self.path.display());
+        let floor = decoded.as_ref().ok().and_then(|saved| saved.as_ref()?.floor());
+        let judged = decoded.and_then(|saved| saved.map(|saved| recall(saved, host)).transpose());
         match judged {
             Ok(None) => Recollection::default(),
-            Ok(Some((memory, doubt))) => Recollection { memory: Some(memory), refusal: doubt.as_ref().map(name) },
+            Ok(Some((memory, doubt))) => {
+                Recollection { memory: Some(memory), floor, refusal: doubt.as_ref().map(name) }
+            }
             Err(refusal) => {
-                let refused = Recollection { memory: None, refusal: Some(name(&refusal)) };
+                let refused = Recollection { memory: None, floor, refusal: Some(name(&refusal)) };
                 self.hands_off = !refusal.may_be_replaced();
                 refused
             }
@@ -193,6 +202,7 @@ fn read(path: &Path, user: u32) -> Result<Option<Vec<u8>>, Refusal> {
 fn encode(memory: &Memory, host: &Host) -> Vec<u8> {
     let flag = |set: bool, flag: u32| if set { flag } else { 0 };
     let flags = flag(memory.time.is_some(), HAS_TIME)
+        | flag(memory.time.is_some_and(|time| time.authenticated), IS_AUTHENTICATED)
         | flag(host.origin.is_some(), HAS_ORIGIN)
         | flag(host.machine.is_some(), HAS_MACHINE);
     let mut bytes = Vec::with_capacity(SIZE);
@@ -254,8 +264,23 @@ impl Fields<'_> {
     }
 }
 
-/// What `bytes` say to a run that starts on `host`, and why that is less than they hold.
-fn recall(bytes: &[u8], host: &Host) -> Result<(Memory, Option<Refusal>), Refusal> {
+/// What a file holds.
+struct Saved {
+    /// As it was at saving.
+    host: Host,
+    frequency: Prior,
+    time: Option<RememberedTime>,
+}
+
+impl Saved {
+    /// UTC is not before this, however much time has passed since.
+    fn floor(&self) -> Option<UnixTime> {
+        self.time.filter(|time| time.authenticated).map(|time| time.earliest)
+    }
+}
+
+/// What `bytes`, which are ours and whole, say about `host`'s machine.
+fn decode(bytes: &[u8], host: &Host) -> Result<Saved, Refusal> {
     if bytes.is_empty() {
         return Err(Refusal::Size(0));
     }
@@ -297,9 +322,16 @@ fn recall(bytes: &[u8], host: &Host) -> Result<(Memory, Option<Refusal>), Refusa
         fastest: Rate(word()),
         knee: Nanos(word()),
         newest_exchange: Counter(word()),
+        authenticated: flags & IS_AUTHENTICATED != 0,
     };
-    make_sense(&frequency, (flags & HAS_TIME != 0).then_some(&time))?;
+    let time = (flags & HAS_TIME != 0).then_some(time);
+    make_sense(&frequency, time.as_ref())?;
+    Ok(Saved { host: saved, frequency, time })
+}
 
+/// What was saved says to a run that starts on `host`, and why that is less than there is.
+fn recall(saved: Saved, host: &Host) -> Result<(Memory, Option<Refusal>), Refusal> {
+    let Saved { host: saved, frequency, time } = saved;
     let by_clock = host.system - saved.system;
     if -by_clock > FUTURE_MAX {
         return Err(Refusal::ClockAhead(-by_clock));
@@ -314,12 +346,12 @@ fn recall(bytes: &[u8], host: &Host) -> Result<(Memory, Option<Refusal>), Refusa
         return Err(Refusal::Old(age));
     }
     let frequency = aged(frequency, age, same_boot);
-    if !same_boot || flags & HAS_TIME == 0 {
+    if !same_boot || time.is_none() {
         return Ok((Memory { time: None, frequency }, None));
     }
     match stood_still(&saved, host) {
         Some(doubt) => Ok((Memory { time: None, frequency }, Some(doubt))),
-        None => Ok((Memory { time: Some(time), frequency }, None)),
+        None => Ok((Memory { time, frequency }, None)),
     }
 }
 
@@ -383,6 +415,10 @@ mod tests {
 
     const SECOND: i64 = 1_000_000_000;
 
+    fn recall(bytes: &[u8], host: &Host) -> Result<(Memory, Option<Refusal>), Refusal> {
+        super::recall(decode(bytes, host)?, host)
+    }
+
     fn host() -> Host {
         Host {
             counter: Counter(5_000 * SECOND),
@@ -411,8 +447,30 @@ mod tests {
             fastest: Rate::from_ppb(Ppb(4_000.0)),
             knee: Nanos::from_seconds(24),
             newest_exchange: host().counter - Nanos(7),
+            authenticated: false,
         };
         Memory { time: Some(time), frequency: Prior { mean: Ppb(1_234.5), deviation: Ppb(300.0) } }
+    }
+
+    #[test]
+    fn an_authenticated_time_is_a_floor_even_to_a_host_whose_clock_is_long_before_it() {
+        let folder = Folder::new("floor");
+        let mut file = folder.file();
+        let wrong = Host { system: UnixTime(0), origin: None, ..host() };
+        let mut memory = memory();
+        for authenticated in [false, true] {
+            let time = memory.time.as_mut().unwrap();
+            time.authenticated = authenticated;
+            let earliest = time.earliest;
+            file.save(&memory, &host()).unwrap();
+            let found = file.load(&wrong);
+            assert!(found.memory.is_none() && found.refusal.is_some());
+            assert_eq!(found.floor, authenticated.then_some(earliest));
+            assert_eq!(
+                file.load(&later(1)).memory.and_then(|memory| memory.time).unwrap().authenticated,
+                authenticated
+            );
+        }
     }
 
     fn good() -> Vec<u8> {

@@ -51,8 +51,10 @@ impl fmt::Display for State {
 pub struct Flags(pub u32);
 
 impl Flags {
-    /// What is published rests on authenticated sources alone.
+    /// What is published rests on authenticated sources alone, whose certificates hold at that very time.
     pub const AUTHENTICATED: Self = Self(1 << 0);
+    /// What is published rests on a source whose certificate could be checked at no trustworthy time yet.
+    pub const PROVISIONAL: Self = Self(1 << 1);
     /// A correction is being slewed in: the rate differs from the oscillator's by up to 500 ppm.
     pub const SLEWING: Self = Self(1 << 2);
     /// The sources announce a leap second.
@@ -84,6 +86,8 @@ pub struct ServerOptions {
     pub prefer: bool,
     /// As long as trusted sources answer, they alone say where UTC lies: whoever misses that is a falseticker.
     pub trust: bool,
+    /// Network Time Security is asked for; ` nts` behind the name does the same. Not beside a key.
+    pub nts: bool,
 }
 
 /// Why an answer, or a source, was refused. The numbers are the C API's.
@@ -334,6 +338,8 @@ pub struct SourceInfo {
     pub rejected: u64,
     /// Times it contradicted itself and was begun anew.
     pub restarts: u32,
+    /// Its Network Time Security.
+    pub nts: NtsInfo,
     /// What is wrong with it: why it is not believed, else its last fault since it last answered well, else why it is
     /// believed and yet not used.
     pub fault: Option<String>,
@@ -343,6 +349,52 @@ pub struct SourceInfo {
     pub options: ServerOptions,
     /// How often it, or an answer of it, was refused, and why.
     pub refusals: Refusals,
+}
+
+/// What a source has of Network Time Security. The numbers are the C API's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum NtsState {
+    /// Not asked for.
+    #[default]
+    Off = 0,
+    /// Asked for, and there are no keys: nothing is sent, and nothing believed.
+    NoKeys = 1,
+    /// There are keys. The certificate behind them could be checked at no trustworthy time yet.
+    Provisional = 2,
+    /// There are keys. The certificate behind them was checked at the system clock's time, not yet at the time obtained.
+    Unreviewed = 3,
+    /// There are keys, and the certificate behind them holds at the time obtained.
+    Authenticated = 4,
+}
+
+impl fmt::Display for NtsState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::NoKeys => "no keys",
+            Self::Provisional => "provisional",
+            Self::Unreviewed => "unreviewed",
+            Self::Authenticated => "authenticated",
+        })
+    }
+}
+
+/// A source's Network Time Security.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NtsInfo {
+    /// What there is of it.
+    pub state: NtsState,
+    /// The cipher, by its number among AEAD algorithms: 15, 17 or 30; 0 without keys.
+    pub algorithm: u16,
+    /// Cookies left: so many requests can be made without an answer.
+    pub cookies: u8,
+    /// Key exchanges that brought keys.
+    pub key_exchanges: u32,
+    /// Answers that said the keys are not known to the server; whoever sees a request can send them.
+    pub naks: u32,
+    /// Why the last key exchange brought no keys, or why they were given up.
+    pub fault: Option<String>,
 }
 
 /// What selection thinks of a source. The numbers are the C API's.
@@ -408,4 +460,6 @@ pub struct QueryResult {
     pub reference_time_ns: i64,
     /// Whether the kernel stamped the arrival.
     pub kernel_timestamp: bool,
+    /// Whether the answer was authenticated, by a server whose certificate holds at the time it tells.
+    pub authenticated: bool,
 }

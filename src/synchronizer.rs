@@ -6,6 +6,7 @@
 //! (Synchronizer::commit), so that a publisher who was late can plan again.
 
 mod account;
+mod certificates;
 mod electorate;
 pub(crate) mod memory;
 mod plan;
@@ -18,8 +19,8 @@ use crate::config::Settings;
 use crate::exchange::{Exchange, ServerState};
 use crate::model::estimator::Prior;
 use crate::model::{ClockModel, UtcSpan};
-use crate::source::{Fault, Outcome, Source, Standing};
-use crate::units::{Counter, Nanos, NtpTime, Ppb, UnixTime};
+use crate::source::{Chance, Fault, Outcome, Source, Standing};
+use crate::units::{Counter, Nanos, Ppb, UnixTime};
 use memory::Remembered;
 pub(crate) use plan::Plan;
 use rounds::Rounds;
@@ -78,6 +79,10 @@ pub(crate) struct Synchronizer {
     settings: Settings,
     /// Begins the era in which timestamps of the wire are resolved.
     pivot: UnixTime,
+    /// UTC is not before this.
+    floor: UnixTime,
+    /// What is published rests on a certificate that was not checked at the time obtained.
+    unreviewed: bool,
     /// What every source's estimator expects of our oscillator.
     prior: Prior,
     sources: Vec<Source>,
@@ -111,6 +116,8 @@ impl Synchronizer {
             rounds: settings.khronos.then(Rounds::new),
             settings,
             pivot,
+            floor: pivot,
+            unreviewed: false,
             prior: Prior::default(),
             sources: Vec::new(),
             model,
@@ -197,15 +204,19 @@ impl Synchronizer {
             || self.rounds.as_ref().is_some_and(Rounds::wants_to_send)
     }
 
-    /// The next request that is due; call until `None`. `transmit` and `dither` are random, new at each call.
-    pub(crate) fn poll_transmit(&mut self, now: Counter, transmit: u64, dither: u64) -> Option<Request> {
-        // 64 random bits: who has not seen the request cannot answer it. Zero would mean "none".
-        let transmit = NtpTime(transmit.max(1));
+    /// The next request that is due; call until `None`, with another chance each time.
+    pub(crate) fn poll_request(&mut self, now: Counter, chance: &Chance) -> Option<Request> {
         let request = self.sources.iter_mut().enumerate().find_map(|(index, source)| {
-            let (address, datagram) = source.poll_transmit(now, transmit, dither)?;
+            let (address, datagram) = source.poll_transmit(now, chance)?;
             Some(Request { source: SourceId(index), address, datagram })
         });
-        request.or_else(|| self.rounds.as_mut()?.poll_transmit(now, transmit))
+        request.or_else(|| self.rounds.as_mut()?.poll_transmit(now, chance.transmit))
+    }
+
+    /// As [`Self::poll_request`], where no source asks for NTS.
+    #[cfg(test)]
+    pub(crate) fn poll_transmit(&mut self, now: Counter, transmit: u64, dither: u64) -> Option<Request> {
+        self.poll_request(now, &Chance::new([transmit, dither, 0, 0, 0, 0, 0, 0]))
     }
 
     /// The request left not before `t1`, from the address `local`.
@@ -360,6 +371,7 @@ impl Synchronizer {
             source.handle_selection(*selection, *objection, now);
         }
         if let Some(heard) = plan.heard {
+            self.unreviewed = plan.unreviewed;
             self.disruption = None;
             self.inherited = false;
             self.heard = Some(heard);
@@ -397,7 +409,7 @@ mod tests {
     use crate::exchange::Stamps;
     use crate::packet::{self, Packet};
     use crate::status::{Flags, Reason, Selection, ServerOptions, State};
-    use crate::units::{NANOS_PER_SECOND, unix_seconds};
+    use crate::units::{NANOS_PER_SECOND, NtpTime, unix_seconds};
     use std::net::Ipv4Addr;
 
     const PIVOT: UnixTime = unix_seconds(1_700_000_000);

@@ -4,6 +4,7 @@
 //! difference on either line is a span of [`Nanos`]. All arithmetic saturates: hostile timestamps may
 //! be any 64 bits, and a saturated span is refused by every later check, where a wrapped one might pass.
 
+use std::fmt;
 use std::ops::{Add, AddAssign, Neg, Sub};
 
 /// Nanoseconds in one second.
@@ -267,6 +268,17 @@ pub(crate) const fn unix_seconds(seconds: i64) -> UnixTime {
     UnixTime(seconds.saturating_mul(NANOS_PER_SECOND))
 }
 
+/// As ISO 8601 has it: `2026-11-22T17:03:47.123456789Z`.
+impl fmt::Display for UnixTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, nanos) = (self.0.div_euclid(NANOS_PER_SECOND), self.0.rem_euclid(NANOS_PER_SECOND));
+        let (days, second) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
+        let (year, month, day) = civil(days);
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+    }
+}
+
 /// Year, month and day of the day that is `days` after 1970-01-01, in the Gregorian calendar.
 pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
     /// Days of 400 years: the calendar repeats after them.
@@ -299,6 +311,43 @@ mod tests {
 
     /// 2036-02-07T06:28:16Z, the first second of era 1.
     const ERA_1: i64 = ERA_S - NTP_UNIX_OFFSET_S;
+
+    #[test]
+    fn known_instants_are_written_as_everybody_writes_them() {
+        let second = NANOS_PER_SECOND;
+        for (unix_ns, text) in [
+            (0, "1970-01-01T00:00:00.000000000Z"),
+            (-1, "1969-12-31T23:59:59.999999999Z"),
+            (951_782_400 * second, "2000-02-29T00:00:00.000000000Z"),
+            (1_709_251_199 * second + 5, "2024-02-29T23:59:59.000000005Z"),
+            (2_085_978_496 * second, "2036-02-07T06:28:16.000000000Z"),
+            (4_107_542_400 * second, "2100-03-01T00:00:00.000000000Z"),
+            (i64::MAX, "2262-04-11T23:47:16.854775807Z"),
+            (i64::MIN, "1677-09-21T00:12:43.145224192Z"),
+        ] {
+            assert_eq!(UnixTime(unix_ns).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn every_day_of_four_centuries_follows_the_one_before() {
+        let length = |year: i64, month: i64| match month {
+            2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        let mut expected = (1900, 1, 1);
+        for days in -25_567..-25_567 + 146_097 {
+            assert_eq!(civil(days), expected);
+            let (year, month, day) = expected;
+            expected = match (month, day) {
+                (12, 31) => (year + 1, 1, 1),
+                _ if day == length(year, month) => (year, month + 1, 1),
+                _ => (year, month, day + 1),
+            };
+        }
+    }
 
     #[test]
     fn a_timestamp_survives_the_wire_to_the_nanosecond() {
@@ -341,26 +390,6 @@ mod tests {
     fn spans_saturate_instead_of_wrapping() {
         assert_eq!(UnixTime(i64::MAX) - UnixTime(i64::MIN), Nanos::MAX);
         assert_eq!(UnixTime(i64::MAX) + Nanos(1), UnixTime(i64::MAX));
-    }
-
-    #[test]
-    fn every_day_of_four_centuries_follows_the_one_before() {
-        let length = |year: i64, month: i64| match month {
-            2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-            2 => 28,
-            4 | 6 | 9 | 11 => 30,
-            _ => 31,
-        };
-        let mut expected = (1900, 1, 1);
-        for days in -25_567..-25_567 + 146_097 {
-            assert_eq!(civil(days), expected);
-            let (year, month, day) = expected;
-            expected = match (month, day) {
-                (12, 31) => (year + 1, 1, 1),
-                _ if day == length(year, month) => (year, month + 1, 1),
-                _ => (year, month, day + 1),
-            };
-        }
     }
 
     #[test]

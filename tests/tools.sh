@@ -17,6 +17,12 @@ installed='gcc g++ libc6-dev clang make pkg-config binutils valgrind faketime
     libedit2 libnettle8 libgnutls30 libseccomp2 libcap2 libbsd0 libssl3'
 unpacked='chrony ntpsec-ntpdig python3-ntp'
 
+# A later Debian's chronyd knows the cipher AES-128-GCM-SIV, and runs with the C library it was made for.
+newer=$PWD/target/newer
+newer_suite=trixie
+newer_unpacked='chrony libc6 libcap2 libgnutls30t64 libnettle8t64 libhogweed6t64 libseccomp2 libgmp10 libp11-kit0
+    libidn2-0 libunistring5 libtasn1-6 libffi8 libbrotli1 libzstd1 zlib1g'
+
 fail() {
     printf 'tests/tools.sh: %s\n' "$*" >&2
     exit 1
@@ -47,8 +53,14 @@ peers_work() {
         PYTHONPATH=$peers/usr/lib/python3/dist-packages /usr/bin/python3 "$peers/usr/bin/ntpdig" --version >/dev/null 2>&1
 }
 
+# The loader is named: the program would ask for the one of this machine.
+newer_works() {
+    "$newer"/usr/lib64/ld-linux-*.so.* --library-path "$(echo "$newer"/usr/lib/*-linux-gnu)" \
+        "$newer/usr/sbin/chronyd" --version >/dev/null 2>&1
+}
+
 lacking=$(missing)
-if [ -z "$lacking" ] && peers_work; then
+if [ -z "$lacking" ] && peers_work && newer_works; then
     exit 0
 fi
 command -v apt-get >/dev/null || fail 'this script knows Debian'\''s apt-get only, and there is none here'
@@ -77,4 +89,21 @@ if ! peers_work; then
     # python3-ntp looks for its C half below /usr/lib or beside itself.
     cp "$peers"/usr/lib/*/ntp/libntpc.so "$peers/usr/lib/python3/dist-packages/ntp/"
 fi
+if ! newer_works; then
+    echo "tests/tools.sh: unpacking chrony of Debian $newer_suite below target/newer"
+    rm -rf "$newer"
+    mkdir -p "$newer/lists/partial" "$newer/cache/archives/partial"
+    # Lists of their own, so that nothing of that Debian is ever installed on this machine.
+    echo "deb http://deb.debian.org/debian $newer_suite main" >"$newer/sources.list"
+    of_newer="-o Dir::Etc::sourcelist=$newer/sources.list -o Dir::Etc::sourceparts=/dev/null
+        -o Dir::State::lists=$newer/lists -o Dir::Cache=$newer/cache -o APT::Sandbox::User=root"
+    # shellcheck disable=SC2086  # lists of words
+    (cd "$newer" && apt $of_newer update && apt $of_newer download $newer_unpacked)
+    for package in "$newer"/*.deb; do
+        dpkg -x "$package" "$newer"
+        rm "$package"
+    done
+    rm -rf "$newer/lists" "$newer/cache"
+fi
 peers_work || fail "chronyd or ntpdig does not run from $peers; try \`ldd $peers/usr/sbin/chronyd\`"
+newer_works || fail "chronyd does not run from $newer; try \`ldd $newer/usr/sbin/chronyd\`"

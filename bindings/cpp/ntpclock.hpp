@@ -55,6 +55,7 @@ enum class errc : int {
     bad_reply = NTP_ERR_BAD_REPLY,
     bound_exceeded = NTP_ERR_BOUND_EXCEEDED,
     unconvertible = NTP_ERR_UNCONVERTIBLE,
+    key_exchange = NTP_ERR_KEY_EXCHANGE,
     system = NTP_ERR_SYSTEM,
     internal = NTP_ERR_INTERNAL,
     state_file = NTP_ERR_STATE_FILE,
@@ -77,6 +78,15 @@ enum class selection : int {
     unusable = NTP_SELECTION_UNUSABLE,
     duplicate = NTP_SELECTION_DUPLICATE,
     candidate = NTP_SELECTION_CANDIDATE,
+};
+
+/** What a source has of Network Time Security. */
+enum class nts_state : int {
+    off = NTP_NTS_OFF,
+    no_keys = NTP_NTS_NO_KEYS,
+    provisional = NTP_NTS_PROVISIONAL,
+    unreviewed = NTP_NTS_UNREVIEWED,
+    authenticated = NTP_NTS_AUTHENTICATED,
 };
 
 /** The leap indicator (RFC 5905). */
@@ -123,6 +133,8 @@ struct server_options {
     bool require = false;
     bool prefer = false;
     bool trust = false;
+    /** Network Time Security; " nts" behind the name does the same. */
+    bool nts = false;
 };
 
 /** How two readings lie to one another. */
@@ -170,6 +182,10 @@ inline const char* name(selection value) noexcept {
 }
 inline const char* name(reason value) noexcept {
     return ntp_reason_name(static_cast<std::int32_t>(value));
+}
+
+inline const char* name(nts_state value) noexcept {
+    return ntp_nts_state_name(static_cast<std::int32_t>(value));
 }
 
 /** The version of the library that is running; NTPCLOCK_VERSION_STRING is the header's. */
@@ -326,9 +342,9 @@ public:
         return std::chrono::seconds{raw_.tai_minus_utc};
     }
 
-    /** Whether interval and estimate rest on authenticated sources alone. */
+    /** Whether interval and estimate rest on authenticated sources alone, whose certificates hold at that very time. */
     bool authenticated() const noexcept { return flag(NTP_FLAG_AUTHENTICATED); }
-    /** Reserved: no version sets it yet. */
+    /** The time rests on a source whose certificate could be checked at no trustworthy time yet. */
     bool provisional() const noexcept { return flag(NTP_FLAG_PROVISIONAL); }
     bool slewing() const noexcept { return flag(NTP_FLAG_SLEWING); }
     /** Reserved: no version sets it yet. */
@@ -379,6 +395,8 @@ struct source : ntp_source_info {
     nanoseconds estimated_error() const noexcept { return nanoseconds{estimated_error_ns}; }
     std::optional<nanoseconds> bound() const noexcept { return detail::known(bound_ns); }
     std::optional<nanoseconds> age() const noexcept { return detail::known(age_ns); }
+    /** What it has of Network Time Security; the members nts_... tell more. */
+    ntp::nts_state security() const noexcept { return static_cast<ntp::nts_state>(nts); }
     bool authenticated() const noexcept { return (options & NTP_SERVER_AUTHENTICATED) != 0; }
     /** How often it, or an answer of it, was refused for this reason. */
     std::uint64_t refused(ntp::reason why) const noexcept { return refusals[static_cast<std::size_t>(why)]; }
@@ -599,7 +617,8 @@ public:
     /** The same, with a key and a degree of trust. See ntp_config_add_servers_with. */
     config& add_servers(const std::string& list, const server_options& options) {
         const std::uint32_t bits = (options.require ? NTP_SERVER_REQUIRE : 0U)
-            | (options.prefer ? NTP_SERVER_PREFER : 0U) | (options.trust ? NTP_SERVER_TRUST : 0U);
+            | (options.prefer ? NTP_SERVER_PREFER : 0U) | (options.trust ? NTP_SERVER_TRUST : 0U)
+            | (options.nts ? NTP_SERVER_NTS : 0U);
         return done(ntp_config_add_servers_with(detail::held(handle_), list.c_str(), bits, options.key));
     }
     /** Reads the symmetric keys in the file at `path`, which nobody else may read. See ntp_config_load_keys. */
@@ -608,6 +627,14 @@ public:
     }
     config& authentication(ntp::authentication mode) {
         return done(ntp_config_set_authentication(detail::held(handle_), static_cast<std::int32_t>(mode)));
+    }
+    /** Trusts the certificates in the file at `path` (PEM) to vouch for servers with NTS, beside those of the platform. */
+    config& add_trusted_certificates(const std::string& path) {
+        return done(ntp_config_add_trusted_certificates(detail::held(handle_), path.c_str()));
+    }
+    /** Whether the certificates that the platform trusts vouch for servers with NTS. */
+    config& platform_trust(bool trusted) {
+        return done(ntp_config_set_platform_trust(detail::held(handle_), trusted ? 1 : 0));
     }
     /** Whether other servers of the pools are asked now and then. See ntp_config_set_khronos. */
     config& khronos(bool enabled) {
@@ -826,6 +853,14 @@ struct query_result : ntp_query_result {
     nanoseconds delay() const noexcept { return nanoseconds{delay_ns}; }
     time_point time() const noexcept { return detail::to_time(unix_ns); }
 };
+
+/** Asks one server once, with the certificates that `wishes` trusts; see ntp_query_with. */
+template <class Rep, class Period>
+query_result query(const config& wishes, const std::string& server, std::chrono::duration<Rep, Period> timeout) {
+    ntp_query_result result;
+    detail::check(ntp_query_with(wishes.c(), server.c_str(), detail::to_ms(timeout), &result, sizeof result));
+    return query_result{result};
+}
 
 /** Asks one server once: no clock, nothing kept. A name is looked up by the helper thread of the process. */
 template <class Rep, class Period>

@@ -20,12 +20,14 @@ __all__ = [
     "Deadline",
     "Events",
     "Flags",
+    "KeyExchangeError",
     "Leap",
     "NotRunningError",
     "NotSynchronizedError",
     "NtpError",
     "NtpOSError",
     "NtpTimeoutError",
+    "NtsState",
     "QueryResult",
     "Reading",
     "Relation",
@@ -92,7 +94,9 @@ class Flags(enum.IntFlag):
     """Facts beside the state, one bit each. Expect bits that are not listed here."""
 
     AUTHENTICATED = 1
-    """Interval and estimate rest on authenticated sources alone."""
+    """Interval and estimate rest on authenticated sources alone, whose certificates hold at that very time."""
+    PROVISIONAL = 2
+    """The time rests on a source whose certificate could be checked at no trustworthy time yet."""
     SLEWING = 4
     """A correction is being slewed in: the rate differs from the oscillator's by up to 500 ppm."""
     LEAP_PENDING = 16
@@ -127,6 +131,20 @@ class Selection(enum.IntEnum):
     """Another name for a source that is counted already."""
     CANDIDATE = 5
     """It answers, but no agreement has been found."""
+
+class NtsState(enum.IntEnum):
+    """What a source has of Network Time Security."""
+
+    OFF = 0
+    """Not asked for."""
+    NO_KEYS = 1
+    """Asked for, and there are no keys: nothing is sent, and nothing believed."""
+    PROVISIONAL = 2
+    """There are keys. The certificate behind them could be checked at no trustworthy time yet."""
+    UNREVIEWED = 3
+    """There are keys. The certificate was checked at the system clock's time, not yet at the time obtained."""
+    AUTHENTICATED = 4
+    """There are keys, and the certificate behind them holds at the time obtained."""
 
 class Relation(enum.IntEnum):
     """How one reading lies to another."""
@@ -206,6 +224,9 @@ class ResolveError(NtpError, OSError):
 
 class NtpOSError(NtpError, OSError):
     """The operating system refused something; `errno` says why."""
+
+class KeyExchangeError(NtpError):
+    """A server was to be asked with Network Time Security, and there are no keys to do so."""
 
 class BadReplyError(NtpError):
     """A server's reply could not be used."""
@@ -477,6 +498,30 @@ class SourceInfo:
         """Times it contradicted itself and was begun anew."""
 
     @property
+    def nts(self) -> NtsState:
+        """What it has of Network Time Security."""
+
+    @property
+    def nts_algorithm(self) -> int | None:
+        """The cipher, by its number among AEAD algorithms: 15, 17 or 30; None without keys."""
+
+    @property
+    def nts_cookies(self) -> int:
+        """Cookies left: so many requests can be made without an answer."""
+
+    @property
+    def nts_key_exchanges(self) -> int:
+        """Key exchanges that brought keys."""
+
+    @property
+    def nts_naks(self) -> int:
+        """Answers that said the keys are not known to the server; whoever sees a request can send them."""
+
+    @property
+    def nts_fault(self) -> str | None:
+        """Why the last key exchange brought no keys, or why they were given up."""
+
+    @property
     def fault(self) -> str | None:
         """What is wrong with it: why it is not believed, else its last fault since it last answered well, else why it
         is believed and yet not used."""
@@ -573,6 +618,10 @@ class QueryResult:
     def kernel_timestamp(self) -> bool:
         """Whether the kernel stamped the arrival."""
 
+    @property
+    def authenticated(self) -> bool:
+        """Whether the answer was authenticated, by a server whose certificate holds at the time it tells."""
+
     def to_dict(self) -> dict[str, Any]:
         """The attributes by name, for tables and logs."""
 
@@ -582,7 +631,8 @@ def start(servers: str | Iterable[str] | None = None, *, restart_after_fork: boo
     """Starts the process-wide clock; returns at once, before anything was heard from the network.
 
     `servers` is a comma-separated list, or several of them: `host`, `host:port`, `[v6]:port`, and `pool:host`
-    for up to four sources from one name. None takes the list of $NTPCLOCK_SERVERS. No server is used that
+    for up to four sources from one name; with ` nts` behind it keys are exchanged first, and what they do not
+    authenticate is never believed. None takes the list of $NTPCLOCK_SERVERS. No server is used that
     nobody named.
 
     The same list again is harmless: starts are counted, and the last `stop()` ends the clock.
@@ -776,6 +826,9 @@ class Clock:
     the frequency that it had. A file that cannot be trusted is refused, and `state_file_fault` tells why. Clocks that
     follow different servers, or trust them differently, need a file each.
 
+    `trusted_certificates` names files (PEM) whose certificates vouch for servers with ` nts`, beside those that the
+    platform trusts; with `platform_trust=False` instead of them.
+
     With `restart_after_fork`, a child of `os.fork()` or of `multiprocessing` (start method "fork") does what `restart()` does
     before its fork returns. `subprocess` is left alone, unless it is given a `preexec_fn`.
 
@@ -800,6 +853,8 @@ class Clock:
         frequency_limit_ppm: float | None = None,
         drift_limit: tuple[float, float, float] | None = None,
         state_file: str | os.PathLike[str] | None = None,
+        trusted_certificates: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
+        platform_trust: bool = True,
         keys: str | os.PathLike[str] | None = None,
         authentication: str | None = None,
         khronos: bool = False,
@@ -1130,12 +1185,20 @@ class Server:
         /,
     ) -> None: ...
 
-def query(server: str, timeout: float = 3.0) -> QueryResult:
+def query(
+    server: str,
+    timeout: float = 3.0,
+    *,
+    trusted_certificates: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
+    platform_trust: bool = True,
+) -> QueryResult:
     """Asks one server once: no clock, nothing kept. `timeout` is in seconds.
+
+    With ` nts` behind the server keys are exchanged first; for certificates see `Clock`.
 
     Other threads run meanwhile, and Ctrl-C ends it within 50 ms.
 
-    Raises ConfigError, ResolveError, NtpTimeoutError, BadReplyError, NtpOSError.
+    Raises ConfigError, ResolveError, KeyExchangeError, NtpTimeoutError, BadReplyError, NtpOSError.
     """
 
 def cli(argv: Sequence[str | os.PathLike[str]]) -> int:

@@ -1,12 +1,13 @@
 //! Python's arguments as the Rust face wants them. Nonsense is a `ConfigError`, never an `OverflowError`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use ntpclock::{Authentication, ServerOptions};
+use ntpclock::{Authentication, Config, ServerOptions};
 use pyo3::prelude::*;
 use pyo3::types::{PyMapping, PyString};
 
-use crate::errors::bad_argument;
+use crate::errors::{bad_argument, raise};
 
 /// `str | Iterable[str]`: the text itself, or the texts in their order.
 fn texts(argument: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
@@ -46,10 +47,11 @@ fn server_options(given: &Bound<'_, PyMapping>) -> PyResult<ServerOptions> {
             "require" => options.require = value.extract()?,
             "prefer" => options.prefer = value.extract()?,
             "trust" => options.trust = value.extract()?,
+            "nts" => options.nts = value.extract()?,
             _ => {
                 return Err(bad_argument(
                     "servers",
-                    format!("has an option `{name}`; key, require, prefer and trust are known"),
+                    format!("has an option `{name}`; key, require, prefer, trust and nts are known"),
                 ));
             }
         }
@@ -70,6 +72,22 @@ pub(crate) fn authentication(mode: &str) -> PyResult<Authentication> {
 /// Addresses to listen on.
 pub(crate) fn addresses(listen: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     texts(listen)
+}
+
+/// Who vouches for servers with NTS: `path | Iterable[path]`, and whether those that the platform trusts do.
+pub(crate) fn trust(config: &mut Config, files: Option<&Bound<'_, PyAny>>, platform: bool) -> PyResult<()> {
+    let files: Vec<PathBuf> = match files {
+        None => Vec::new(),
+        Some(files) => match files.extract() {
+            Ok(path) => vec![path],
+            Err(_) => files.try_iter()?.map(|path| path?.extract()).collect::<PyResult<_>>()?,
+        },
+    };
+    for file in files {
+        config.add_trusted_certificates(file).map_err(raise)?;
+    }
+    config.set_platform_trust(platform);
+    Ok(())
 }
 
 /// Prefixes of addresses.

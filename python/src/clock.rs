@@ -26,8 +26,8 @@ impl Clock {
     #[pyo3(signature = (
         servers = None, *, poll = None, fault_limit = None, min_agreeing = None,
         step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None, drift_limit = None,
-        state_file = None, shared_page = None, restart_after_fork = false, keys = None, authentication = None,
-        khronos = false, interleaved = false,
+        state_file = None, trusted_certificates = None, platform_trust = true, shared_page = None,
+        restart_after_fork = false, keys = None, authentication = None, khronos = false, interleaved = false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python, one a setting")]
     fn new(
@@ -41,6 +41,8 @@ impl Clock {
         frequency_limit_ppm: Option<f64>,
         drift_limit: Option<(f64, f64, f64)>,
         state_file: Option<PathBuf>,
+        trusted_certificates: Option<&Bound<'_, PyAny>>,
+        platform_trust: bool,
         shared_page: Option<PathBuf>,
         restart_after_fork: bool,
         keys: Option<PathBuf>,
@@ -91,6 +93,7 @@ impl Clock {
         if let Some(path) = state_file {
             config.set_state_file(path).map_err(raise)?;
         }
+        arguments::trust(&mut config, trusted_certificates, platform_trust)?;
         if let Some(path) = shared_page {
             config.set_shared_page(path).map_err(raise)?;
         }

@@ -23,6 +23,7 @@ struct Classes {
     bad_reply: Py<PyType>,
     bound_exceeded: Py<PyType>,
     unconvertible: Py<PyType>,
+    key_exchange: Py<PyType>,
 }
 
 static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
@@ -94,6 +95,11 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
             &with(py.get_type::<PyValueError>()),
             "Nothing honest can be said of a stamp; the message says why.",
         )?,
+        key_exchange: add(
+            "KeyExchangeError",
+            std::slice::from_ref(&ours),
+            "A server was to be asked with Network Time Security, and there are no keys to do so.",
+        )?,
         bad_reply: add("BadReplyError", std::slice::from_ref(&ours), "A server's reply could not be used.")?,
     };
     // A second import in one process, as after `del sys.modules[...]`, would make the classes of the first
@@ -121,6 +127,7 @@ pub(crate) fn raise(error: Error) -> PyErr {
             Error::BoundExceeded { .. } => &classes.bound_exceeded,
             Error::Unconvertible { .. } => &classes.unconvertible,
             Error::Resolve { .. } => &classes.resolve,
+            Error::KeyExchange { .. } => &classes.key_exchange,
             Error::BadReply { .. } => &classes.bad_reply,
             // No call of the system failed: there is no `errno`.
             Error::SharedPage { .. } => &classes.os,

@@ -195,8 +195,16 @@ fn sources(py: Python<'_>) -> PyResult<Vec<SourceInfo>> {
 
 /// Asks one server once.
 #[pyfunction]
-#[pyo3(signature = (server, timeout = 3.0))]
-fn query(py: Python<'_>, server: String, timeout: f64) -> PyResult<QueryResult> {
+#[pyo3(signature = (server, timeout = 3.0, *, trusted_certificates = None, platform_trust = true))]
+fn query(
+    py: Python<'_>,
+    server: String,
+    timeout: f64,
+    trusted_certificates: Option<&Bound<'_, PyAny>>,
+    platform_trust: bool,
+) -> PyResult<QueryResult> {
     let timeout = arguments::seconds("timeout", timeout)?;
-    QueryResult::new(py, &waiting::query(py, server, timeout)?)
+    let mut config = Config::new();
+    arguments::trust(&mut config, trusted_certificates, platform_trust)?;
+    QueryResult::new(py, &waiting::query(py, config, server, timeout)?)
 }

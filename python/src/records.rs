@@ -344,6 +344,18 @@ record! {
         rejected: u64,
         /// Times it contradicted itself and was begun anew.
         restarts: u32,
+        /// What it has of Network Time Security.
+        nts: Py<PyAny>,
+        /// The cipher, by its number among AEAD algorithms: 15, 17 or 30; None without keys.
+        nts_algorithm: Option<u16>,
+        /// Cookies left: so many requests can be made without an answer.
+        nts_cookies: u8,
+        /// Key exchanges that brought keys.
+        nts_key_exchanges: u32,
+        /// Answers that said the keys are not known to the server; whoever sees a request can send them.
+        nts_naks: u32,
+        /// Why the last key exchange brought no keys, or why they were given up.
+        nts_fault: Option<String>,
         /// What is wrong with it: why it is not believed, else its last fault since it last answered well, else why it
         /// is believed and yet not used.
         fault: Option<String>,
@@ -384,6 +396,12 @@ impl SourceInfo {
             exchanges: source.exchanges,
             rejected: source.rejected,
             restarts: source.restarts,
+            nts: words::nts_state(py, source.nts.state)?,
+            nts_algorithm: (source.nts.algorithm != 0).then_some(source.nts.algorithm),
+            nts_cookies: source.nts.cookies,
+            nts_key_exchanges: source.nts.key_exchanges,
+            nts_naks: source.nts.naks,
+            nts_fault: source.nts.fault,
             name: source.name,
             fault: source.fault,
             authenticated: source.authenticated,
@@ -427,6 +445,8 @@ record! {
         reference_time_ns: Option<i64>,
         /// Whether the kernel stamped the arrival.
         kernel_timestamp: bool,
+        /// Whether the answer was authenticated, by a server whose certificate holds at the time it tells.
+        authenticated: bool,
     }
 }
 
@@ -447,6 +467,7 @@ impl QueryResult {
             reference_id: result.reference_id,
             reference_time_ns: happened(result.reference_time_ns),
             kernel_timestamp: result.kernel_timestamp,
+            authenticated: result.authenticated,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ntpclock::{Error, QueryResult};
+use ntpclock::{Config, Error, QueryResult};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
@@ -32,11 +32,11 @@ pub(crate) fn wait(
 /// Asks `server` once, on a thread of its own: neither the resolver nor the exchange can be cut into slices.
 ///
 /// After a signal that thread ends by itself; nobody takes its answer.
-pub(crate) fn query(py: Python<'_>, server: String, timeout: Duration) -> PyResult<QueryResult> {
+pub(crate) fn query(py: Python<'_>, config: Config, server: String, timeout: Duration) -> PyResult<QueryResult> {
     let (answer, mut asked) = mpsc::sync_channel(1);
     thread::Builder::new()
         .name("ntpclock-query".to_owned())
-        .spawn(move || answer.send(ntpclock::query(&server, timeout)))
+        .spawn(move || answer.send(ntpclock::query_with(&config, &server, timeout)))
         .map_err(|source| raise(Error::Io { what: "a thread for the query".to_owned(), source }))?;
     loop {
         let answer;

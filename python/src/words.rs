@@ -3,7 +3,7 @@
 //! They are made from the Rust ones when the module is imported, so that no number stands in two places;
 //! the stub repeats them for readers and type checkers, and a test compares it.
 
-use ntpclock::{Events, Flags, Leap, Relation, Role, Selection, State, Timescale};
+use ntpclock::{Events, Flags, Leap, NtsState, Relation, Role, Selection, State, Timescale};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -24,6 +24,7 @@ static SELECTION: Word = Word::new("Selection");
 static ROLE: Word = Word::new("Role");
 static RELATION: Word = Word::new("Relation");
 static TIMESCALE: Word = Word::new("Timescale");
+static NTS_STATE: Word = Word::new("NtsState");
 static EVENTS: Word = Word::new("Events");
 
 /// The clocks of a machine, by name.
@@ -74,6 +75,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
     let flags = [
         ("AUTHENTICATED", Flags::AUTHENTICATED),
+        ("PROVISIONAL", Flags::PROVISIONAL),
         ("SLEWING", Flags::SLEWING),
         ("LEAP_PENDING", Flags::LEAP_PENDING),
         ("VETOED", Flags::VETOED),
@@ -96,6 +98,9 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let selections = selections.map(|selection| (selection.to_string().to_ascii_uppercase(), selection as i64));
     SELECTION.add_to(module, "IntEnum", selections, "What selection thinks of a source.")?;
 
+    let nts = [NtsState::Off, NtsState::NoKeys, NtsState::Provisional, NtsState::Unreviewed, NtsState::Authenticated];
+    let nts = nts.map(|state| (state.to_string().to_ascii_uppercase().replace(' ', "_"), state as i64));
+    NTS_STATE.add_to(module, "IntEnum", nts, "What a source has of Network Time Security.")?;
     let roles = [Role::Alone, Role::Leader, Role::Follower];
     let roles = roles.map(|role| (role.to_string().to_ascii_uppercase(), role as i64));
     ROLE.add_to(module, "IntEnum", roles, "Whose work the time is that a clock shows.")?;
@@ -141,6 +146,10 @@ pub(crate) fn flags(py: Python<'_>, flags: Flags) -> PyResult<Py<PyAny>> {
 
 pub(crate) fn leap(py: Python<'_>, leap: Leap) -> PyResult<Py<PyAny>> {
     LEAP.member(py, leap as i64)
+}
+
+pub(crate) fn nts_state(py: Python<'_>, state: NtsState) -> PyResult<Py<PyAny>> {
+    NTS_STATE.member(py, state as i64)
 }
 
 pub(crate) fn role(py: Python<'_>, role: Role) -> PyResult<Py<PyAny>> {

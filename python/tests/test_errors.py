@@ -4,6 +4,7 @@ import errno
 import math
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ntpclock
@@ -80,9 +81,19 @@ def test_no_server_at_all_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> 
             call()
 
 
-def test_what_is_not_built_is_refused_rather_than_ignored() -> None:
-    with pytest.raises(ntpclock.UnsupportedError):
-        ntpclock.Clock("a nts")
+def test_keys_that_cannot_be_exchanged_are_an_error_and_never_a_plain_answer(upstream: str) -> None:
+    # Nobody exchanges keys there; who would answer a plain request is there.
+    with pytest.raises(ntpclock.KeyExchangeError, match=upstream):
+        ntpclock.query(f"{upstream} nts", 10)
+
+
+def test_certificates_that_are_not_there_are_named(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pem"
+    with pytest.raises(ntpclock.NtpOSError, match=str(missing)):
+        ntpclock.Clock("127.0.0.1 nts", trusted_certificates=missing)
+    missing.write_text("no certificate")
+    with pytest.raises(ntpclock.ConfigError, match=str(missing)):
+        ntpclock.query("127.0.0.1 nts", trusted_certificates=[missing])
 
 
 def test_waiting_without_a_start_says_so() -> None:

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::result::ntp_result;
 use super::text::{LIST_LIMIT, PATH_LIMIT, borrow_text};
-use super::values::{NTP_SERVER_PREFER, NTP_SERVER_REQUIRE, NTP_SERVER_TRUST, ntp_authentication};
+use super::values::{NTP_SERVER_NTS, NTP_SERVER_PREFER, NTP_SERVER_REQUIRE, NTP_SERVER_TRUST, ntp_authentication};
 use super::{boundary, guarded};
 use crate::config::{Authentication, Config};
 use crate::error::Error;
@@ -81,7 +81,8 @@ pub unsafe extern "C" fn ntp_config_add_servers(config: *mut ntp_config, servers
 ///
 /// `options` is 0 or more of `NTP_SERVER_...`, or-ed. With a `key_id` other than 0 requests to them are
 /// authenticated by the key of that id, which `ntp_config_load_keys` has read or is about to read, and replies that
-/// are not are dropped: AES-CMAC, RFC 8573. A key that was not read makes `ntp_clock_start` fail.
+/// are not are dropped: AES-CMAC, RFC 8573. A key that was not read makes `ntp_clock_start` fail. With `NTP_SERVER_NTS`
+/// there can be none.
 ///
 /// Returns what `ntp_config_add_servers` does, and `NTP_ERR_INVALID_ARGUMENT` for an option that this version does not
 /// know.
@@ -100,7 +101,7 @@ pub unsafe extern "C" fn ntp_config_add_servers_with(
     let add = |config: &mut Config| {
         // SAFETY: NULL or a string by contract, and it is used during this call only.
         let servers = unsafe { borrow_text("servers", servers, LIST_LIMIT) }?;
-        let unknown = options & !(NTP_SERVER_REQUIRE | NTP_SERVER_PREFER | NTP_SERVER_TRUST);
+        let unknown = options & !(NTP_SERVER_REQUIRE | NTP_SERVER_PREFER | NTP_SERVER_TRUST | NTP_SERVER_NTS);
         if unknown != 0 {
             return Err(Error::argument("options", format!("has the bits {unknown:#x}, which mean nothing")));
         }
@@ -110,11 +111,57 @@ pub unsafe extern "C" fn ntp_config_add_servers_with(
             require: given(NTP_SERVER_REQUIRE),
             prefer: given(NTP_SERVER_PREFER),
             trust: given(NTP_SERVER_TRUST),
+            nts: given(NTP_SERVER_NTS),
         };
         config.add_servers_with(servers, options).map(drop)
     };
     // SAFETY: the same contract.
     unsafe { change(config, add) }
+}
+
+/// Trusts the certificates in the file at `path` (PEM) to vouch for servers with Network Time Security, beside those of
+/// the platform. Further files add to them.
+///
+/// The file is read when a clock starts: `ntp_clock_start` fails with `NTP_ERR_SYSTEM` if it cannot be read, and with
+/// `NTP_ERR_INVALID_ARGUMENT` if it holds no certificate.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file, and
+/// `NTP_ERR_UNSUPPORTED` in a build without Network Time Security.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+/// - `path` is NULL or a NUL-terminated string that does not change during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_add_trusted_certificates(
+    config: *mut ntp_config,
+    path: *const c_char,
+) -> ntp_result {
+    let add = |config: &mut Config| {
+        // SAFETY: NULL or a string by contract, and it is used during this call only.
+        let path = unsafe { borrow_text("path", path, PATH_LIMIT) }?;
+        config.add_trusted_certificates(path).map(drop)
+    };
+    // SAFETY: the same contract.
+    unsafe { change(config, add) }
+}
+
+/// Sets whether the certificates that the platform trusts vouch for servers with Network Time Security: those in
+/// /etc/ssl/certs/ca-certificates.crt, or where else distributions keep theirs. Default: yes (not 0).
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` if `config` is NULL.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_config_new`, is not freed, and no other thread uses it meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_config_set_platform_trust(config: *mut ntp_config, trusted: i32) -> ntp_result {
+    let set = |config: &mut Config| {
+        config.set_platform_trust(trusted != 0);
+        Ok(())
+    };
+    // SAFETY: the same contract.
+    unsafe { change(config, set) }
 }
 
 /// Reads the symmetric keys in the file at `path`, now and once. Keys of several files add up.

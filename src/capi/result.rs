@@ -48,6 +48,8 @@ pub enum ntp_result {
     NTP_ERR_BOUND_EXCEEDED = -25,
     /// Nothing honest can be said of a stamp.
     NTP_ERR_UNCONVERTIBLE = -26,
+    /// A server was to be asked with Network Time Security, and there are no keys to do so.
+    NTP_ERR_KEY_EXCHANGE = -29,
 
     // From -40: the system's fault, or ours.
     /// The operating system refused something.
@@ -64,7 +66,7 @@ pub enum ntp_result {
 use ntp_result::*;
 
 /// Every result; a test compares it with the list above.
-const ALL: [ntp_result; 19] = [
+const ALL: [ntp_result; 20] = [
     NTP_OK,
     NTP_ERR_INVALID_ARGUMENT,
     NTP_ERR_INVALID_SERVER,
@@ -80,6 +82,7 @@ const ALL: [ntp_result; 19] = [
     NTP_ERR_BAD_REPLY,
     NTP_ERR_BOUND_EXCEEDED,
     NTP_ERR_UNCONVERTIBLE,
+    NTP_ERR_KEY_EXCHANGE,
     NTP_ERR_SYSTEM,
     NTP_ERR_INTERNAL,
     NTP_ERR_STATE_FILE,
@@ -106,6 +109,7 @@ impl ntp_result {
             NTP_ERR_BAD_REPLY => c"a server's reply is unusable",
             NTP_ERR_BOUND_EXCEEDED => c"the error bound is too large",
             NTP_ERR_UNCONVERTIBLE => c"a stamp cannot be converted",
+            NTP_ERR_KEY_EXCHANGE => c"no keys could be exchanged",
             NTP_ERR_SYSTEM => c"the operating system refused",
             NTP_ERR_INTERNAL => c"a bug in ntpclock",
             NTP_ERR_STATE_FILE => c"a state file is not used",
@@ -132,6 +136,7 @@ impl From<&Error> for ntp_result {
             Error::BadReply { .. } => NTP_ERR_BAD_REPLY,
             Error::BoundExceeded { .. } => NTP_ERR_BOUND_EXCEEDED,
             Error::Unconvertible { .. } => NTP_ERR_UNCONVERTIBLE,
+            Error::KeyExchange { .. } => NTP_ERR_KEY_EXCHANGE,
             Error::Io { .. } => NTP_ERR_SYSTEM,
             Error::StateFile { .. } => NTP_ERR_STATE_FILE,
             Error::SharedPage { .. } => NTP_ERR_SHARED_PAGE,

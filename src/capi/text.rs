@@ -6,9 +6,9 @@ use std::ffi::{CStr, CString, c_char};
 
 use super::guarded;
 use super::result::ntp_result;
-use super::values::{ntp_selection, ntp_state};
+use super::values::{ntp_nts_state, ntp_selection, ntp_state};
 use crate::error::Error;
-use crate::status::{Selection, State};
+use crate::status::{NtsState, Selection, State};
 
 thread_local! {
     /// What the last failing call of this thread said. In the thread, not in a handle: readers of one
@@ -121,6 +121,23 @@ pub extern "C" fn ntp_state_name(state: i32) -> *const c_char {
     ];
     let named = guarded(|| STATES.into_iter().find(|(known, _)| ntp_state::from(*known) as i32 == state));
     named.flatten().map_or(c"UNKNOWN", |(_, name)| name).as_ptr()
+}
+
+/// Names what a source has of Network Time Security: "authenticated" for `NTP_NTS_AUTHENTICATED`.
+///
+/// The text is static. Any number may be asked for; "unknown" names those that are none. Any thread may
+/// call this at any time; it never fails.
+#[unsafe(no_mangle)]
+pub extern "C" fn ntp_nts_state_name(state: i32) -> *const c_char {
+    const STATES: [(NtsState, &CStr); 5] = [
+        (NtsState::Off, c"off"),
+        (NtsState::NoKeys, c"no keys"),
+        (NtsState::Provisional, c"provisional"),
+        (NtsState::Unreviewed, c"unreviewed"),
+        (NtsState::Authenticated, c"authenticated"),
+    ];
+    let named = guarded(|| STATES.into_iter().find(|(known, _)| ntp_nts_state::from(*known) as i32 == state));
+    named.flatten().map_or(c"unknown", |(_, name)| name).as_ptr()
 }
 
 /// Names what selection thinks of a source: "truechimer" for `NTP_SELECTION_TRUECHIMER`.
@@ -238,6 +255,11 @@ mod tests {
         for number in 0..6 {
             assert_ne!(name_of(ntp_selection_name(number)), "unknown");
         }
+        use NtsState::{Authenticated, NoKeys, Off, Provisional, Unreviewed};
+        for state in [Off, NoKeys, Provisional, Unreviewed, Authenticated] {
+            assert_eq!(name_of(ntp_nts_state_name(state as i32)), state.to_string());
+        }
+        assert_eq!(name_of(ntp_nts_state_name(5)), "unknown");
         assert_eq!(name_of(ntp_selection_name(Selection::Duplicate as i32)), Selection::Duplicate.to_string());
         for reason in Reason::ALL {
             assert_eq!(name_of(ntp_reason_name(reason as i32)), reason.name());

@@ -2,15 +2,18 @@
 
 use std::ffi::c_char;
 
+pub(super) use super::growing::{Growing, check_size, hand_over};
 use super::text::fixed_text;
-use crate::error::Error;
 use crate::reading::Reading;
-use crate::status::{Flags, Leap, QueryResult, Reason, Report, Role, Selection, ServerOptions, SourceInfo, State};
+use crate::status::{
+    Flags, Leap, NtsState, QueryResult, Reason, Report, Role, Selection, ServerOptions, SourceInfo, State,
+};
 
-/// `ntp_reading.flags` and `ntp_report.flags`: what is published rests on authenticated sources alone.
+/// `ntp_reading.flags` and `ntp_report.flags`: what is published rests on authenticated sources alone, whose certificates
+/// hold at that very time.
 pub const NTP_FLAG_AUTHENTICATED: u32 = 1 << 0;
-/// `ntp_reading.flags`: reserved for the first model, whose bound will soon be much smaller; no
-/// version sets it yet.
+/// `ntp_reading.flags`: the time rests on a source whose certificate could be checked at no trustworthy time yet: the
+/// system clock is out of the question, and too few sources agree.
 pub const NTP_FLAG_PROVISIONAL: u32 = 1 << 1;
 /// `ntp_reading.flags`: a correction is being slewed in, at up to 500 ppm.
 pub const NTP_FLAG_SLEWING: u32 = 1 << 2;
@@ -36,6 +39,8 @@ pub const NTP_SERVER_AUTHENTICATED: u32 = 1 << 3;
 
 /// Room in `ntp_source_info.refusals` for reasons, known and to come.
 pub const NTPCLOCK_REASONS: usize = 32;
+/// A server's option: Network Time Security; ` nts` behind the name does the same.
+pub const NTP_SERVER_NTS: u32 = 1 << 4;
 
 /// `ntp_reading.tai_minus_utc` when it is not known: INT16_MIN.
 pub const NTPCLOCK_TAI_UNKNOWN: i16 = i16::MIN;
@@ -47,6 +52,7 @@ pub const NTPCLOCK_ADDRESS_SIZE: usize = 64;
 /// Room for a source's last fault and its NUL.
 pub const NTPCLOCK_FAULT_SIZE: usize = 256;
 
+const _: () = assert!(Flags::AUTHENTICATED.0 == NTP_FLAG_AUTHENTICATED && Flags::PROVISIONAL.0 == NTP_FLAG_PROVISIONAL);
 const _: () = assert!(Flags::SLEWING.0 == NTP_FLAG_SLEWING && Flags::LEAP_PENDING.0 == NTP_FLAG_LEAP_PENDING);
 const _: () = assert!(Flags::VETOED.0 == NTP_FLAG_VETOED);
 const _: () = assert!(Flags::AUTHENTICATED.0 == NTP_FLAG_AUTHENTICATED && Reason::ALL.len() <= NTPCLOCK_REASONS);
@@ -151,6 +157,22 @@ pub enum ntp_authentication {
     NTP_AUTHENTICATION_MIX = 1,
     /// The others have no say at all. A clock without any authenticated server does not start.
     NTP_AUTHENTICATION_REQUIRE = 2,
+}
+
+/// What a source has of Network Time Security.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub enum ntp_nts_state {
+    /// Not asked for.
+    NTP_NTS_OFF = 0,
+    /// Asked for, and there are no keys: nothing is sent, and nothing believed.
+    NTP_NTS_NO_KEYS = 1,
+    /// There are keys. The certificate behind them could be checked at no trustworthy time yet.
+    NTP_NTS_PROVISIONAL = 2,
+    /// There are keys. The certificate behind them was checked at the system clock's time, not yet at the time obtained.
+    NTP_NTS_UNREVIEWED = 3,
+    /// There are keys, and the certificate behind them holds at the time obtained.
+    NTP_NTS_AUTHENTICATED = 4,
 }
 
 /// Whose work the time is that a clock shows.
@@ -300,6 +322,20 @@ pub struct ntp_source_info {
     pub key_id: u32,
     /// How often the source, or an answer of it, was refused, by reason: `refusals[NTP_REASON_...]`.
     pub refusals: [u64; NTPCLOCK_REASONS],
+    /// What it has of Network Time Security.
+    pub nts: ntp_nts_state,
+    /// The cipher, by its number among AEAD algorithms: 15, 17 or 30; 0 without keys.
+    pub nts_algorithm: u16,
+    /// Cookies left: so many requests can be made without an answer.
+    pub nts_cookies: u8,
+    /// Zero.
+    pub nts_reserved: u8,
+    /// Key exchanges that brought keys.
+    pub nts_key_exchanges: u32,
+    /// Answers that said the keys are not known to the server; whoever sees a request can send them.
+    pub nts_naks: u32,
+    /// Why the last key exchange brought no keys, or why they were given up, UTF-8; empty if all is well.
+    pub nts_fault: [c_char; NTPCLOCK_FAULT_SIZE],
 }
 
 /// What one exchange with a server told. Grows at its end: pass its size.
@@ -332,8 +368,10 @@ pub struct ntp_query_result {
     pub precision: i8,
     /// 1 if the kernel stamped the arrival.
     pub kernel_timestamp: u8,
+    /// 1 if the answer was authenticated, by a server whose certificate holds at the time it tells.
+    pub authenticated: u8,
     /// Zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 6],
     /// The address that answered, with its port.
     pub address: [c_char; NTPCLOCK_ADDRESS_SIZE],
 }
@@ -384,6 +422,18 @@ impl From<Selection> for ntp_selection {
             Selection::Unusable => Self::NTP_SELECTION_UNUSABLE,
             Selection::Duplicate => Self::NTP_SELECTION_DUPLICATE,
             Selection::Candidate => Self::NTP_SELECTION_CANDIDATE,
+        }
+    }
+}
+
+impl From<NtsState> for ntp_nts_state {
+    fn from(state: NtsState) -> Self {
+        match state {
+            NtsState::Off => Self::NTP_NTS_OFF,
+            NtsState::NoKeys => Self::NTP_NTS_NO_KEYS,
+            NtsState::Provisional => Self::NTP_NTS_PROVISIONAL,
+            NtsState::Unreviewed => Self::NTP_NTS_UNREVIEWED,
+            NtsState::Authenticated => Self::NTP_NTS_AUTHENTICATED,
         }
     }
 }
@@ -465,16 +515,24 @@ impl From<&SourceInfo> for ntp_source_info {
             options: option_bits(source),
             key_id: source.options.key.unwrap_or(0),
             refusals,
+            nts: source.nts.state.into(),
+            nts_algorithm: source.nts.algorithm,
+            nts_cookies: source.nts.cookies,
+            nts_reserved: 0,
+            nts_key_exchanges: source.nts.key_exchanges,
+            nts_naks: source.nts.naks,
+            nts_fault: fixed_text(source.nts.fault.as_deref().unwrap_or_default()),
         }
     }
 }
 
 fn option_bits(source: &SourceInfo) -> u32 {
-    let ServerOptions { key: _, require, prefer, trust } = source.options;
+    let ServerOptions { key: _, require, prefer, trust, nts } = source.options;
     let bits = [
         (require, NTP_SERVER_REQUIRE),
         (prefer, NTP_SERVER_PREFER),
         (trust, NTP_SERVER_TRUST),
+        (nts, NTP_SERVER_NTS),
         (source.authenticated, NTP_SERVER_AUTHENTICATED),
     ];
     bits.into_iter().filter(|(given, _)| *given).fold(0, |all, (_, bit)| all | bit)
@@ -496,16 +554,11 @@ impl From<&QueryResult> for ntp_query_result {
             leap: leap_byte(result.leap),
             precision: result.precision,
             kernel_timestamp: result.kernel_timestamp.into(),
-            reserved: [0; 7],
+            authenticated: result.authenticated.into(),
+            reserved: [0; 6],
             address: fixed_text(&result.address.to_string()),
         }
     }
-}
-
-/// A struct that may be longer in a caller's header, or in ours, than in the other's.
-pub(super) trait Growing: Copy {
-    /// The size of the first member: less than that can hold nothing.
-    const LEAST: usize;
 }
 
 impl Growing for ntp_report {
@@ -518,31 +571,6 @@ impl Growing for ntp_source_info {
 
 impl Growing for ntp_query_result {
     const LEAST: usize = size_of::<i64>();
-}
-
-/// Refuses sizes that cannot be `T`'s, in any version of the header.
-pub(super) fn check_size<T: Growing>(name: &'static str, size: usize) -> Result<(), Error> {
-    // No object is larger than isize::MAX bytes: beyond it somebody subtracted too much.
-    if (T::LEAST..=isize::MAX as usize).contains(&size) {
-        return Ok(());
-    }
-    Err(Error::argument(name, format!("is {size}; this struct has {} bytes here", size_of::<T>())))
-}
-
-/// Writes `value` as a caller with `size` bytes for it expects: a prefix, or the whole and then zeros.
-///
-/// # Safety
-///
-/// `size` bytes at `out` may be written, and no other thread uses them meanwhile. `out` need not be aligned.
-pub(super) unsafe fn hand_over<T: Growing>(value: &T, out: *mut T, size: usize) {
-    let (out, known) = (out.cast::<u8>(), size.min(size_of::<T>()));
-    // SAFETY: `known` bytes can be read from `value` and, by contract, written at `out`, which is the
-    // caller's memory and so does not overlap our value.
-    unsafe { std::ptr::copy_nonoverlapping(std::ptr::from_ref(value).cast::<u8>(), out, known) };
-    // SAFETY: `known` is at most `size`, so this stays inside or at the end of the caller's memory.
-    let rest = unsafe { out.add(known) };
-    // SAFETY: the bytes from `known` to `size` may be written by contract.
-    unsafe { rest.write_bytes(0, size - known) };
 }
 
 #[cfg(test)]
@@ -565,6 +593,7 @@ mod tests {
             reference_id: 8,
             reference_time_ns: 9,
             kernel_timestamp: true,
+            authenticated: false,
         };
         (&result).into()
     }
@@ -620,6 +649,10 @@ mod tests {
             Selection::Candidate,
         ] {
             assert_eq!(ntp_selection::from(selection) as i32, selection as i32);
+        }
+        use NtsState::{Authenticated, NoKeys, Off, Provisional, Unreviewed};
+        for state in [Off, NoKeys, Provisional, Unreviewed, Authenticated] {
+            assert_eq!(ntp_nts_state::from(state) as i32, state as i32);
         }
     }
 }

@@ -217,6 +217,7 @@ pub(super) struct SourceInfo {
     exchanges: u64,
     rejected: u64,
     restarts: u32,
+    nts: Option<Nts>,
     fault: Option<String>,
     authenticated: bool,
     key: Option<u32>,
@@ -224,6 +225,30 @@ pub(super) struct SourceInfo {
     prefer: bool,
     trust: bool,
     refusals: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Serialize)]
+struct Nts {
+    state: String,
+    algorithm: Option<u16>,
+    cookies: u8,
+    key_exchanges: u32,
+    naks: u32,
+    fault: Option<String>,
+}
+
+impl Nts {
+    fn new(nts: &status::NtsInfo) -> Option<Self> {
+        let &status::NtsInfo { state, algorithm, cookies, key_exchanges, naks, ref fault } = nts;
+        (state != status::NtsState::Off).then(|| Self {
+            state: state.to_string().replace(' ', "_"),
+            algorithm: (algorithm != 0).then_some(algorithm),
+            cookies,
+            key_exchanges,
+            naks,
+            fault: fault.clone(),
+        })
+    }
 }
 
 impl From<&status::SourceInfo> for SourceInfo {
@@ -247,9 +272,11 @@ impl From<&status::SourceInfo> for SourceInfo {
             exchanges,
             rejected,
             restarts,
+            ref nts,
             ref fault,
             authenticated,
-            options: ServerOptions { key, require, prefer, trust },
+            // Its `nts` says so.
+            options: ServerOptions { key, require, prefer, trust, nts: _ },
             ref refusals,
         } = source;
         // Before the first exchange the figures are zeros that mean nothing.
@@ -273,6 +300,7 @@ impl From<&status::SourceInfo> for SourceInfo {
             exchanges,
             rejected,
             restarts,
+            nts: Nts::new(nts),
             fault: fault.clone(),
             authenticated,
             key,
@@ -318,6 +346,7 @@ struct QueryResult {
     reference_id: u32,
     reference_time_ns: Option<i64>,
     kernel_timestamp: bool,
+    authenticated: bool,
 }
 
 impl From<&status::QueryResult> for QueryResult {
@@ -337,6 +366,7 @@ impl From<&status::QueryResult> for QueryResult {
             reference_id,
             reference_time_ns,
             kernel_timestamp,
+            authenticated,
         } = result;
         Self {
             address,
@@ -353,6 +383,7 @@ impl From<&status::QueryResult> for QueryResult {
             reference_id,
             reference_time_ns: happened(reference_time_ns),
             kernel_timestamp,
+            authenticated,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{Faults, json, text};
 use crate::clock::Offset;
 use crate::error::Error;
 use crate::reading::Reading;
-use crate::status::{Flags, QueryResult, Refusals, Report, Role, ServerOptions, SourceInfo};
+use crate::status::{Flags, NtsInfo, NtsState, QueryResult, Refusals, Report, Role, ServerOptions, SourceInfo};
 
 /// On which side of its column a cell stands.
 #[derive(Clone, Copy)]
@@ -137,6 +137,7 @@ fn flags(flags: Flags) -> String {
 pub(super) fn flag_names(flags: Flags) -> Vec<&'static str> {
     let all = [
         (Flags::AUTHENTICATED, "authenticated"),
+        (Flags::PROVISIONAL, "provisional"),
         (Flags::SLEWING, "slewing"),
         (Flags::LEAP_PENDING, "leap_pending"),
         (Flags::VETOED, "vetoed"),
@@ -145,11 +146,12 @@ pub(super) fn flag_names(flags: Flags) -> Vec<&'static str> {
 }
 
 /// One line a source.
-pub(super) fn sources(sources: &[SourceInfo]) -> Table<13> {
+pub(super) fn sources(sources: &[SourceInfo]) -> Table<14> {
     let mut table = Table::with_heads([
         ("source", Left),
         ("address", Left),
         ("selection", Left),
+        ("nts", Left),
         ("stratum", Right),
         ("reach", Right),
         ("poll", Right),
@@ -169,6 +171,7 @@ pub(super) fn sources(sources: &[SourceInfo]) -> Table<13> {
             source.name.clone(),
             source.address.map_or_else(unknown, |address| address.to_string()),
             source.selection.to_string(),
+            nts(&source.nts),
             if source.stratum == 0 { unknown() } else { source.stratum.to_string() },
             format!("{:08b}", source.reach),
             2_f64.powi(source.poll_exponent.into()).to_string() + " s",
@@ -178,15 +181,32 @@ pub(super) fn sources(sources: &[SourceInfo]) -> Table<13> {
             measured(text::span, source.delay_ns),
             options(source),
             refusals(&source.refusals),
-            source.fault.clone().unwrap_or_default(),
+            complaints(source),
         ]);
     }
     table
 }
 
+/// The state, and the cipher with the cookies that are left: `authenticated (30, 8 cookies)`.
+fn nts(nts: &NtsInfo) -> String {
+    match (nts.state, nts.algorithm) {
+        (NtsState::Off, _) => "-".to_owned(),
+        (state, 0) => state.to_string(),
+        (state, algorithm) => format!("{state} ({algorithm}, {} cookies)", nts.cookies),
+    }
+}
+
+/// What is wrong with it, and with its keys if that is another thing.
+fn complaints(source: &SourceInfo) -> String {
+    let of_keys = source.nts.fault.as_ref().filter(|why| source.fault.as_ref() != Some(*why));
+    let complaints: Vec<&str> = source.fault.iter().chain(of_keys).map(String::as_str).collect();
+    complaints.join("; ")
+}
+
 /// What the source was given beside its name, in the words of `--source`.
 fn options(source: &SourceInfo) -> String {
-    let ServerOptions { key, require, prefer, trust } = source.options;
+    // The name of the source says `nts`.
+    let ServerOptions { key, require, prefer, trust, nts: _ } = source.options;
     let words = [(require, "require"), (prefer, "prefer"), (trust, "trust")];
     let words = words.into_iter().filter(|(given, _)| *given).map(|(_, word)| word.to_owned());
     key.map(|key| format!("key {key}")).into_iter().chain(words).collect::<Vec<_>>().join(" ")
@@ -200,7 +220,7 @@ fn refusals(refusals: &Refusals) -> String {
 }
 
 /// One line a server that answered.
-pub(super) fn answers(answers: &[(&str, Result<QueryResult, Error>)]) -> Table<8> {
+pub(super) fn answers(answers: &[(&str, Result<QueryResult, Error>)]) -> Table<9> {
     let mut table = Table::with_heads([
         ("server", Left),
         ("address", Left),
@@ -210,6 +230,7 @@ pub(super) fn answers(answers: &[(&str, Result<QueryResult, Error>)]) -> Table<8
         ("stratum", Right),
         ("reference", Left),
         ("leap", Left),
+        ("authenticated", Left),
     ]);
     for (host, answer) in answers {
         if let Ok(answer) = answer {
@@ -222,6 +243,7 @@ pub(super) fn answers(answers: &[(&str, Result<QueryResult, Error>)]) -> Table<8
                 answer.stratum.to_string(),
                 text::reference(answer.reference_id, answer.stratum),
                 text::leap(answer.leap).to_owned(),
+                if answer.authenticated { "yes" } else { "no" }.to_owned(),
             ]);
         }
     }

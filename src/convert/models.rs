@@ -97,6 +97,7 @@ impl Models {
         let model = shown.map_or(&narrowest.model, |entry| &entry.model);
         let fresh = alive && shown.is_some() && model.state_at(middle) == State::Synchronized;
         let pending = matches!(model.leap, Leap::Insert | Leap::Delete);
+        let both = [model.flags, narrowest.model.flags];
         Some(Reading {
             unix_ns: utc.max(earliest).min(latest).0,
             earliest_ns: earliest.0,
@@ -105,8 +106,11 @@ impl Models {
             age_ns: (middle - model.newest_exchange).max(Nanos::ZERO).0,
             epoch,
             state: if fresh { State::Synchronized } else { State::Holdover },
-            // Its line may be one model's, its interval another's.
-            flags: Flags(model.flags.0 & narrowest.model.flags.0)
+            flags: Flags::default()
+                // The time is of the one, the interval of the other.
+                .with(Flags::AUTHENTICATED, both.iter().all(|flags| flags.contains(Flags::AUTHENTICATED)))
+                .with(Flags::VETOED, both.iter().all(|flags| flags.contains(Flags::VETOED)))
+                .with(Flags::PROVISIONAL, both.iter().any(|flags| flags.contains(Flags::PROVISIONAL)))
                 .with(Flags::SLEWING, shown.is_some() && model.line.is_slewing(middle))
                 .with(Flags::LEAP_PENDING, pending),
             leap: model.leap,

@@ -8,8 +8,7 @@ use std::path::absolute;
 use crate::config::Config;
 use crate::error::Error;
 use crate::exchange::Exchange;
-use crate::state::StateFile;
-use crate::synchronizer::memory::Memory;
+use crate::state::{Recollection, StateFile};
 use crate::synchronizer::{SourceId, Synchronizer};
 use crate::sys::counter;
 use crate::sys::host::Host;
@@ -48,7 +47,9 @@ pub(crate) struct Files {
 
 /// Names the files of `config` by where they are now, wherever our host's working directory may be later.
 pub(crate) fn locate(config: &mut Config) -> Result<(), Error> {
-    for path in [&mut config.recording, &mut config.state_file, &mut config.shared_page].into_iter().flatten() {
+    let Config { recording, state_file, shared_page, trust, .. } = config;
+    let named = [recording, state_file, shared_page].into_iter().flatten();
+    for path in named.chain(&mut trust.files) {
         *path = absolute(&*path).map_err(|error| Error::io(format!("locating {}", path.display()), error))?;
     }
     Ok(())
@@ -56,35 +57,35 @@ pub(crate) fn locate(config: &mut Config) -> Result<(), Error> {
 
 impl Files {
     /// Opens what `config` names, and reads what an earlier run has left.
-    pub(crate) fn open(config: &Config) -> Result<(Self, Option<Memory>), Error> {
+    pub(crate) fn open(config: &Config) -> Result<(Self, Recollection), Error> {
         let recorder = config.recording.as_deref().map(Recorder::create).transpose()?;
         Ok(Self::with(recorder, config))
     }
 
     /// The same where nobody is left to hear of an error: a recording that cannot be begun is told of as one that has ended.
-    pub(crate) fn open_unheard(config: &Config) -> (Self, Option<Memory>) {
+    pub(crate) fn open_unheard(config: &Config) -> (Self, Recollection) {
         Self::open(config).unwrap_or_else(|error| {
-            let (mut files, memory) = Self::with(None, config);
+            let (mut files, recollection) = Self::with(None, config);
             files.faults.recording = Some(error.to_string());
-            (files, memory)
+            (files, recollection)
         })
     }
 
     /// The same of a run that is taken up, in a forked child: the recording is its parent's.
-    pub(crate) fn open_onward(config: &Config) -> (Self, Option<Memory>) {
-        let (mut files, memory) = Self::with(None, config);
+    pub(crate) fn open_onward(config: &Config) -> (Self, Recollection) {
+        let (mut files, recollection) = Self::with(None, config);
         let recording = config.recording.as_deref();
         files.faults.recording =
             recording.map(|path| format!("recording to {}: does not go on after a restart", path.display()));
-        (files, memory)
+        (files, recollection)
     }
 
-    fn with(recorder: Option<Recorder>, config: &Config) -> (Self, Option<Memory>) {
+    fn with(recorder: Option<Recorder>, config: &Config) -> (Self, Recollection) {
         let mut state = config.state_file.clone().map(StateFile::at);
         let found = state.as_mut().map(|file| file.load(&Host::observe())).unwrap_or_default();
-        let faults = FileFaults { refused: found.refusal, ..FileFaults::default() };
+        let faults = FileFaults { refused: found.refusal.clone(), ..FileFaults::default() };
         let (save_due, suspended) = (counter::now() + SAVE_INTERVAL, counter::suspended());
-        (Self { recorder, state, save_due, suspended, faults }, found.memory)
+        (Self { recorder, state, save_due, suspended, faults }, found)
     }
 
     /// When something is to be done without any exchange.

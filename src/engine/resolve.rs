@@ -1,15 +1,12 @@
-//! Names to addresses, off the polling path: one helper thread for the whole process, alive only while there is
-//! something to look up. It owns its data, so that whoever asked may be gone when the resolver returns.
+//! Names to addresses, by the helper thread ([`super::helper`]).
 
-use std::collections::VecDeque;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use parking_lot::Mutex;
 
+use super::helper::{self, Turn};
 use crate::sys::wake::Waker;
-use crate::sys::{fork, thread};
 
 /// A name's addresses, in the resolver's order of preference, or its reason.
 pub(crate) type Addresses = Result<Vec<SocketAddr>, String>;
@@ -24,89 +21,17 @@ pub(crate) struct Question {
     pub(crate) waker: Arc<Waker>,
 }
 
-/// A question that waits. It keeps nobody's descriptor: whoever asked may be stopped long before its turn comes.
-struct Waiting {
-    host: String,
-    port: u16,
-    tag: usize,
-    answers: Sender<(usize, Addresses)>,
-    /// Gone when nobody waits for the answer any more.
-    waker: Weak<Waker>,
-}
-
-/// Questions that wait, and whether the helper is at work.
-struct Queue {
-    questions: VecDeque<Waiting>,
-    busy: bool,
-    generation: u32,
-}
-
-/// Locked only under [`fork::exclusive`].
-static QUEUE: Mutex<Queue> = Mutex::new(Queue { questions: VecDeque::new(), busy: false, generation: 0 });
-
 /// Looks a name up. The answer comes from the helper thread, unless that cannot be made; names before this one keep it
 /// waiting. Whoever drops the waker has no use for the answer, and may never get it.
 pub(crate) fn lookup(question: Question) {
-    fork::watch();
-    let _forks_wait = fork::exclusive();
-    let mut queue = QUEUE.lock();
-    if queue.generation != fork::generation() {
-        // The helper of the parent is not here, and its questions are not ours.
-        *queue = Queue { questions: VecDeque::new(), busy: false, generation: fork::generation() };
-    }
-    // While the resolver hangs, clocks that come and go must not fill the memory.
-    queue.questions.retain(Waiting::is_wanted);
-    queue.questions.push_back(question.into());
-    if queue.busy {
-        return;
-    }
-    match thread::spawn("ntpclock-dns", work) {
-        Ok(_) => queue.busy = true,
-        Err(error) => {
-            for waiting in queue.questions.drain(..) {
-                waiting.answer(Err(format!("no thread to look names up: {error}")));
-            }
-        }
-    }
-}
-
-/// Answers question after question, and ends when there is none.
-fn work() {
-    loop {
-        let waiting = {
-            let _forks_wait = fork::exclusive();
-            let mut queue = QUEUE.lock();
-            let Some(waiting) = queue.questions.pop_front() else {
-                queue.busy = false;
-                return;
-            };
-            waiting
-        };
-        if waiting.is_wanted() {
-            let addresses = resolve(&waiting.host, waiting.port);
-            waiting.answer(addresses);
-        }
-    }
-}
-
-impl From<Question> for Waiting {
-    fn from(question: Question) -> Self {
-        let Question { host, port, tag, answers, waker } = question;
-        Self { host, port, tag, answers, waker: Arc::downgrade(&waker) }
-    }
-}
-
-impl Waiting {
-    fn is_wanted(&self) -> bool {
-        self.waker.strong_count() > 0
-    }
-
-    fn answer(self, addresses: Addresses) {
-        let Some(waker) = self.waker.upgrade() else { return };
-        // The receiver may be gone all the same: the clock was stopped meanwhile.
-        let _ = self.answers.send((self.tag, addresses));
-        waker.wake();
-    }
+    let Question { host, port, tag, answers, waker } = question;
+    let work = move |able: Result<(), String>| {
+        let addresses = able.and_then(|()| resolve(&host, port));
+        // The receiver may be gone: the clock was stopped meanwhile.
+        let _ = answers.send((tag, addresses));
+        None
+    };
+    helper::queue(Turn::First, &waker, Box::new(work));
 }
 
 /// Blocks for as long as the system's resolver does.
@@ -139,28 +64,6 @@ mod tests {
         assert_eq!(got[0].1.as_deref().unwrap(), ["127.0.0.7:123".parse().unwrap()]);
         assert!(got[1].1.as_ref().unwrap().iter().all(|address| address.ip().is_loopback()));
         assert!(got[2].1.is_err());
-    }
-
-    #[test]
-    fn a_question_keeps_no_descriptor_and_nobody_answers_it_for_its_own_sake() {
-        let (answers, receiver) = crossbeam_channel::unbounded();
-        let waker = Arc::new(Waker::new().unwrap());
-        let question = |tag| Question {
-            host: "127.0.0.7".into(),
-            port: 123,
-            tag,
-            answers: answers.clone(),
-            waker: Arc::clone(&waker),
-        };
-        let (early, late): (Waiting, Waiting) = (question(0).into(), question(1).into());
-        assert_eq!(Arc::strong_count(&waker), 1);
-        assert!(early.is_wanted());
-        early.answer(resolve("127.0.0.7", 123));
-        assert_eq!(receiver.try_recv().unwrap().0, 0);
-        drop(waker);
-        assert!(!late.is_wanted());
-        late.answer(resolve("127.0.0.7", 123));
-        assert!(receiver.try_recv().is_err());
     }
 
     #[test]

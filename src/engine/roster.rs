@@ -29,6 +29,9 @@ struct Entry {
     sources: Vec<SourceId>,
     /// Addresses given up because they were silent or false; the oldest are forgiven first.
     given_up: Vec<SocketAddr>,
+    /// With NTS the addresses are those of key exchanges: who gave each source its keys.
+    #[cfg(feature = "_nts")]
+    exchangers: Vec<(SourceId, SocketAddr)>,
     /// What the first answer offered.
     first_answer: Vec<SocketAddr>,
     /// What any answer has offered, the latest last.
@@ -117,6 +120,22 @@ pub(crate) enum Lookup {
     Literal(SocketAddr),
     /// The resolver knows.
     Name { host: String, port: u16 },
+    /// It comes with keys.
+    #[cfg(feature = "_nts")]
+    Keys(Exchanger),
+}
+
+/// Whom to exchange keys with.
+#[cfg(feature = "_nts")]
+pub(crate) struct Exchanger {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Addresses of the host that other sources of the entry have.
+    pub(crate) taken: Vec<SocketAddr>,
+    /// Addresses that others are preferred to, the longest ago given up first.
+    pub(crate) given_up: Vec<SocketAddr>,
+    /// Who gave the source the keys that it has.
+    pub(crate) present: Option<SocketAddr>,
 }
 
 impl Roster {
@@ -138,6 +157,8 @@ impl Roster {
                 offered: Vec::new(),
                 look_due: None,
                 looking: false,
+                #[cfg(feature = "_nts")]
+                exchangers: Vec::new(),
             })
         };
         Ok(Self {
@@ -157,11 +178,47 @@ impl Roster {
 
     /// Where to look for the address of `id`.
     pub(crate) fn lookup(&mut self, id: SourceId) -> Option<Lookup> {
-        let spec = &self.entry(id)?.spec;
+        let entry = self.entry(id)?;
+        let spec = &entry.spec;
+        #[cfg(feature = "_nts")]
+        if spec.options.nts {
+            let gave = |own: bool| {
+                let exchangers = entry.exchangers.iter().filter(move |(source, _)| (*source == id) == own);
+                exchangers.map(|(_, address)| *address)
+            };
+            let (present, taken) = (gave(true).next(), gave(false).collect());
+            let (host, port, given_up) = (spec.host.clone(), spec.port, entry.given_up.clone());
+            return Some(Lookup::Keys(Exchanger { host, port, taken, given_up, present }));
+        }
         Some(match spec.host.parse::<IpAddr>() {
             Ok(literal) => Lookup::Literal(SocketAddr::new(literal, spec.port)),
             Err(_) => Lookup::Name { host: spec.host.clone(), port: spec.port },
         })
+    }
+
+    /// Source `id` was given keys by `exchanger`, one of `known`. A pool's further places are for the others.
+    #[cfg(feature = "_nts")]
+    pub(crate) fn handle_exchanger(
+        &mut self,
+        id: SourceId,
+        exchanger: SocketAddr,
+        known: usize,
+        core: &mut Synchronizer,
+        now: Counter,
+    ) {
+        let Some(entry) = self.entry(id) else { return };
+        let former = entry.exchangers.iter().position(|(source, _)| *source == id);
+        let former = former.map(|place| entry.exchangers.swap_remove(place).1);
+        entry.exchangers.push((id, exchanger));
+        // Who was left for another has been given up; who was asked again has not.
+        entry.given_up.retain(|address| *address != exchanger);
+        entry.given_up.extend(former.filter(|former| *former != exchanger));
+        let surplus = entry.given_up.len().saturating_sub(known.max(POOL_MEMBERS));
+        entry.given_up.drain(..surplus);
+        while entry.spec.pool && entry.sources.len() < POOL_MEMBERS.min(known) && core.source_count() < SOURCES_MAX {
+            let member = core.add_source_of(entry.standing.clone(), now);
+            entry.sources.push(member);
+        }
     }
 
     /// When a name is to be looked up though no source wants an address.
@@ -323,6 +380,35 @@ mod tests {
         roster.assign(SourceId(0), &addresses(1..=1), &mut core, NOW);
         roster.assign(SourceId(0), &addresses(1..=1), &mut core, NOW);
         assert_eq!(in_use(&core), [1]);
+    }
+
+    #[cfg(feature = "_nts")]
+    #[test]
+    fn with_nts_each_place_of_a_pool_has_keys_of_its_own_and_who_was_left_comes_last() {
+        let (mut roster, mut core) = roster(&["pool:p nts"]);
+        let asked = |roster: &mut Roster, id| match roster.lookup(SourceId(id)) {
+            Some(Lookup::Keys(exchanger)) => (exchanger.port, exchanger.taken, exchanger.given_up, exchanger.present),
+            _ => panic!("it asks for keys"),
+        };
+        let known: Vec<SocketAddr> = addresses(1..=6);
+        assert_eq!(asked(&mut roster, 0), (4460, vec![], vec![], None));
+        roster.handle_exchanger(SourceId(0), known[0], 6, &mut core, NOW);
+        assert_eq!(core.source_count(), 4);
+        assert_eq!(asked(&mut roster, 1), (4460, vec![known[0]], vec![], None));
+        roster.handle_exchanger(SourceId(1), known[1], 6, &mut core, NOW);
+        assert_eq!(asked(&mut roster, 1), (4460, vec![known[0]], vec![], Some(known[1])));
+        roster.handle_exchanger(SourceId(1), known[2], 6, &mut core, NOW);
+        assert_eq!(asked(&mut roster, 1), (4460, vec![known[0]], vec![known[1]], Some(known[2])));
+        assert_eq!((core.source_count(), roster.name(SourceId(3))), (4, "pool:p nts".to_owned()));
+    }
+
+    #[cfg(feature = "_nts")]
+    #[test]
+    fn a_pool_has_no_more_places_than_its_name_has_addresses_and_a_host_has_one() {
+        let (mut roster, mut core) = roster(&["pool:p nts", "h nts"]);
+        roster.handle_exchanger(SourceId(0), addresses(1..=1)[0], 2, &mut core, NOW);
+        roster.handle_exchanger(SourceId(1), addresses(3..=3)[0], 9, &mut core, NOW);
+        assert_eq!(core.source_count(), 3);
     }
 
     #[test]

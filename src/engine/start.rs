@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::files::Files;
 use super::follower::{Follower, Succession};
+use super::keys::KeyExchanges;
 use super::roster::Roster;
 use super::seat::{Lead, Seat};
 use super::watchdog::Watchdog;
@@ -36,16 +37,17 @@ pub(crate) enum Start {
 
 /// Starts the engine's thread; the paths of `config` are [located](super::files::locate). It publishes to `shared`, which no other engine may do meanwhile.
 pub(crate) fn start(config: Config, shared: SharedRef, start: Start) -> Result<Worker, Error> {
+    let keys = KeyExchanges::new(&config)?;
     let begun = match start {
-        Start::Anew => Begun::Run(Box::new(prepare(&config, &shared, Beginning::Anew)?)),
-        Start::Onward => Begun::Run(Box::new(prepare(&config, &shared, Beginning::Onward)?)),
+        Start::Anew => Begun::Run(Box::new(prepare(&config, &shared, keys, Beginning::Anew)?)),
+        Start::Onward => Begun::Run(Box::new(prepare(&config, &shared, keys, Beginning::Onward)?)),
         Start::Seated(Ok(lead)) => {
             let succession = Succession { lead, watch: Watch::new(0), late: false };
-            Begun::Run(Box::new(prepare(&config, &shared, Beginning::Succeeding(Box::new(succession)))?))
+            Begun::Run(Box::new(prepare(&config, &shared, keys, Beginning::Succeeding(Box::new(succession)))?))
         }
         Start::Seated(Err(seat)) => {
             shared.tell_membership(seat.followed());
-            Begun::Follow(Box::new(Follower::new(seat)))
+            Begun::Follow(Box::new(Follower::new(seat)), keys)
         }
     };
     shared.change(|status| {
@@ -59,9 +61,10 @@ pub(crate) fn start(config: Config, shared: SharedRef, start: Start) -> Result<W
         let running = Running(theirs);
         let parts = match begun {
             Begun::Run(parts) => Some(*parts),
-            Begun::Follow(follower) => {
+            Begun::Follow(follower, keys) => {
                 let succession = follower.run(&running.0, &order);
-                let succeeding = |succession| prepare(&config, &running.0, Beginning::Succeeding(Box::new(succession)));
+                let succeeding =
+                    |succession| prepare(&config, &running.0, keys, Beginning::Succeeding(Box::new(succession)));
                 succession.and_then(|succession| match succeeding(succession) {
                     Ok(parts) => Some(parts),
                     Err(error) => {
@@ -85,7 +88,7 @@ pub(crate) fn start(config: Config, shared: SharedRef, start: Start) -> Result<W
 /// How a thread begins.
 enum Begun {
     Run(Box<Parts>),
-    Follow(Box<Follower>),
+    Follow(Box<Follower>, KeyExchanges),
 }
 
 /// Says that the thread has ended.
@@ -104,6 +107,7 @@ pub(super) struct Parts {
     pub(super) files: Files,
     pub(super) told: Told,
     pub(super) vmclock: Option<VmClock>,
+    pub(super) keys: KeyExchanges,
 }
 
 /// What a run makes of what there is.
@@ -114,7 +118,12 @@ pub(super) enum Beginning {
 }
 
 /// Does what can fail, and what is to be seen as soon as the clock is started.
-pub(super) fn prepare(config: &Config, shared: &Shared, beginning: Beginning) -> Result<Parts, Error> {
+pub(super) fn prepare(
+    config: &Config,
+    shared: &Shared,
+    keys: KeyExchanges,
+    beginning: Beginning,
+) -> Result<Parts, Error> {
     let (last_epoch, left) = shared.with_status(|status| (status.last_epoch, status.account.clone()));
     // Before the state file is judged: no suspend falls between the two.
     let clocks = Anchor::read();
@@ -123,12 +132,13 @@ pub(super) fn prepare(config: &Config, shared: &Shared, beginning: Beginning) ->
         Err(error) => (None, Some(error.to_string())),
     };
     let watchdog = Watchdog::new(clocks, vmclock.as_mut().and_then(|device| device.marks().ok()));
-    let (files, memory) = match &beginning {
+    let (files, recollection) = match &beginning {
         Beginning::Succeeding(succession) if succession.late => Files::open_unheard(config),
         Beginning::Onward => Files::open_onward(config),
         _ => Files::open(config)?,
     };
     let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
+    recollection.floor.into_iter().for_each(|floor| core.raise_floor(floor));
     let mut told = match beginning {
         Beginning::Succeeding(succession) => succeed(*succession, &mut core, watchdog),
         Beginning::Onward if let Some(left) = &left => {
@@ -147,7 +157,7 @@ pub(super) fn prepare(config: &Config, shared: &Shared, beginning: Beginning) ->
         if told.lead.is_none() {
             show(&core, &mut told, shared);
         }
-    } else if let Some(memory) = memory {
+    } else if let Some(memory) = recollection.memory {
         core.restore(&memory, counter::now());
         show(&core, &mut told, shared);
     }
@@ -163,7 +173,7 @@ pub(super) fn prepare(config: &Config, shared: &Shared, beginning: Beginning) ->
         status.membership = membership;
         status.unwatched = Unwatched { resume: None, vmclock: unread };
     });
-    Ok(Parts { core, roster, files, told, vmclock })
+    Ok(Parts { core, roster, files, told, vmclock, keys })
 }
 
 /// Goes on where the former leader of a page ended.
@@ -274,7 +284,8 @@ mod tests {
         let shared = Shared::new(Place::Shared(opened.page));
         let config = Config::with_servers("127.0.0.1:9").unwrap();
         let succession = Succession { lead, watch: Watch::new(0), late: false };
-        let parts = prepare(&config, &shared, Beginning::Succeeding(Box::new(succession))).unwrap();
+        let keys = KeyExchanges::new(&config).unwrap();
+        let parts = prepare(&config, &shared, keys, Beginning::Succeeding(Box::new(succession))).unwrap();
         let mut lock = path.clone().into_os_string();
         lock.push(".lock");
         std::fs::remove_file(&path).and_then(|()| std::fs::remove_file(lock)).unwrap();

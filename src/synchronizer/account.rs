@@ -3,8 +3,11 @@
 use super::{Plan, Synchronizer, Verdict};
 use crate::exchange::root_dispersion;
 use crate::model::ClockModel;
+use crate::nts::Algorithm;
+use crate::nts::session::Association;
+use crate::nts::trust::Basis;
 use crate::source::Source;
-use crate::status::{Leap, Report, Role, SourceInfo};
+use crate::status::{Leap, NtsInfo, NtsState, Report, Role, SourceInfo};
 use crate::units::{Counter, Nanos, UnixTime};
 
 impl Synchronizer {
@@ -85,10 +88,28 @@ impl Synchronizer {
             exchanges: source.exchanges,
             rejected: source.rejected,
             restarts: source.restarts,
+            nts: source.nts().map(nts_info).unwrap_or_default(),
             fault: source.complaint(),
             authenticated: source.standing.is_authenticated(),
             options: source.standing.options,
             refusals: source.refusals,
         }
+    }
+}
+
+fn nts_info(nts: &Association) -> NtsInfo {
+    NtsInfo {
+        state: match nts.basis() {
+            None => NtsState::NoKeys,
+            Some(Basis::Floor) => NtsState::Provisional,
+            Some(Basis::Host) => NtsState::Unreviewed,
+            Some(Basis::Obtained) => NtsState::Authenticated,
+        },
+        algorithm: nts.algorithm().map_or(0, Algorithm::number),
+        // Eight at most.
+        cookies: nts.cookies() as u8,
+        key_exchanges: nts.key_exchanges,
+        naks: nts.naks,
+        fault: nts.fault.clone(),
     }
 }

@@ -49,19 +49,22 @@ pub(crate) struct RememberedTime {
     pub(crate) fastest: Rate,
     pub(crate) knee: Nanos,
     pub(crate) newest_exchange: Counter,
+    /// It rests on authenticated sources alone.
+    pub(crate) authenticated: bool,
 }
 
 /// The remembered time as a witness beside the sources.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Remembered {
     span: UtcSpan,
+    authenticated: bool,
     /// When it falls silent; `None`: the sources have not agreed on anything yet.
     until: Option<Counter>,
 }
 
 impl Remembered {
-    pub(super) fn new(span: UtcSpan) -> Self {
-        Self { span, until: None }
+    pub(super) fn new(span: UtcSpan, authenticated: bool) -> Self {
+        Self { span, authenticated, until: None }
     }
 
     /// What it and the sources leave possible together at `now`; `None` if they contradict each other.
@@ -84,6 +87,11 @@ impl Remembered {
         self.until.is_some_and(|until| now >= until)
     }
 
+    /// Whether what it says, if anything, rests on authenticated sources alone.
+    pub(super) fn is_authenticated_or_silent(&self, now: Counter) -> bool {
+        self.authenticated || self.is_silent(now)
+    }
+
     /// The sources agreed on something at `now`; memory is worth something for `knee` from then on.
     pub(super) fn handle_agreement(&mut self, now: Counter, knee: Nanos) {
         self.until = self.until.or(Some(now + knee));
@@ -103,7 +111,7 @@ impl Synchronizer {
         let model = self.recall(&time, now);
         if model.state_at(now).is_usable() {
             self.last_epoch = model.epoch;
-            self.remembered = Some(Remembered::new(model.span));
+            self.remembered = Some(Remembered::new(model.span, time.authenticated));
             self.model = model;
             self.dirty = true;
         }
@@ -141,8 +149,7 @@ impl Synchronizer {
             span,
             state: State::Holdover,
             leap: Leap::None,
-            // Of whom it came the file does not tell.
-            flags: Flags::default(),
+            flags: Flags::default().with(Flags::AUTHENTICATED, time.authenticated),
             epoch: self.last_epoch + 1,
             holdover_at: now,
             bound_cap: self.settings.bound_cap,
@@ -170,6 +177,7 @@ impl Synchronizer {
                 fastest: span.fastest,
                 knee: span.knee,
                 newest_exchange: model.newest_exchange,
+                authenticated: model.flags.contains(Flags::AUTHENTICATED),
             }
         });
         Some(Memory { time, frequency: Prior { mean: self.verdict.frequency, deviation: self.frequency_deviation() } })

@@ -7,11 +7,12 @@ use super::{Primary, Synchronizer, Verdict};
 use crate::model::bound::Witness;
 use crate::model::slew::{Course, steer};
 use crate::model::{ClockModel, UtcSpan};
+use crate::nts::trust::Basis;
 use crate::packet;
 use crate::selection::cluster::{self, Voice};
 use crate::selection::{self, Agreement, Disagreement};
 use crate::source::filter::Testimony;
-use crate::source::{Fault, Objection};
+use crate::source::{Fault, Objection, Source};
 use crate::status::{Flags, Leap, Selection, State};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
 
@@ -30,6 +31,8 @@ pub(crate) struct Plan {
     pub(super) heard: Option<UtcSpan>,
     /// What the sources agree on cannot be true if what is remembered is.
     pub(super) refutes_memory: bool,
+    /// It rests on a certificate that was not checked at the time obtained.
+    pub(super) unreviewed: bool,
 }
 
 /// What selection thinks of a source, and what it has against it.
@@ -197,7 +200,7 @@ impl Synchronizer {
             span: self.utc_span(switch, &known),
             state: State::Synchronized,
             leap: self.leap(&voters, target),
-            flags: Flags::default().with(Flags::AUTHENTICATED, self.is_authenticated(&voters, &survivors)),
+            flags: self.flags(switch, &voters, &survivors),
             epoch,
             holdover_at: sources().filter_map(|source| source.fresh_until()).max().unwrap_or(switch),
             bound_cap: self.settings.bound_cap,
@@ -206,7 +209,8 @@ impl Synchronizer {
         let primary = primary.and_then(|source| self.primary(source));
         let verdict = Verdict { frequency, deviation: Some(consensus.deviation), primary, ..verdict };
         let heard = Some(self.utc_span(switch, &told));
-        Plan { model, verdict, judgements, voters: Vec::new(), agreed: None, heard, refutes_memory }
+        let unreviewed = self.resting_on(&voters, &survivors).any(Source::awaits_review);
+        Plan { model, verdict, judgements, voters: Vec::new(), agreed: None, heard, refutes_memory, unreviewed }
     }
 
     /// What source `index` says to the others at `switch`.
@@ -238,7 +242,16 @@ impl Synchronizer {
         let verdict = Verdict { frequency, deviation, primary, ..verdict };
         let flags = self.model.flags.with(Flags::VETOED, self.is_vetoed());
         let model = ClockModel { state, flags, ..self.model };
-        Plan { model, verdict, judgements, voters: Vec::new(), agreed: None, heard: None, refutes_memory: false }
+        Plan {
+            model,
+            verdict,
+            judgements,
+            voters: Vec::new(),
+            agreed: None,
+            heard: None,
+            refutes_memory: false,
+            unreviewed: false,
+        }
     }
 
     /// Whether servers that are not polled contradict those that are.
@@ -258,10 +271,26 @@ impl Synchronizer {
         }
     }
 
-    /// Whether interval and estimate rest on authenticated sources alone. Of whom it has what is remembered, nobody knows.
-    fn is_authenticated(&self, voters: &[usize], survivors: &[(usize, Voice)]) -> bool {
-        let mut all = voters.iter().chain(survivors.iter().map(|(index, _)| index));
-        self.remembered.is_none() && all.all(|&index| self.sources[index].standing.is_authenticated())
+    /// The sources that interval and estimate rest on.
+    fn resting_on<'a>(
+        &'a self,
+        voters: &'a [usize],
+        survivors: &'a [(usize, Voice)],
+    ) -> impl Iterator<Item = &'a Source> {
+        let all = voters.iter().chain(survivors.iter().map(|(index, _)| index));
+        all.map(|&index| &self.sources[index])
+    }
+
+    /// What can be said of all of them together, and of what is remembered as long as that has a say.
+    fn flags(&self, switch: Counter, voters: &[usize], survivors: &[(usize, Voice)]) -> Flags {
+        let authenticated = self.resting_on(voters, survivors).all(|source| {
+            source.standing.is_authenticated() && source.nts().is_none_or(|nts| nts.basis() == Some(Basis::Obtained))
+        });
+        let remembered = self.remembered.as_ref();
+        let known = remembered.is_none_or(|remembered| remembered.is_authenticated_or_silent(switch));
+        let on_floor = |source: &Source| source.nts().is_some_and(|nts| nts.basis() == Some(Basis::Floor));
+        let provisional = self.resting_on(voters, survivors).any(on_floor);
+        Flags::default().with(Flags::AUTHENTICATED, authenticated && known).with(Flags::PROVISIONAL, provisional)
     }
 
     /// The leap second that more than half of the `voters` announce, in a month at whose end there may be one: as yet

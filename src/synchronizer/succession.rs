@@ -21,7 +21,7 @@ use super::{Plan, Primary, Synchronizer};
 use crate::exchange::ServerState;
 use crate::model::estimator::Prior;
 use crate::model::{ClockModel, UtcSpan};
-use crate::status::{Report, State};
+use crate::status::{Flags, Report, State};
 use crate::units::{Counter, Nanos};
 
 /// What a leader leaves to the next, beside the model.
@@ -44,9 +44,11 @@ impl Synchronizer {
         if model.state == State::Disrupted {
             self.disrupt(now);
         } else if model.has_line() {
-            self.remembered = Some(Remembered::new(legacy.heard));
+            self.remembered = Some(Remembered::new(legacy.heard, model.flags.contains(Flags::AUTHENTICATED)));
             self.heard = Some(legacy.heard);
         }
+        // What that rests on cannot be checked here.
+        self.unreviewed = model.flags.contains(Flags::PROVISIONAL);
         self.model = model;
         self.dirty = true;
     }

@@ -51,6 +51,27 @@ pub(crate) fn connected(peer: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
+/// A TCP socket that does not block, and is about to be connected with `peer`: it is writable when it is, or cannot be.
+#[cfg(feature = "_nts")]
+pub(crate) fn connecting(peer: SocketAddr) -> io::Result<std::net::TcpStream> {
+    use std::os::fd::{FromRawFd, OwnedFd};
+
+    let family = if peer.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: the call takes numbers only.
+    let descriptor = checked(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: just opened, and nobody else's.
+    let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    let (name, length) = storage(peer);
+    // SAFETY: `name` holds `length` bytes of an address, and is alive here.
+    let result = unsafe { libc::connect(socket.as_raw_fd(), (&raw const name).cast(), length) };
+    match checked(result) {
+        Ok(_) => Ok(socket.into()),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(socket.into()),
+        Err(error) => Err(error),
+    }
+}
+
 /// A socket bound to `address` that does not block and asks the kernel for receive timestamps.
 pub(crate) fn stamped(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;

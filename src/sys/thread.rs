@@ -16,11 +16,11 @@ use super::wake::Waker;
 const STACK: usize = 256 * 1024;
 
 /// Starts a thread in which every signal is blocked: the host's handlers run on the host's threads.
-pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    spawn_with_stack(name, STACK, body)
-}
-
-fn spawn_with_stack(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+pub(crate) fn spawn_with_stack(
+    name: &str,
+    stack: usize,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     // A new thread inherits the mask of the one that makes it: block, spawn, restore.
     let mask = Mask::block_all();
     let spawned = Builder::new().name(name.to_owned()).stack_size(stack).spawn(body);
@@ -161,7 +161,10 @@ mod tests {
     #[test]
     fn our_threads_block_signals_and_the_callers_mask_stays() {
         assert!(!is_blocked(libc::SIGTERM));
-        spawn("test", || assert!(is_blocked(libc::SIGTERM) && is_blocked(libc::SIGALRM))).unwrap().join().unwrap();
+        spawn_with_stack("test", STACK, || assert!(is_blocked(libc::SIGTERM) && is_blocked(libc::SIGALRM)))
+            .unwrap()
+            .join()
+            .unwrap();
         assert!(!is_blocked(libc::SIGTERM));
     }
 }

@@ -54,7 +54,13 @@ pub(crate) struct Sleeper(Vec<libc::pollfd>);
 
 impl Sleeper {
     pub(crate) fn new(fds: impl IntoIterator<Item = RawFd>) -> Self {
-        Self(fds.into_iter().map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect())
+        Self::for_either(fds.into_iter().map(|fd| (fd, false)))
+    }
+
+    /// Each descriptor, with whether it is to be writable instead of readable.
+    pub(crate) fn for_either(fds: impl IntoIterator<Item = (RawFd, bool)>) -> Self {
+        let events = |writable| if writable { libc::POLLOUT } else { libc::POLLIN };
+        Self(fds.into_iter().map(|(fd, writable)| libc::pollfd { fd, events: events(writable), revents: 0 }).collect())
     }
 
     /// Sleeps until one of the descriptors is readable or broken, `timeout` is over (`None`: never), or for no reason.

@@ -23,6 +23,13 @@ static void null_pointers(ntp_config *config, ntp_clock *clock)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_load_keys(config, NULL));
     EXPECT_TEXT("`path` is NULL");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_authentication(NULL, NTP_AUTHENTICATION_MIX));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(NULL, "127.0.0.1", NTP_SERVER_NTS, 0));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(config, NULL, NTP_SERVER_NTS, 0));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_trusted_certificates(NULL, "ca.pem"));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_trusted_certificates(config, NULL));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_platform_trust(NULL, 1));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_query_with(config, NULL, 10, &result, sizeof result));
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_query_with(NULL, "127.0.0.1", 10, NULL, sizeof result));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_poll(NULL, 4, 10));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_fault_limit(NULL, 1));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_min_agreeing(NULL, 1));
@@ -162,6 +169,10 @@ static void numbers(ntp_config *config)
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_frequency_limit(config, zero / zero));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_state_file(config, "/"));
     EXPECT_TEXT("names no file");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_trusted_certificates(config, "/"));
+    EXPECT_TEXT("names no file");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(config, "127.0.0.1", UINT32_C(1) << 31, 0));
+    EXPECT_TEXT("0x80000000");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_shared_page(config, "/"));
     EXPECT_TEXT("`shared_page` is `/`, which names no file");
 

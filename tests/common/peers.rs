@@ -17,6 +17,15 @@ const PORTS: u32 = 12_000;
 /// How long a server may take from its start to its first answer, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Whose `chronyd`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// This Debian's.
+    Present,
+    /// A later Debian's.
+    Newer,
+}
+
 /// A running `chronyd` that serves this machine's clock, shifted if so asked. Killed when dropped.
 pub(crate) struct Chronyd {
     child: Child,
@@ -37,7 +46,12 @@ impl Chronyd {
 
     /// Serves at `address`, `seconds` ahead of the system clock, and answers when this returns.
     pub(crate) fn start_at(address: SocketAddr, seconds: i64) -> Self {
-        Self::start_in(Directory::new(), address, seconds, "")
+        Self::start_with(Release::Present, address, seconds, "")
+    }
+
+    /// As [`Chronyd::start_at`], with these further lines of configuration.
+    pub(crate) fn start_with(release: Release, address: SocketAddr, seconds: i64, further: &str) -> Self {
+        Self::start_in(release, Directory::new(), address, seconds, further)
     }
 
     /// As [`Chronyd::start`], and knows the `keys`, a key file's text.
@@ -46,15 +60,15 @@ impl Chronyd {
         let file = directory.path().join("keys");
         fs::write(&file, keys).expect("the temporary directory is writable");
         let more = format!("keyfile {}\n", file.display());
-        Self::start_in(directory, free_address(Ipv4Addr::LOCALHOST.into()), 0, &more)
+        Self::start_in(Release::Present, directory, free_address(Ipv4Addr::LOCALHOST.into()), 0, &more)
     }
 
     /// With files in `directory`, and `more` in its configuration.
-    fn start_in(directory: Directory, address: SocketAddr, seconds: i64, more: &str) -> Self {
+    fn start_in(release: Release, directory: Directory, address: SocketAddr, seconds: i64, more: &str) -> Self {
         // Else it would also take the port of the other family's wildcard address, from its neighbours.
         let family = if address.is_ipv4() { "-4" } else { "-6" };
         let config = config_text(address, directory.path()) + more;
-        let child = spawn(&directory, &config, |command| {
+        let child = spawn(release, &directory, &config, |command| {
             command.arg(family);
             if seconds != 0 {
                 // What the `faketime` command does, without its process in between, which would survive a kill.
@@ -137,7 +151,7 @@ impl ChronydClient {
             polls.0,
             polls.1
         );
-        let child = spawn(&directory, &text, |_| ());
+        let child = spawn(Release::Present, &directory, &text, |_| ());
         Self { child, directory }
     }
 
@@ -167,13 +181,17 @@ impl Drop for ChronydClient {
 
 /// Starts `chronyd` in the foreground with this configuration, as `prepare` wants it; it writes what it says to `log`
 /// in `directory`.
-fn spawn(directory: &Directory, config: &str, prepare: impl FnOnce(&mut Command)) -> Child {
+fn spawn(release: Release, directory: &Directory, config: &str, prepare: impl FnOnce(&mut Command)) -> Child {
     let (log, file) = (directory.path().join("log"), directory.path().join("conf"));
     fs::write(&file, config).expect("the temporary directory is writable");
     let output = fs::File::create(&log).expect("the temporary directory is writable");
     // The kernel kills it with the thread that started it: a test that is interrupted leaves nothing.
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(chronyd()).args(["-d", "-x", "-u", "root", "-f"]).arg(&file);
+    command
+        .args(["--pdeathsig", "KILL", "--"])
+        .args(chronyd_of(release))
+        .args(["-d", "-x", "-u", "root", "-f"])
+        .arg(&file);
     prepare(&mut command);
     command.stdin(Stdio::null()).stderr(output.try_clone().expect("a file handle can be copied")).stdout(output);
     command.spawn().expect("setpriv (package util-linux) can be run")
@@ -280,8 +298,25 @@ fn chronyd() -> PathBuf {
     peers().join("usr/sbin/chronyd")
 }
 
+/// How to run it, in words.
+fn chronyd_of(release: Release) -> Vec<PathBuf> {
+    if release == Release::Present {
+        return vec![chronyd()];
+    }
+    peers();
+    let newer = root().join("target/newer/usr");
+    // Both folders are named after the kind of machine.
+    let named = |folder: &str, beginning: &str| {
+        let entries = fs::read_dir(newer.join(folder)).expect("tests/tools.sh has unpacked it");
+        let names = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains(beginning));
+        entries.flatten().map(|entry| entry.path()).find(names).expect("it is there")
+    };
+    let (loader, libraries) = (named("lib64", "ld-linux-"), named("lib", "-linux-gnu"));
+    vec![loader, "--library-path".into(), libraries, newer.join("sbin/chronyd")]
+}
+
 /// The library behind the `faketime` command; its folder is named after the kind of machine.
-fn faketime() -> PathBuf {
+pub(crate) fn faketime() -> PathBuf {
     let folders = fs::read_dir("/usr/lib").expect("/usr/lib is readable");
     let found = folders.flatten().map(|folder| folder.path().join("faketime/libfaketime.so.1"));
     found.into_iter().find(|path| path.exists()).expect("libfaketime is installed (package faketime)")

@@ -12,9 +12,9 @@ use crate::config::{Authentication, Settings};
 use crate::packet::reference_id;
 use crate::status::{Flags, Reason, Selection, ServerOptions, State};
 
-const TRUST: ServerOptions = ServerOptions { key: None, require: false, prefer: false, trust: true };
-const REQUIRE: ServerOptions = ServerOptions { key: None, require: true, prefer: false, trust: false };
-const PREFER: ServerOptions = ServerOptions { key: None, require: false, prefer: true, trust: false };
+const TRUST: ServerOptions = ServerOptions { key: None, require: false, prefer: false, trust: true, nts: false };
+const REQUIRE: ServerOptions = ServerOptions { key: None, require: true, prefer: false, trust: false, nts: false };
+const PREFER: ServerOptions = ServerOptions { key: None, require: false, prefer: true, trust: false, nts: false };
 
 fn world(trial: &Trial, settings: &Settings, servers: Vec<Server>) -> World {
     let oscillator = oscillators::ordinary(&mut Random::new(trial.seed ^ 6), settings);

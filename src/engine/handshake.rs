@@ -1,0 +1,444 @@
+//! Key exchanges (RFC 8915, section 4): TCP, TLS 1.3, one message each way. For the helper thread, which goes on with several at
+//! a time; but names are looked up, and then it blocks. Whatever the other side does, one ends after [`Limits::whole`]
+//! and [`BYTES_MAX`].
+//!
+//! TLS is rustls with a provider of our own choosing, which is told to nobody else in the process. Certificates are judged
+//! at the time that [`crate::nts::trust`] has found, and against the name that the user wrote, wherever the NTP server
+//! turns out to be.
+
+mod certificates;
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, KeyProvider};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::sign::SigningKey;
+use rustls::{ClientConfig, ClientConnection};
+
+use super::helper::{self, Pause, Task, Turn};
+use super::resolve::resolve;
+use crate::config::NTP_PORT;
+use crate::nts;
+use crate::nts::aead::Keys;
+use crate::nts::record::{self, Direction, Response};
+use crate::nts::session::{Grant, KeyFault};
+use crate::nts::trust::{Basis, CertificateTime, Credential};
+use crate::sys::socket;
+use crate::sys::wake::Waker;
+pub(crate) use certificates::Trust;
+use certificates::{AtOurTime, Certificates, in_words};
+
+const ALPN: &[u8] = b"ntske/1";
+const EXPORTER_LABEL: &[u8] = b"EXPORTER-network-time-security";
+
+/// Bytes in both directions, TLS and all: a chain of certificates takes some thousands, a response some hundreds.
+const BYTES_MAX: usize = 64 * 1024;
+
+/// How long a key exchange may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// To find out that nobody is at an address.
+    pub(crate) connect: Duration,
+    /// All of it, however many addresses there are; a name's lookup aside.
+    pub(crate) whole: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(3), whole: Duration::from_secs(6) }
+    }
+}
+
+/// A key exchange to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Addresses of the host that are not to be asked.
+    pub(crate) taken: Vec<SocketAddr>,
+    /// Addresses that others are preferred to, the longer ago given up the better.
+    pub(crate) given_up: Vec<SocketAddr>,
+    pub(crate) time: CertificateTime,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) limits: Limits,
+}
+
+/// What has come of it.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    /// Who gave the keys, and how many there are of them.
+    pub(crate) exchanger: SocketAddr,
+    pub(crate) exchangers: usize,
+    /// Where the NTP server is.
+    pub(crate) server: SocketAddr,
+    pub(crate) grant: Grant,
+}
+
+/// The cryptography, chosen when we were built; but for what it would take to show a certificate of our own.
+fn provider() -> CryptoProvider {
+    #[cfg(feature = "nts-aws-lc")]
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    #[cfg(not(feature = "nts-aws-lc"))]
+    let provider = rustls::crypto::ring::default_provider();
+    CryptoProvider { key_provider: &NoKeys, ..provider }
+}
+
+/// A client is whoever it is: there are no private keys.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("a client has no private keys".to_owned()))
+    }
+}
+
+/// A key exchange under way: with one address of the host after the other, until one gives keys or the time is over.
+struct Exchange {
+    order: Order,
+    tls: Tls,
+    addresses: VecDeque<SocketAddr>,
+    /// How many the host has.
+    found: usize,
+    deadline: Instant,
+    attempt: Option<Attempt>,
+    /// What the attempts so far have come to.
+    fault: KeyFault,
+    /// Is told the outcome, once.
+    told: Option<Told>,
+}
+
+/// Is told what has come of an order.
+pub(crate) type Told = Box<dyn FnOnce(Result<Granted, KeyFault>) + Send>;
+
+/// Has `order` carried out by the helper thread. `told` learns what it has come to, and then `waker` is woken.
+pub(crate) fn queue(order: Order, waker: &Arc<Waker>, told: Told) {
+    let work = |able: Result<(), String>| match able {
+        Ok(()) => begin(order, told),
+        Err(why) => {
+            told(Err(KeyFault::Unreached(why)));
+            None
+        }
+    };
+    helper::queue(Turn::Later, waker, Box::new(work));
+}
+
+/// Begins a key exchange; looking up the host may take a while.
+fn begin(order: Order, told: Told) -> Option<Box<dyn Task>> {
+    let prepared = resolve(&order.host, order.port)
+        .map_err(|why| KeyFault::Unreached(format!("the host cannot be resolved: {why}")))
+        .and_then(|found| Ok((found, Tls::new(&order)?)));
+    let (found, tls) = match prepared {
+        Ok(prepared) => prepared,
+        Err(fault) => {
+            told(Err(fault));
+            return None;
+        }
+    };
+    let mut addresses: Vec<SocketAddr> = found.iter().copied().filter(|found| !order.taken.contains(found)).collect();
+    // Never tried before given up, and given up long ago before given up lately.
+    addresses.sort_by_key(|address| order.given_up.iter().position(|other| other == address).map_or(0, |age| age + 1));
+    let deadline = Instant::now() + order.limits.whole;
+    Some(Box::new(Exchange {
+        order,
+        tls,
+        addresses: addresses.into(),
+        found: found.len(),
+        deadline,
+        attempt: None,
+        fault: KeyFault::Unreached("all addresses of the name are in use".to_owned()),
+        told: Some(told),
+    }))
+}
+
+impl Task for Exchange {
+    fn advance(&mut self) -> Option<Pause> {
+        loop {
+            let attempt = match &mut self.attempt {
+                Some(attempt) => attempt,
+                None => match self.addresses.pop_front().filter(|_| Instant::now() < self.deadline) {
+                    Some(address) => match Attempt::begin(address, &self.tls, &self.order, self.deadline) {
+                        Ok(attempt) => self.attempt.insert(attempt),
+                        Err(fault) => {
+                            self.note(fault);
+                            continue;
+                        }
+                    },
+                    None => return self.end(Err(self.fault.clone())),
+                },
+            };
+            match attempt.advance() {
+                Ok(Progress::Pause(pause)) => return Some(pause),
+                Ok(Progress::Response(response)) => {
+                    match attempt.conclude(response, &self.tls, self.order.time.basis) {
+                        Ok((server, grant)) => {
+                            let (exchanger, exchangers) = (attempt.address, self.found);
+                            return self.end(Ok(Granted { exchanger, exchangers, server, grant }));
+                        }
+                        Err(why) => {
+                            let fault = attempt.failed(&why);
+                            self.note(fault);
+                        }
+                    }
+                }
+                Err(fault) => self.note(fault),
+            }
+        }
+    }
+}
+
+impl Exchange {
+    /// An attempt came to nothing. That a server refused says more than that nobody was there.
+    fn note(&mut self, fault: KeyFault) {
+        self.attempt = None;
+        if matches!(fault, KeyFault::Failed(_)) || matches!(self.fault, KeyFault::Unreached(_)) {
+            self.fault = fault;
+        }
+    }
+
+    fn end(&mut self, outcome: Result<Granted, KeyFault>) -> Option<Pause> {
+        self.attempt = None;
+        if let Some(told) = self.told.take() {
+            told(outcome);
+        }
+        None
+    }
+}
+
+/// An exchange with one address.
+struct Attempt {
+    address: SocketAddr,
+    stream: Limited,
+    client: ClientConnection,
+    /// Until when somebody must be there; `None`: somebody is.
+    connected_by: Option<Instant>,
+    deadline: Instant,
+    /// The server's, as far as it has come.
+    message: Vec<u8>,
+}
+
+/// How far an attempt has come.
+enum Progress {
+    Pause(Pause),
+    Response(Response),
+}
+
+impl Attempt {
+    fn begin(address: SocketAddr, tls: &Tls, order: &Order, deadline: Instant) -> Result<Self, KeyFault> {
+        let socket = socket::connecting(address).map_err(|error| unreached(address, &error))?;
+        let client = tls.client().map_err(|why| KeyFault::Failed(format!("key exchange with {address}: {why}")))?;
+        let connected_by = Some(deadline.min(Instant::now() + order.limits.connect));
+        let stream = Limited { socket, left: BYTES_MAX };
+        Ok(Self { address, stream, client, connected_by, deadline, message: Vec::new() })
+    }
+
+    fn failed(&self, why: &str) -> KeyFault {
+        KeyFault::Failed(format!("key exchange with {}: {why}", self.address))
+    }
+
+    fn pause(&self, writable: bool) -> Progress {
+        let until = self.connected_by.unwrap_or(self.deadline);
+        Progress::Pause(Pause { descriptor: self.stream.socket.as_raw_fd(), writable, until })
+    }
+
+    fn advance(&mut self) -> Result<Progress, KeyFault> {
+        if let Some(by) = self.connected_by {
+            let socket = &self.stream.socket;
+            match (socket.take_error(), socket.peer_addr()) {
+                (Ok(None), Ok(_)) => self.connected_by = None,
+                (Ok(Some(error)) | Err(error), _) => return Err(unreached(self.address, &error)),
+                (Ok(None), Err(_)) if Instant::now() >= by => {
+                    return Err(unreached(self.address, &io::ErrorKind::TimedOut.into()));
+                }
+                (Ok(None), Err(_)) => return Ok(self.pause(true)),
+            }
+        }
+        self.converse().map_err(|error| self.failed(&told(&error)))
+    }
+
+    /// Carries bytes to and fro.
+    fn converse(&mut self) -> io::Result<Progress> {
+        loop {
+            // Asked first, so that who sends and sends cannot keep us here.
+            let late = Instant::now() >= self.deadline;
+            match self.carry() {
+                Ok(Some(response)) => return Ok(Progress::Response(response)),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                _ if late => return Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long")),
+                Ok(None) => {}
+                Err(_) => return Ok(self.pause(self.client.wants_write())),
+            }
+        }
+    }
+
+    /// Writes what is to be written, and reads once; `WouldBlock` if the socket is not ready.
+    fn carry(&mut self) -> io::Result<Option<Response>> {
+        while self.client.wants_write() {
+            self.client.write_tls(&mut self.stream)?;
+        }
+        let ended = self.client.read_tls(&mut self.stream)? == 0;
+        if let Err(error) = self.client.process_new_packets() {
+            // The other side may learn why, if it still listens.
+            let _ = self.client.write_tls(&mut self.stream);
+            return Err(io::Error::other(error));
+        }
+        let mut buffer = [0; 2048];
+        loop {
+            match self.client.reader().read(&mut buffer) {
+                Ok(0) => return Err(io::Error::other("the message ends too early")),
+                Ok(length) => self.message.extend(buffer.iter().take(length)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ended => return Ok(None),
+                Err(_) => return Err(io::Error::other("the message ends too early")),
+            }
+            if let Some(response) = record::parse(&self.message).map_err(|fault| io::Error::other(fault.to_string()))? {
+                return Ok(Some(response));
+            }
+        }
+    }
+
+    /// What follows from the server's response.
+    fn conclude(&mut self, response: Response, tls: &Tls, basis: Basis) -> Result<(SocketAddr, Grant), String> {
+        let client = &mut self.client;
+        // After the handshake, of which the response is the proof.
+        if client.alpn_protocol() != Some(ALPN) {
+            return Err("the server does not speak ntske/1".to_owned());
+        }
+        let key = |direction| {
+            let context = response.exporter_context(direction);
+            let key = vec![0; response.algorithm.key_length()];
+            client.export_keying_material(key, EXPORTER_LABEL, Some(&context)).map_err(|error| error.to_string())
+        };
+        let (c2s, s2c) = (key(Direction::ClientToServer)?, key(Direction::ServerToClient)?);
+        let keys = Keys::new(response.algorithm, c2s, s2c).ok_or("the keys have the wrong length")?;
+        let certificates = client.peer_certificates().ok_or("the server has shown no certificate")?;
+        let chain = Arc::new(Certificates {
+            verifier: Arc::clone(&tls.verifier),
+            name: tls.name.clone(),
+            chain: certificates.iter().map(|certificate| certificate.clone().into_owned()).collect(),
+        });
+        client.send_close_notify();
+        // It would only be polite.
+        let _ = client.write_tls(&mut self.stream);
+        let server = server(&response, self.address)?;
+        Ok((server, Grant { keys, cookies: response.cookies, credential: Credential { chain, basis } }))
+    }
+}
+
+fn unreached(address: SocketAddr, error: &io::Error) -> KeyFault {
+    KeyFault::Unreached(format!("key exchange with {address}: {error}"))
+}
+
+/// Where the NTP server is that `response` means.
+fn server(response: &Response, exchanger: SocketAddr) -> Result<SocketAddr, String> {
+    let port = response.port.unwrap_or(NTP_PORT);
+    let Some(name) = &response.server else {
+        return Ok(SocketAddr::new(exchanger.ip(), port));
+    };
+    let found = match name.parse::<IpAddr>() {
+        Ok(literal) => vec![SocketAddr::new(literal, port)],
+        Err(_) => {
+            resolve(name, port).map_err(|why| format!("the server `{name}` it names cannot be resolved: {why}"))?
+        }
+    };
+    let usable = || found.iter().filter(|found| nts::may_serve(found.ip(), exchanger.ip()));
+    // Where the exchange has got through, the family of addresses works.
+    let alike = usable().find(|found| found.is_ipv4() == exchanger.is_ipv4());
+    alike
+        .or_else(|| usable().next())
+        .copied()
+        .ok_or_else(|| format!("the server `{name}` it names is out of the question"))
+}
+
+/// TLS as we want it.
+struct Tls {
+    config: Arc<ClientConfig>,
+    verifier: Arc<WebPkiServerVerifier>,
+    name: ServerName<'static>,
+}
+
+impl Tls {
+    fn new(order: &Order) -> Result<Self, KeyFault> {
+        let failed = |why: String| KeyFault::Failed(why);
+        // The zone of a link-local address is no part of the name, nor is the dot that says where a name ends.
+        let host = order.host.split('%').next().unwrap_or_default().trim_end_matches('.');
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| failed(format!("`{host}` cannot be the name in a certificate")))?;
+        let provider = Arc::new(provider());
+        let roots = Arc::new(order.trust.roots()?);
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+            .build()
+            .map_err(|error| failed(error.to_string()))?;
+        let at_our_time = AtOurTime { verifier: Arc::clone(&verifier), time: order.time };
+        let mut config = ClientConfig::builder_with_details(provider, Arc::new(at_our_time.clone()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|error| failed(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(at_our_time))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // Every exchange is a new one, and nobody can tell from it that we were here before.
+        config.resumption = Resumption::disabled();
+        Ok(Self { config: Arc::new(config), verifier, name })
+    }
+
+    /// A client that has its request ready.
+    fn client(&self) -> Result<ClientConnection, String> {
+        let mut client =
+            ClientConnection::new(Arc::clone(&self.config), self.name.clone()).map_err(|error| error.to_string())?;
+        client.writer().write_all(&record::request()).map_err(|error| error.to_string())?;
+        Ok(client)
+    }
+}
+
+/// What an error says, without what TLS says about it.
+fn told(error: &io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::General(why)) => why.clone(),
+        Some(inner) => in_words(inner),
+        None => error.to_string(),
+    }
+}
+
+/// A connection that carries so many bytes, both ways together.
+struct Limited {
+    socket: TcpStream,
+    left: usize,
+}
+
+impl Limited {
+    /// Moves at most what is left.
+    fn carry(
+        &mut self,
+        wanted: usize,
+        carry: impl FnOnce(&TcpStream, usize) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if self.left == 0 {
+            return Err(io::Error::other(format!("it takes more than {BYTES_MAX} bytes")));
+        }
+        let carried = carry(&self.socket, wanted.min(self.left))?;
+        self.left -= carried.min(self.left);
+        Ok(carried)
+    }
+}
+
+impl Read for Limited {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.carry(buffer.len(), |mut socket, most| socket.read(&mut buffer[..most]))
+    }
+}
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.carry(bytes.len(), |mut socket, most| socket.write(&bytes[..most]))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! Certificates: whom we trust, and whether a server's chain holds at a time.
+
+use std::cell::RefCell;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{self, CertificateDer, ServerName};
+use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::config::TrustWish;
+use crate::error::Error;
+use crate::nts::session::KeyFault;
+use crate::nts::trust::{CertificateTime, Chain, Invalid};
+use crate::units::{NANOS_PER_SECOND, UnixTime};
+
+/// Where distributions keep the certificates that they trust; the first that is there counts. Not asked: environment
+/// variables, which are our host's.
+const PLATFORM_FILES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Whose certificates vouch for servers.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    own: Vec<CertificateDer<'static>>,
+    platform: bool,
+}
+
+impl Trust {
+    /// Reads the files of `wish`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if one cannot be read, [`Error::InvalidArgument`] if it holds no certificate.
+    pub(crate) fn load(wish: &TrustWish) -> Result<Self, Error> {
+        let mut own = Vec::new();
+        for path in &wish.files {
+            let found = certificates(path)
+                .map_err(|error| Error::io(format!("reading certificates from {}", path.display()), error))?;
+            if found.is_empty() {
+                let why = format!("`{}` holds no certificate in PEM", path.display());
+                return Err(Error::argument("trusted certificates", why));
+            }
+            own.extend(found);
+        }
+        Ok(Self { own, platform: wish.platform })
+    }
+
+    /// The certificates to trust now: those of the platform may have been renewed.
+    pub(super) fn roots(&self) -> Result<RootCertStore, KeyFault> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(self.own.iter().cloned());
+        let bundle =
+            if self.platform { PLATFORM_FILES.map(PathBuf::from).into_iter().find(|file| file.exists()) } else { None };
+        if let Some(file) = bundle {
+            let why = |error| KeyFault::Failed(format!("the platform's certificates in {}: {error}", file.display()));
+            // Among so many one or another may be beyond us.
+            roots.add_parsable_certificates(certificates(&file).map_err(why)?);
+        }
+        if roots.is_empty() {
+            return Err(KeyFault::Failed("there are no trusted certificates".to_owned()));
+        }
+        Ok(roots)
+    }
+}
+
+/// The certificates in a file.
+fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let text = std::fs::read(path)?;
+    // What is not whole is no certificate, and the rest still are.
+    Ok(CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect())
+}
+
+/// Judges certificates at the time that we think it is.
+#[derive(Clone, Debug)]
+pub(super) struct AtOurTime {
+    pub(super) verifier: Arc<WebPkiServerVerifier>,
+    pub(super) time: CertificateTime,
+}
+
+impl rustls::time_provider::TimeProvider for AtOurTime {
+    fn current_time(&self) -> Option<pki_types::UnixTime> {
+        Some(tls_time(self.time.at))
+    }
+}
+
+impl ServerCertVerifier for AtOurTime {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        _now: pki_types::UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let last = RefCell::new(None);
+        let check = |at| {
+            let verify =
+                self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, tls_time(at));
+            verify.map_err(|error| {
+                let invalid = invalid(&error);
+                last.replace(Some(error));
+                invalid
+            })
+        };
+        self.time.judge(check).map_err(|invalid| match last.take() {
+            // Whoever is told of it shall know which time that was.
+            Some(rustls::Error::InvalidCertificate(why)) if is_about_time(&why) => {
+                rustls::Error::General(format!("{}: {invalid}", self.time))
+            }
+            Some(error) => error,
+            None => rustls::Error::General(invalid.to_string()),
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        // Never asked: there is no TLS 1.2 here.
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+fn is_about_time(why: &CertificateError) -> bool {
+    use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+    matches!(why, Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })
+}
+
+/// The chain of a session, to be checked again.
+#[derive(Debug)]
+pub(super) struct Certificates {
+    pub(super) verifier: Arc<WebPkiServerVerifier>,
+    pub(super) name: ServerName<'static>,
+    pub(super) chain: Vec<CertificateDer<'static>>,
+}
+
+impl Chain for Certificates {
+    fn check(&self, at: UnixTime) -> Result<(), Invalid> {
+        let (end_entity, intermediates) =
+            self.chain.split_first().ok_or_else(|| Invalid::Otherwise("there is no certificate".to_owned()))?;
+        let verify = self.verifier.verify_server_cert(end_entity, intermediates, &self.name, &[], tls_time(at));
+        verify.map(drop).map_err(|error| invalid(&error))
+    }
+}
+
+fn invalid(error: &rustls::Error) -> Invalid {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
+            Invalid::NotYet { from: our_time(*not_before) }
+        }
+        rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
+            Invalid::Expired { since: our_time(*not_after) }
+        }
+        other => Invalid::Otherwise(in_words(other)),
+    }
+}
+
+/// An error in words; of this one rustls knows only the name.
+pub(super) fn in_words(error: &rustls::Error) -> String {
+    let text = error.to_string();
+    if text.contains("CaUsedAsEndEntity") {
+        return "the server shows the certificate of an authority (CA:TRUE) as its own".to_owned();
+    }
+    text
+}
+
+fn tls_time(at: UnixTime) -> pki_types::UnixTime {
+    pki_types::UnixTime::since_unix_epoch(Duration::from_nanos(u64::try_from(at.0).unwrap_or(0)))
+}
+
+fn our_time(at: pki_types::UnixTime) -> UnixTime {
+    UnixTime(i64::try_from(at.as_secs()).unwrap_or(i64::MAX).saturating_mul(NANOS_PER_SECOND))
+}

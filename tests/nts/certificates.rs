@@ -1,0 +1,133 @@
+//! Certificates that do not hold, and clocks of the host that are wrong (case 27).
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
+
+use ntpclock::{Config, Error, query_with};
+
+use crate::authority::{Authority, Identity};
+use crate::peers::{Release, faketime};
+use crate::together::live_through;
+use crate::{Secure, trusting};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Why a query with keys of a server with this identity fails.
+fn refusal(identity: Identity, authority: &Path) -> String {
+    let server = Secure::start(Release::Present, identity, "");
+    match query_with(&trusting(Config::new(), authority), &server.entry(), Duration::from_secs(20)) {
+        Err(Error::KeyExchange { why, .. }) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_attacker_who_terminates_tls_with_another_authority_gets_nowhere() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let why = refusal(theirs.identity("127.0.0.1"), &ours.file());
+    assert!(why.contains("UnknownIssuer") || why.contains("BadSignature"), "{why}");
+}
+
+#[test]
+fn a_certificate_is_for_the_host_that_was_named() {
+    let authority = Authority::new();
+    let why = refusal(authority.identity("127.0.0.9"), &authority.file());
+    assert!(why.contains("not valid for") || why.contains("NotValidForName"), "{why}");
+    let why = refusal(authority.identity("ntp.example.org"), &authority.file());
+    assert!(why.contains("not valid for") || why.contains("NotValidForName"), "{why}");
+}
+
+#[test]
+fn a_certificate_out_of_its_time_is_refused_and_the_time_is_named() {
+    let (authority, now) = (Authority::new(), SystemTime::now());
+    let expired = authority.identity_for("127.0.0.1", now - 9 * DAY, now - DAY);
+    let why = refusal(expired, &authority.file());
+    assert!(why.contains("has expired") && why.contains("the system clock's time, 20"), "{why}");
+    let early = authority.identity_for("127.0.0.1", now + DAY, now + 9 * DAY);
+    let why = refusal(early, &authority.file());
+    assert!(why.contains("not valid before"), "{why}");
+}
+
+#[test]
+fn a_file_without_certificates_is_named_at_the_start() {
+    let authority = Authority::new();
+    let folder = authority.file().with_file_name("none.pem");
+    let start = |file: &Path| {
+        let config = Config::with_servers("127.0.0.1 nts").expect("that is a list");
+        ntpclock::Clock::start(trusting(config, file)).expect_err("nobody is to be trusted")
+    };
+    let missing = start(&folder);
+    assert!(matches!(missing, Error::Io { .. }) && missing.to_string().contains("none.pem"), "{missing}");
+    std::fs::write(&folder, "no certificate").expect("the directory is writable");
+    let empty = start(&folder);
+    assert!(matches!(empty, Error::InvalidArgument { .. }) && empty.to_string().contains("none.pem"), "{empty}");
+}
+
+/// `ntpclock` with these arguments on a host whose clock shows `clock`.
+fn on_a_host_of(clock: &str, arguments: &[&str], authority: &Path) -> (bool, serde_json::Value, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ntpclock"));
+    command.args(arguments).args(["--json", "--no-platform-trust", "--trusted-certificates"]).arg(authority);
+    command.env("LD_PRELOAD", faketime()).env("FAKETIME", clock).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let Output { status, stdout, stderr } = command.output().expect("the command can be run");
+    let text = String::from_utf8_lossy(&stderr).into_owned();
+    (status.success(), serde_json::from_slice(&stdout).unwrap_or_default(), text)
+}
+
+const IN_1970: &str = "@1970-01-02 00:00:00";
+const IN_2040: &str = "@2040-06-01 00:00:00";
+
+#[test]
+fn a_host_in_1970_gets_the_time_and_the_certificate_is_checked_again_at_that_time() {
+    live_through("host_in_1970");
+}
+
+pub(crate) fn host_in_1970() {
+    let (authority, now) = (Authority::new(), SystemTime::now());
+    let server = Secure::start(Release::Present, authority.identity("127.0.0.1"), "");
+    let (done, status, said) = on_a_host_of(IN_1970, &["status", "-s", &server.entry()], &authority.file());
+    assert!(done, "{said}");
+    let reading = &status["reading"];
+    assert_eq!(
+        (&reading["state"], &reading["flags"][0]),
+        (&"synchronized".into(), &"authenticated".into()),
+        "{status}"
+    );
+    let shown = reading["unix_ns"].as_i64().map(|ns| Duration::from_nanos(ns.unsigned_abs())).expect("there is a time");
+    let here = now.duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
+    assert!(shown >= here && shown - here < Duration::from_secs(60), "{shown:?} {here:?}");
+    drop(server);
+
+    // Valid at the earliest time there can be, or from a later day on: but not now.
+    for (from, until, complaint) in [(300, 1, "has expired"), (-1, -9, "not valid before")] {
+        let day = |days: i64| if days < 0 { now + DAY * days.unsigned_abs() as u32 } else { now - DAY * days as u32 };
+        let server = Secure::start(Release::Present, authority.identity_for("127.0.0.1", day(from), day(until)), "");
+        let arguments = ["status", "--timeout", "6", "-s", &server.entry()];
+        let (done, status, said) = on_a_host_of(IN_1970, &arguments, &authority.file());
+        assert!(!done && said.contains("at the time obtained") && said.contains(complaint), "{said} {status}");
+        assert_eq!(status["reading"]["state"], "unsynchronized", "{status}");
+        assert_eq!(status["reading"]["epoch"], 0, "it was never shown: {status}");
+    }
+}
+
+#[test]
+fn a_host_in_2040_is_believed_and_told_so() {
+    live_through("host_in_2040");
+}
+
+pub(crate) fn host_in_2040() {
+    let authority = Authority::new();
+    let server = Secure::start(Release::Present, authority.identity("127.0.0.1"), "");
+    let arguments = ["status", "--timeout", "3", "-s", &server.entry()];
+    let (done, status, said) = on_a_host_of(IN_2040, &arguments, &authority.file());
+    assert!(!done && said.contains("the system clock's time, 2040-06-01") && said.contains("has expired"), "{said}");
+    assert_eq!(status["reading"]["state"], "unsynchronized", "{status}");
+
+    // A certificate that holds then does not hold now.
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(2_222_000_000);
+    let server = Secure::start(Release::Present, authority.identity_for("127.0.0.1", then, then + 99 * DAY), "");
+    let arguments = ["status", "--timeout", "6", "-s", &server.entry()];
+    let (done, status, said) = on_a_host_of(IN_2040, &arguments, &authority.file());
+    assert!(!done && said.contains("at the time obtained") && said.contains("not valid before"), "{said}");
+    assert_eq!((&status["reading"]["state"], &status["reading"]["epoch"]), (&"unsynchronized".into(), &0.into()));
+}

@@ -1,0 +1,213 @@
+//! Key exchanges with servers that say what they should not (cases 25 and 26).
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use ntpclock::{Config, Error, query_with};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::authority::{Authority, Identity};
+use crate::namespace::{inside, loopback_up};
+use crate::together::live_through;
+use crate::trusting;
+
+/// Longer than a key exchange may ever take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How a key exchange ends that is given no end, and a little more.
+const LIMIT: Duration = Duration::from_secs(9);
+
+type Stream = StreamOwned<ServerConnection, TcpStream>;
+
+/// Answers every key exchange at `listener` with what `say` says; the request has been read by then.
+fn serve(listener: TcpListener, identity: &Identity, alpn: &[u8], say: impl Fn(&mut Stream) + Send + 'static) {
+    let certificate = CertificateDer::from_pem_file(identity.certificate()).expect("it was written there");
+    let key = PrivateKeyDer::from_pem_file(identity.key()).expect("it was written there");
+    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("ring knows TLS 1.3")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("certificate and key belong together");
+    config.alpn_protocols = if alpn.is_empty() { Vec::new() } else { vec![alpn.to_vec()] };
+    let config = Arc::new(config);
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let tls = ServerConnection::new(Arc::clone(&config)).expect("the configuration is sound");
+            let mut stream = StreamOwned::new(tls, socket);
+            // Who goes away in the middle is the client's affair.
+            if stream.read(&mut [0; 1024]).is_ok() {
+                say(&mut stream);
+                let _ = stream.flush();
+            }
+        }
+    });
+}
+
+/// Why a key exchange with a server that says this, after the request, brings no keys; in less than the limit.
+fn fault(alpn: &[u8], say: impl Fn(&mut Stream) + Send + 'static) -> String {
+    let authority = Authority::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let address = listener.local_addr().expect("it has one");
+    serve(listener, &authority.identity("127.0.0.1"), alpn, say);
+    refused(address, &authority)
+}
+
+fn refused(address: SocketAddr, authority: &Authority) -> String {
+    let begun = Instant::now();
+    match query_with(&trusting(Config::new(), &authority.file()), &format!("{address} nts"), PATIENCE) {
+        Err(Error::KeyExchange { why, .. }) => {
+            assert!(begun.elapsed() < LIMIT, "{why}: after {:?}", begun.elapsed());
+            why
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn record(kind: u16, body: &[u8]) -> Vec<u8> {
+    [&kind.to_be_bytes()[..], &(body.len() as u16).to_be_bytes(), body].concat()
+}
+
+/// NTPv4, AES-SIV-CMAC-256.
+fn beginning() -> Vec<u8> {
+    [record(0x8001, &[0, 0]), record(0x8004, &[0, 15])].concat()
+}
+
+fn cookies(number: usize, length: usize) -> Vec<u8> {
+    record(5, &vec![7; length]).repeat(number)
+}
+
+fn end() -> Vec<u8> {
+    record(0x8000, &[])
+}
+
+/// Case 25.
+#[test]
+fn a_message_that_is_not_as_it_should_be_brings_no_keys() {
+    for (message, complaint) in [
+        (vec![], "no cookies"),
+        (cookies(10_000, 100), "longer than 16384"),
+        (cookies(1, 0), "cookie has 0 bytes"),
+        (cookies(1, 65_535), "longer than 16384"),
+        (record(0x8123, b"what"), "critical record of the unknown type 291"),
+        (record(0x8002, &[0, 1]), "calls the request bad"),
+        (record(0x8003, &[0, 7]), "warning 7"),
+    ] {
+        let message = [beginning(), message, end()].concat();
+        let why = fault(b"ntske/1", move |stream| drop(stream.write_all(&message)));
+        assert!(why.contains(complaint), "{complaint}: {why}");
+    }
+}
+
+/// Case 25.
+#[test]
+fn a_message_without_an_end_ends_by_itself() {
+    live_through("no_end");
+}
+
+pub(crate) fn no_end() {
+    let half = || [beginning(), cookies(8, 100), vec![0x80]].concat();
+    let why = fault(b"ntske/1", move |stream| {
+        let _ = stream.write_all(&half()).and_then(|()| stream.flush());
+        stream.conn.send_close_notify();
+    });
+    assert!(why.contains("ends too early"), "{why}");
+    // Cut off where TLS would say goodbye.
+    let why = fault(b"ntske/1", move |stream| {
+        let _ = stream.write_all(&half()).and_then(|()| stream.flush());
+        let _ = stream.sock.shutdown(std::net::Shutdown::Both);
+    });
+    assert!(why.contains("ends too early"), "{why}");
+    let why = fault(b"ntske/1", move |stream| {
+        let _ = stream.write_all(&half()).and_then(|()| stream.flush());
+        sleep(PATIENCE);
+    });
+    assert!(why.contains("too long"), "{why}");
+}
+
+/// Case 25.
+#[test]
+fn a_message_of_one_byte_a_second_is_not_waited_for() {
+    live_through("drip");
+}
+
+pub(crate) fn drip() {
+    let why = fault(b"ntske/1", |stream| {
+        for byte in [beginning(), cookies(8, 100), end()].concat() {
+            if stream.write_all(&[byte]).and_then(|()| stream.flush()).is_err() {
+                return;
+            }
+            sleep(Duration::from_secs(1));
+        }
+    });
+    assert!(why.contains("too long"), "{why}");
+}
+
+/// Case 25.
+#[test]
+fn who_listens_and_says_nothing_is_not_waited_for_either() {
+    live_through("silence");
+}
+
+pub(crate) fn silence() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let why = refused(listener.local_addr().expect("it has one"), &Authority::new());
+    assert!(why.contains("too long"), "{why}");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let address = listener.local_addr().expect("it has one");
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            // No TLS, without end.
+            while socket.write_all(&[0x16; 4096]).is_ok() {}
+        }
+    });
+    let why = refused(address, &Authority::new());
+    assert!(!why.is_empty());
+}
+
+#[test]
+fn a_server_that_does_not_say_ntske_is_none() {
+    for alpn in [&b""[..], b"http/1.1"] {
+        let why = fault(alpn, |stream| drop(stream.write_all(&[beginning(), cookies(8, 100), end()].concat())));
+        assert!(
+            why.contains("ntske/1") || why.contains("no_application_protocol") || why.contains("NoApplicationProtocol"),
+            "{why}"
+        );
+    }
+}
+
+/// Case 26.
+#[test]
+fn a_server_that_is_negotiated_must_be_one_hosts() {
+    for name in ["224.0.1.1", "255.255.255.255", "0.0.0.0", "240.0.0.1", "::", "ff02::101", "::ffff:224.0.0.1"] {
+        let message = [beginning(), cookies(8, 100), record(0x8006, name.as_bytes()), end()].concat();
+        let why = fault(b"ntske/1", move |stream| drop(stream.write_all(&message)));
+        assert!(why.contains(name) && why.contains("out of the question"), "{name}: {why}");
+    }
+}
+
+/// Case 26.
+#[test]
+fn a_stranger_cannot_make_us_ask_this_host() {
+    inside(module_path!(), "a_stranger_cannot_make_us_ask_this_host", || {
+        loopback_up();
+        let stranger = "192.0.2.7";
+        let added = std::process::Command::new("ip").args(["addr", "add", stranger, "dev", "lo"]).status();
+        assert!(added.expect("ip (package iproute2) can be run").success());
+        let authority = Authority::new();
+        let address: IpAddr = stranger.parse().expect("an address");
+        for name in ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
+            let listener = TcpListener::bind((address, 0)).expect("there is a free port");
+            let exchanger = listener.local_addr().expect("it has one");
+            let message = [beginning(), cookies(8, 100), record(0x8006, name.as_bytes()), end()].concat();
+            serve(listener, &authority.identity(stranger), b"ntske/1", move |stream| drop(stream.write_all(&message)));
+            let why = refused(exchanger, &authority);
+            assert!(why.contains(name) && why.contains("out of the question"), "{name}: {why}");
+        }
+    });
+}
