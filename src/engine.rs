@@ -510,6 +510,7 @@ impl Run {
         for _ in 0..Exchanger::TURN {
             match self.exchanger.receive(source, &mut self.buffer) {
                 Arrival::Nothing => return,
+                Arrival::Departure(t1) => self.core.handle_departure(source, t1),
                 Arrival::Error(error) => {
                     self.exchanger.close(source);
                     self.core.handle_failure(source, error.to_string(), counter::now());

@@ -337,10 +337,17 @@ impl Source {
 
     /// The request really left at `t1` (or just after), from the address `local`.
     pub(crate) fn handle_sent(&mut self, t1: Counter, local: Option<IpAddr>) {
+        self.handle_departure(t1);
         if let Some(pending) = &mut self.pending {
-            pending.t1 = t1;
             // Servers of one host may well follow each other over its loopback.
             pending.own_id = local.filter(|local| !local.is_loopback()).map(packet::reference_id);
+        }
+    }
+
+    /// The request left at `t1` (or just after), as is known by now.
+    pub(crate) fn handle_departure(&mut self, t1: Counter) {
+        if let Some(pending) = &mut self.pending {
+            pending.t1 = t1;
         }
     }
 

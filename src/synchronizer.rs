@@ -227,6 +227,14 @@ impl Synchronizer {
         }
     }
 
+    /// The request to `id` left not before `t1`, as is known by now.
+    pub(crate) fn handle_departure(&mut self, id: SourceId, t1: Counter) {
+        match id.in_round() {
+            Some(place) => self.rounds.iter_mut().for_each(|rounds| rounds.handle_sent(place, t1)),
+            None => self.sources[id.0].handle_departure(t1),
+        }
+    }
+
     /// A datagram arrived from the source's address not after `t4`.
     pub(crate) fn handle_datagram(&mut self, id: SourceId, datagram: &[u8], t4: Counter) -> Outcome {
         if let Some(place) = id.in_round() {

@@ -23,7 +23,7 @@ use crate::packet::{HEADER_LEN, Packet};
 use crate::sys::batch::{BATCH, Batch};
 use crate::sys::counter::{self, Bracket};
 use crate::sys::listen;
-use crate::sys::socket::{DATAGRAM_MAX, Received};
+use crate::sys::socket::{self, DATAGRAM_MAX, Received};
 use crate::sys::thread::Order;
 use crate::sys::translate::{Translator, View};
 use crate::sys::wake::Sleeper;
@@ -266,7 +266,7 @@ impl Attendant {
     fn note_departures(&mut self, socket: &UdpSocket) {
         let mut buffer = [0; DATAGRAM_MAX];
         for _ in 0..LEAVING {
-            let Ok(told) = listen::departure(socket, &mut buffer) else { return };
+            let Ok(told) = socket::departure(socket, &mut buffer) else { return };
             let view = self.look();
             // All headers are in front of ours.
             let packet = buffer[..told.length.min(DATAGRAM_MAX)].last_chunk::<HEADER_LEN>();

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd};
 
 use super::checked;
-use super::socket::{self, DATAGRAM_MAX, Received, ask_for_stamps, set_option, storage};
+use super::socket::{ask_for_stamps, set_option, storage};
 
 /// What a server's receive buffer should hold, in bytes as the kernel counts them: a thread that does not run for 10 ms
 /// loses nothing of a burst. What is not used costs nothing.
@@ -97,14 +97,9 @@ fn bound_to(address: SocketAddr, kinds: Kinds, shares: bool) -> io::Result<UdpSo
     Ok(socket)
 }
 
-/// Has the kernel tell ([`departure`]) when those datagrams left for which that was wished.
+/// Has the kernel tell ([`socket::departure`]) when those datagrams left for which that was wished.
 pub(crate) fn tell_departures(socket: &UdpSocket) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, libc::SOF_TIMESTAMPING_SOFTWARE.cast_signed())
-}
-
-/// The next datagram of which the kernel tells when it left, with all headers in front (`WouldBlock`: none).
-pub(crate) fn departure(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io::Result<Received> {
-    socket::receive_with(socket, buffer, libc::MSG_ERRQUEUE)
 }
 
 /// What the kernel grants of a receive buffer, in bytes as it counts them.
