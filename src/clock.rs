@@ -62,7 +62,8 @@ impl Config {
 }
 
 impl Clock {
-    /// Starts a clock; returns at once, before anything was heard from the network.
+    /// Starts a clock; returns at once, before anything was heard from the network. Only where another process is about to make
+    /// the page that is to be shared it is waited for, some milliseconds, and 2 s at most.
     ///
     /// # Errors
     ///
@@ -189,7 +190,8 @@ impl Clock {
     }
 
     /// Why the page that processes share ([`Config::set_shared_page`]) cannot be used, or is not where it was: the clock goes
-    /// on with what it has, and those that are started later share another. It names the file. `None` if all is well.
+    /// on with what it has, and those that are started later share another. It names the file. `None` if all is well. Once the
+    /// clock is stopped, it is what was found last.
     pub fn shared_page_fault(&self) -> Option<String> {
         shared_page_fault(&self.shared)
     }
@@ -300,24 +302,23 @@ fn wait(shared: &Shared, max_bound: Option<Duration>, timeout: Option<Duration>)
     })
 }
 
-/// Why a clock is not synchronised: each source and its last fault.
+/// Why a clock is not synchronised: what is wrong with a shared page, and each source with its last fault.
 fn excuse(status: &Status, reading: &Reading) -> String {
     let min_agreeing = status.min_agreeing;
-    if let Some(fault) = &status.membership.fault {
-        return fault.clone();
-    }
+    let mut clauses: Vec<String> = status.membership.fault.iter().cloned().collect();
     let Some(account) = status.account.as_deref() else {
-        return match status.membership.leader {
+        clauses.push(match status.membership.leader {
             0 => "nothing was heard yet".to_owned(),
             pid => format!("process {pid}, which leads, shows nothing better"),
-        };
+        });
+        return clauses.join("; ");
     };
     let told = |source: &SourceInfo| {
         let address = source.address.map(|address| format!(" ({address})")).unwrap_or_default();
         let fault = source.fault.clone().unwrap_or_else(|| source.selection.to_string());
         format!("{}{address}: {fault}", source.name)
     };
-    let mut clauses: Vec<String> = account.sources.iter().map(told).collect();
+    clauses.extend(account.sources.iter().map(told));
     let report = &account.report;
     if report.agreeing > 0 && (report.agreeing as usize) < min_agreeing {
         clauses

@@ -279,8 +279,9 @@ impl Told {
 /// How long to wait after a publication that came too late again and again.
 const RETRY: Nanos = Nanos::from_millis(100);
 
-/// How often a leader looks whether its page still is where others look for it.
-const LEAD_PACE: Nanos = Nanos::from_seconds(2);
+/// How often a leader looks whether its page still is where others look for it: well within the patience of one that is being
+/// started and waits for the lock.
+const LEAD_PACE: Nanos = Nanos::from_millis(500);
 
 /// How long to wait for random bits where there were none.
 const RANDOMNESS_RETRY: Nanos = Nanos::from_millis(100);

@@ -16,7 +16,7 @@ use std::ptr::NonNull;
 use super::{Publication, SLOT};
 use crate::sys::counter;
 use crate::sys::file::{self, Distrust, Inode};
-use crate::sys::host::{self, Identity};
+use crate::sys::host::{self, BOOT, Identity};
 use crate::sys::mapping::{Access, Mapping};
 use crate::sys::ticks::{self, Sight};
 
@@ -77,8 +77,10 @@ pub(crate) enum Refusal {
     Checksum,
     Kind(u32),
     Layout,
-    /// It is of another boot, or of another container's time.
-    Origin,
+    /// It is of another boot.
+    Boot,
+    /// It is of another container's time, in this boot: somebody may well be using it.
+    Namespace,
     /// This process may not read what the page is read by.
     Ticks,
     /// Not known, so pages of other boots could not be told.
@@ -95,7 +97,8 @@ impl fmt::Display for Refusal {
             Self::Checksum => f.write_str("the checksum of its header is wrong"),
             Self::Kind(kind) => write!(f, "it is about a counter of kind {kind}, ours is {}", counter::KIND),
             Self::Layout => f.write_str("its words are laid out otherwise"),
-            Self::Origin => f.write_str("it is of another boot, or of a container with a time of its own"),
+            Self::Boot => f.write_str("it is of another boot"),
+            Self::Namespace => f.write_str("it is of another time namespace, whose clocks count from elsewhere"),
             Self::Ticks => {
                 f.write_str("it is read by the processor's counter, which this process may not read (PR_SET_TSC)")
             }
@@ -224,8 +227,9 @@ fn judge(bytes: &[u8], size: u64, origin: Option<Identity>, ticks: bool) -> Resu
         return Err(Refusal::Layout);
     }
     let at = offset_of!(Layout, origin);
-    if origin.ok_or(Refusal::NoOrigin)? != bytes[at..at + size_of::<Identity>()] {
-        return Err(Refusal::Origin);
+    let (origin, found) = (origin.ok_or(Refusal::NoOrigin)?, &bytes[at..at + size_of::<Identity>()]);
+    if origin != found {
+        return Err(if origin[..BOOT] == found[..BOOT] { Refusal::Namespace } else { Refusal::Boot });
     }
     let by_ticks = number(offset_of!(Layout, flags)) & BY_TICKS != 0;
     if by_ticks && !ticks { Err(Refusal::Ticks) } else { Ok(by_ticks) }
@@ -270,20 +274,22 @@ mod tests {
 
     #[test]
     fn a_header_that_cannot_be_trusted_is_refused_by_name() {
-        let cases: [Case; 8] = [
+        let cases: [Case; 10] = [
             ("another file", |bytes| bytes[0] = b'#', Refusal::Foreign),
             ("a short text", |bytes| *bytes = b"hi".to_vec(), Refusal::Foreign),
             ("a newer format", |bytes| bytes[8] = 2, Refusal::Version(2)),
             ("another size", |bytes| bytes[13] = 1, Refusal::Size(4096)),
             ("a flipped bit", |bytes| bytes[30] ^= 1, Refusal::Checksum),
             ("another counter", |bytes| bytes[16] = 9, Refusal::Kind(9)),
-            ("another boot", |bytes| bytes[24] = 9, Refusal::Origin),
+            ("another boot", |bytes| bytes[24] = 9, Refusal::Boot),
+            ("another boot and namespace", |bytes| (bytes[31], bytes[32]) = (9, 9), Refusal::Boot),
+            ("another namespace", |bytes| bytes[32] = 9, Refusal::Namespace),
             ("other slots", |bytes| bytes[40] = 64, Refusal::Layout),
         ];
         for (what, change, refusal) in cases {
             let mut bytes = header(ORIGIN, false).to_vec();
             change(&mut bytes);
-            if matches!(refusal, Refusal::Kind(_) | Refusal::Origin | Refusal::Layout) {
+            if matches!(refusal, Refusal::Kind(_) | Refusal::Boot | Refusal::Namespace | Refusal::Layout) {
                 seal(&mut bytes);
             }
             assert_eq!(judge(&bytes, 4096, Some(ORIGIN), true), Err(refusal), "{what}");
