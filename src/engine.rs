@@ -33,10 +33,7 @@ pub(crate) mod watchdog;
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicU32,
-    Ordering::{Acquire, Release},
-};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -81,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) events: Desk,
     /// Counts the changes of `status`; whoever waits for one sleeps on it.
     changes: AtomicU32,
+    /// How many do; a forked child may find some counted that it does not have.
+    waiting: AtomicU32,
 }
 
 /// What the engine says about itself, beside the page.
@@ -171,6 +170,7 @@ impl Shared {
             history: Mutex::new(History::new()),
             events: Desk::new(),
             changes: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
         }
     }
 
@@ -188,8 +188,9 @@ impl Shared {
 
     /// Waits until `judge` has an answer; it looks again at every change, and after the time it answers instead.
     pub(crate) fn wait_for<T>(&self, mut judge: impl FnMut(&Status) -> Result<T, Duration>) -> T {
+        let _counted = Waiting::of(&self.waiting);
         loop {
-            let seen = self.changes.load(Acquire);
+            let seen = self.changes.load(SeqCst);
             let pause = match self.with_status(&mut judge) {
                 Ok(answer) => return answer,
                 Err(pause) => pause,
@@ -210,9 +211,28 @@ impl Shared {
             let _forks_wait = fork::exclusive();
             change(&mut self.status.lock());
         }
-        // Whoever has looked but does not sleep yet finds another number than it saw, and will not.
-        self.changes.fetch_add(1, Release);
-        futex::wake_all(&self.changes);
+        // Whoever has looked but does not sleep yet finds another number than it saw, and will not. In one order for all: who
+        // is not counted yet has not looked yet.
+        self.changes.fetch_add(1, SeqCst);
+        if self.waiting.load(SeqCst) > 0 {
+            futex::wake_all(&self.changes);
+        }
+    }
+}
+
+/// One of those who wait.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn of(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 

@@ -162,7 +162,8 @@ impl Estimator {
         for (index, hypothesis) in self.bank.iter_mut().enumerate() {
             let shape = &shapes[index / WANDERS.len()];
             hypothesis.belief.predict(dt, hypothesis.wander);
-            let foreseen = hypothesis.belief.update(shape.tops, shape.edges(), |offset| shape.likelihood(offset));
+            let likelihood = |offsets: &[f64], values: &mut [f64]| shape.likelihoods(offsets, values);
+            let foreseen = hypothesis.belief.update(&shape.looks, likelihood);
             if ordinary {
                 hypothesis.evidence = MEMORY * hypothesis.evidence + foreseen.ln();
             }
