@@ -181,6 +181,33 @@ static void a_callback_may_stop_and_free(void)
     await(NTP_EVENT_SYNCHRONIZED);
 }
 
+static volatile pid_t forked;
+
+static void fork_once(void *context, uint32_t events)
+{
+    if (forked == 0) {
+        const pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0)
+            return;
+        forked = child;
+    }
+    note(context, events);
+}
+
+/* The callback's thread is all that such a child has: when the callback returns there, the child ends. */
+static void a_child_of_a_callback_ends_when_that_returns(void)
+{
+    int status = -1;
+    ntp_clock *clock = start(list);
+    EXPECT(NTP_OK, ntp_clock_on_event(clock, fork_once, &told));
+    await(NTP_EVENT_SYNCHRONIZED);
+    for (int round = 0; round < 1000 && waitpid(forked, &status, WNOHANG) == 0; round++)
+        usleep(10000);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    ntp_clock_free(clock);
+}
+
 /* With any argument, only what leaves no thread or process behind that a memory checker would have to understand. */
 int main(int argc, char **argv)
 {
@@ -193,6 +220,7 @@ int main(int argc, char **argv)
     if (argc == 1) {
         a_child_has_events_of_its_own();
         a_callback_may_stop_and_free();
+        a_child_of_a_callback_ends_when_that_returns();
     }
     ntp_server_free(server);
     return 0;
