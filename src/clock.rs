@@ -85,12 +85,14 @@ impl Clock {
         Ok(clock)
     }
 
-    /// Reads the clock: no lock, no allocation, no system call beyond the vDSO; never fails.
+    /// Reads the clock: no lock, no allocation, no system call beyond the vDSO; never fails, and may be called in a signal handler.
     ///
     /// When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot see the
     /// suspend before that thread has run, usually for a millisecond or two: until then it is wrong, as a rule late by the
     /// time suspended, and its interval does not hold UTC. Where the thread cannot be woken ([`Self::resume_watch_fault`]), that lasts until it
-    /// has something to do, a poll interval at most. [`Self::now_checked`] has no such window.
+    /// has something to do, a poll interval at most. Where there is no thread to be woken it has no end: after [`Self::stop`], in a
+    /// forked child until [`Self::restart`], and on a shared page as long as the leader's process is stopped (SIGSTOP).
+    /// [`Self::now_checked`] has no such window.
     pub fn now(&self) -> Reading {
         read(&self.shared)
     }

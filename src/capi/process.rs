@@ -72,7 +72,7 @@ pub extern "C" fn ntp_wait(timeout_ms: i64) -> ntp_result {
 ///
 /// Before the first synchronisation this is the system clock's time, afterwards the model's, also after
 /// `ntp_stop`. Any number of threads may call this at the same time. Takes no lock, makes no system call,
-/// and never fails.
+/// and never fails; async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_now() -> i64 {
     process::utc().unwrap_or_else(other_time)
@@ -82,7 +82,8 @@ pub extern "C" fn ntp_now() -> i64 {
 /// reading some microseconds earlier than it stands in the program.
 ///
 /// Good for the intervals of one thread. Not to be compared with what another thread has read, nor with `ntp_now`: it
-/// may be earlier than a value already seen. Any number of threads may call this at the same time; it never fails.
+/// may be earlier than a value already seen. Any number of threads may call this at the same time; it never fails, and is
+/// async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_now_relaxed() -> i64 {
     process::utc_relaxed().unwrap_or_else(other_time)
@@ -91,7 +92,7 @@ pub extern "C" fn ntp_now_relaxed() -> i64 {
 /// UTC minus the system clock at the call, in nanoseconds: add it to the system clock to get UTC.
 ///
 /// 0 before the first synchronisation. Any number of threads may call this at the same time; it never
-/// fails.
+/// fails, and is async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_offset() -> i64 {
     guarded(|| process::offset().offset_ns).unwrap_or(0)
@@ -99,7 +100,7 @@ pub extern "C" fn ntp_offset() -> i64 {
 
 /// How far `ntp_now` can be off, in nanoseconds: UTC lies in now ± this. INT64_MAX when unknown.
 ///
-/// Any number of threads may call this at the same time; it takes no lock and never fails. Time and bound
+/// Any number of threads may call this at the same time; it takes no lock, never fails, and is async-signal-safe. Time and bound
 /// of one moment together come from `ntp_clock_now`.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_error_bound() -> i64 {
@@ -108,7 +109,7 @@ pub extern "C" fn ntp_error_bound() -> i64 {
 
 /// How far the process-wide clock can be trusted now.
 ///
-/// Any number of threads may call this at the same time; it takes no lock and never fails.
+/// Any number of threads may call this at the same time; it takes no lock, never fails, and is async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_status() -> ntp_state {
     guarded(|| process::now().state.into()).unwrap_or(ntp_state::NTP_STATE_UNSYNCHRONIZED)
