@@ -17,7 +17,8 @@ use crate::error::Error;
 ///
 /// NULL takes the list from the environment variable NTPCLOCK_SERVERS. Returns before anything was heard
 /// from the network, and blocks on none: `ntp_wait` waits for the time. Starts are counted: the same list
-/// again is harmless, and the last `ntp_stop` ends the clock. Any thread may call this at any time.
+/// again is harmless, and the last `ntp_stop` ends the clock. In a forked child it goes on with the parent's clock, by the
+/// parent's configuration. Any thread may call this at any time.
 ///
 /// Returns `NTP_ERR_INVALID_SERVER` or `NTP_ERR_INVALID_ARGUMENT` when the list does not follow the
 /// grammar, `NTP_ERR_NO_SERVERS` when there is none, `NTP_ERR_ALREADY_RUNNING` while the clock runs with

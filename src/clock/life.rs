@@ -46,14 +46,14 @@ impl Life {
 
     /// Starts the clock. While one runs, `suits` judges by its configuration and this one whether this is but one more start of it.
     ///
-    /// `start` is how it begins, except in a child that starts what its parent ran, by the same configuration: that goes on
-    /// with it.
+    /// `start` is how it begins, except in a child whose start would have been one more of its parent's: that goes on with the
+    /// parent's run, by its configuration.
     pub(super) fn start(
         &self,
         mut config: Config,
         shared: &SharedRef,
         start: Start,
-        suits: impl FnOnce(&Config, &Config) -> bool,
+        suits: impl Fn(&Config, &Config) -> bool,
     ) -> Result<(), Error> {
         fork::watch();
         files::locate(&mut config)?;
@@ -68,11 +68,15 @@ impl Life {
             run.starts += 1;
             return Ok(());
         }
-        let former = run.take();
-        let goes_on = former.as_ref().is_some_and(|run| run.generation != fork::generation() && run.config == config);
+        let inherited = run.as_ref().filter(|run| run.generation != fork::generation());
+        if let Some(inherited) = inherited.filter(|inherited| suits(&inherited.config, &config)) {
+            // If this fails, what was inherited stays for another attempt.
+            *run = Some(self.begin(inherited.config.clone(), shared, Start::Onward, 1)?);
+            return Ok(());
+        }
         // A thread that has ended by itself is waited for: the page has one writer at a time.
-        drop(former);
-        *run = Some(self.begin(config, shared, if goes_on { Start::Onward } else { start }, 1)?);
+        drop(run.take());
+        *run = Some(self.begin(config, shared, start, 1)?);
         Ok(())
     }
 

@@ -97,6 +97,34 @@ static void keeps_the_count(ntp_clock *clock)
     EXPECT(NTP_ERR_NOT_RUNNING, ntp_wait(0));
 }
 
+/* `ntp_start` names the servers alone, to a child as to a clock that runs; all else is as its parent has configured it. */
+static ntp_config *configured;
+
+static void starts_by_its_servers(ntp_clock *clock)
+{
+    ntp_reading first;
+    EXPECT(NTP_OK, ntp_clock_now(clock, &first));
+    CHECK(first.state == NTP_STATE_HOLDOVER && first.epoch != 0);
+    EXPECT(NTP_OK, ntp_start(list));
+    goes_on_from(clock, &first);
+    EXPECT(NTP_OK, ntp_start_with(configured));
+    ntp_stop();
+    ntp_stop();
+    CHECK(threads() == 1);
+}
+
+static void by_its_servers(void)
+{
+    configured = ntp_config_new();
+    EXPECT(NTP_OK, ntp_config_add_servers(configured, list));
+    EXPECT(NTP_OK, ntp_config_set_poll(configured, 3, 6));
+    EXPECT(NTP_OK, ntp_start_with(configured));
+    EXPECT(NTP_OK, ntp_wait(10000));
+    join(child(starts_by_its_servers, NULL));
+    ntp_stop();
+    ntp_config_free(configured);
+}
+
 /* A grandchild is a child of a child. */
 static void has_children_itself(ntp_clock *clock)
 {
@@ -289,6 +317,7 @@ int main(void)
 {
     ntp_server *server = local_server(list);
     on_demand_and_by_itself();
+    by_its_servers();
     on_a_shared_page();
     master_and_workers();
     forks_of_other_threads();
