@@ -19,6 +19,7 @@ use crate::reading::Reading;
 use crate::status::{Leap, Report, Role, SourceInfo, State};
 use crate::sys::clocks;
 use crate::sys::counter::{self, Bracket};
+use crate::sys::fork;
 use crate::sys::ticks::{self, Kind, Tick};
 use crate::sys::vmclock;
 use crate::units::{Nanos, UnixTime};
@@ -126,7 +127,8 @@ impl Clock {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] (names each source and its last fault), [`Error::NotRunning`], [`Error::Stopped`].
+    /// [`Error::Timeout`] (names each source and its last fault), [`Error::NotRunning`], [`Error::Stopped`]; [`Error::Io`] inside a
+    /// fork handler.
     pub fn wait(&self, max_bound: Option<Duration>, timeout: Option<Duration>) -> Result<(), Error> {
         wait(self.awake()?, max_bound, timeout)
     }
@@ -275,7 +277,14 @@ fn offset(shared: &Shared) -> Offset {
     }
 }
 
+/// Refuses to wait in the midst of a fork: for threads that wait for the fork themselves.
+fn check_no_fork() -> Result<(), Error> {
+    let deadlock = || Error::io("waiting for the clock inside a fork handler", std::io::ErrorKind::Deadlock.into());
+    if fork::is_forking() { Err(deadlock()) } else { Ok(()) }
+}
+
 fn wait(shared: &Shared, max_bound: Option<Duration>, timeout: Option<Duration>) -> Result<(), Error> {
+    check_no_fork()?;
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let max_bound_ns = max_bound.map_or(i64::MAX, |bound| Nanos::from_duration(bound).0);
     let mut session = None;

@@ -62,8 +62,8 @@ pub unsafe extern "C" fn ntp_start_with(config: *const ntp_config) -> ntp_result
 /// is negative.
 ///
 /// Any number of threads may wait. Returns `NTP_ERR_TIMEOUT` when the time ran out (`ntp_last_error` then
-/// names each source and its last fault), `NTP_ERR_NOT_RUNNING` when the clock is not started, and
-/// `NTP_ERR_STOPPED` when it was stopped meanwhile.
+/// names each source and its last fault), `NTP_ERR_NOT_RUNNING` when the clock is not started, `NTP_ERR_STOPPED` when it was
+/// stopped meanwhile, and `NTP_ERR_SYSTEM` inside a fork handler.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_wait(timeout_ms: i64) -> ntp_result {
     boundary(|| process::wait(None, timeout(timeout_ms)))

@@ -46,7 +46,7 @@ impl Clock {
     ///
     /// [`Error::Timeout`]; [`Error::NotSynchronized`] if nothing was known of UTC when the time ran out;
     /// [`Error::Stopped`] if the clock was stopped meanwhile; [`Error::NotRunning`] if there is neither a thread nor an
-    /// interval.
+    /// interval; [`Error::Io`] inside a fork handler.
     pub fn wait_until_past(&self, unix_ns: i64, timeout: Option<Duration>) -> Result<(), Error> {
         wait_until_past(self.roused(), unix_ns, timeout)
     }
