@@ -313,6 +313,73 @@ static void forks_of_other_threads(void)
     ntp_stop();
 }
 
+/* The disk takes as long as it is told to. */
+static atomic_bool slow, syncing;
+
+int fsync(int fd)
+{
+    (void)fd;
+    atomic_store(&syncing, 1);
+    while (atomic_load(&slow))
+        usleep(1000);
+    return 0;
+}
+
+static void *stops(void *unused)
+{
+    ntp_stop();
+    return unused;
+}
+
+static atomic_bool started;
+
+static void *starts(void *unused)
+{
+    EXPECT(NTP_OK, ntp_start(list));
+    atomic_store(&started, 1);
+    return unused;
+}
+
+/* Its parent was about to stop the clock, and is not waited for. */
+static void starts_anew(ntp_clock *clock)
+{
+    atomic_store(&slow, 0);
+    EXPECT(NTP_ERR_NOT_RUNNING, ntp_clock_restart(clock));
+    EXPECT(NTP_OK, ntp_start(list));
+    EXPECT(NTP_OK, ntp_wait(10000));
+    ntp_stop();
+}
+
+/* A stop waits until the state is saved; a fork does not, but a start does: a page has one writer at a time. */
+static void while_the_disk_takes_its_time(void)
+{
+    char path[64];
+    pthread_t stopping, starting;
+    ntp_config *config = ntp_config_new();
+    snprintf(path, sizeof path, "/run/ntpclock-restart-%d", (int)getpid());
+    EXPECT(NTP_OK, ntp_config_add_servers(config, list));
+    EXPECT(NTP_OK, ntp_config_set_state_file(config, path));
+    EXPECT(NTP_OK, ntp_start_with(config));
+    EXPECT(NTP_OK, ntp_wait(10000));
+    ntp_config_free(config);
+    alarm(60);
+    atomic_store(&syncing, 0);
+    atomic_store(&slow, 1);
+    CHECK(pthread_create(&stopping, NULL, stops, NULL) == 0);
+    while (!atomic_load(&syncing))
+        usleep(1000);
+    join(child(starts_anew, NULL));
+    CHECK(pthread_create(&starting, NULL, starts, NULL) == 0);
+    usleep(100000);
+    CHECK(!atomic_load(&started));
+    atomic_store(&slow, 0);
+    CHECK(pthread_join(stopping, NULL) == 0 && pthread_join(starting, NULL) == 0);
+    EXPECT(NTP_OK, ntp_wait(10000));
+    ntp_stop();
+    alarm(0);
+    CHECK(unlink(path) == 0);
+}
+
 int main(void)
 {
     ntp_server *server = local_server(list);
@@ -321,6 +388,7 @@ int main(void)
     on_a_shared_page();
     master_and_workers();
     forks_of_other_threads();
+    while_the_disk_takes_its_time();
     ntp_server_free(server);
     return 0;
 }
