@@ -133,6 +133,12 @@ impl Clock {
         wait(self.awake()?, max_bound, timeout)
     }
 
+    /// Which run of the clock's thread this is; `None` while there is none in this process. Who waits in parts, to do something else
+    /// meanwhile, knows by another answer that the clock was stopped in between.
+    pub fn session(&self) -> Option<u64> {
+        self.shared.with_status(Status::session)
+    }
+
     /// The clock's state in numbers.
     pub fn report(&self) -> Report {
         report(self.roused())

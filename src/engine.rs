@@ -151,6 +151,11 @@ impl Status {
     pub(crate) fn is_running(&self) -> bool {
         self.running && self.generation == fork::generation()
     }
+
+    /// Which run it is of, if there is one.
+    pub(crate) fn session(&self) -> Option<u64> {
+        self.is_running().then_some(self.session)
+    }
 }
 
 impl Shared {

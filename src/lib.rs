@@ -96,7 +96,7 @@ mod simulation;
 
 pub use clock::process::{
     after, before, convert, deadline, event_fd, is_running, now, now_checked, now_within, offset, on_event, report,
-    restart, resume_watch_fault, sleep_until, sources, start, start_with, state_file_fault, stop, take_events, unix_ns,
+    restart, resume_watch_fault, session, sleep_until, sources, start, start_with, state_file_fault, stop, take_events, unix_ns,
     unix_ns_relaxed, wait, wait_until_past,
 };
 pub use clock::{Clock, Offset};

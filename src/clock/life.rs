@@ -80,7 +80,12 @@ impl Ending {
 
 impl Life {
     pub(super) const fn new() -> Self {
-        Self { run: Mutex::new(None), ending: Ending::new(), by_itself: AtomicBool::new(false), generation: AtomicU32::new(0) }
+        Self {
+            run: Mutex::new(None),
+            ending: Ending::new(),
+            by_itself: AtomicBool::new(false),
+            generation: AtomicU32::new(0),
+        }
     }
 
     /// Starts the clock. While one runs, `suits` judges by its configuration and this one whether this is but one more start of it.
@@ -127,8 +132,7 @@ impl Life {
         if !shared.with_status(Status::is_running) {
             // If this fails, what was inherited stays for another attempt.
             let start = match &run.config.shared_page {
-                // It follows first: its parent may well lead.
-                Some(path) => Start::Seated(Err(Seat::of(path)?)),
+                Some(path) => Start::SeatedOnward(Seat::of(path)?),
                 None => Start::Onward,
             };
             *run = self.begin(run.config.clone(), shared, start, run.starts)?;

@@ -138,6 +138,11 @@ pub fn offset() -> Offset {
     super::offset(&SHARED)
 }
 
+/// As [`super::Clock::session`].
+pub fn session() -> Option<u64> {
+    SHARED.with_status(Status::session)
+}
+
 /// As [`super::Clock::report`].
 pub fn report() -> Report {
     super::report(roused())

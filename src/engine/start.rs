@@ -33,22 +33,26 @@ pub(crate) enum Start {
     Onward,
     /// On a page that processes share: with the lead, or with the place where to stand for it.
     Seated(Result<Lead, Seat>),
+    /// On such a page, in a forked child: its parent may well lead.
+    SeatedOnward(Seat),
 }
 
 /// Starts the engine's thread; the paths of `config` are [located](super::files::locate). It publishes to `shared`, which no other engine may do meanwhile.
 pub(crate) fn start(config: Config, shared: SharedRef, start: Start) -> Result<Worker, Error> {
     let keys = KeyExchanges::new(&config)?;
+    let follow = |seat: Seat, onward, keys| {
+        shared.tell_membership(seat.followed());
+        Begun::Follow(Box::new(Follower::new(seat, onward)), keys)
+    };
     let begun = match start {
         Start::Anew => Begun::Run(Box::new(prepare(&config, &shared, keys, Beginning::Anew)?)),
         Start::Onward => Begun::Run(Box::new(prepare(&config, &shared, keys, Beginning::Onward)?)),
         Start::Seated(Ok(lead)) => {
-            let succession = Succession { lead, watch: Watch::new(0), late: false };
+            let succession = Succession { lead, watch: Watch::new(0), late: false, onward: false };
             Begun::Run(Box::new(prepare(&config, &shared, keys, Beginning::Succeeding(Box::new(succession)))?))
         }
-        Start::Seated(Err(seat)) => {
-            shared.tell_membership(seat.followed());
-            Begun::Follow(Box::new(Follower::new(seat)), keys)
-        }
+        Start::Seated(Err(seat)) => follow(seat, false, keys),
+        Start::SeatedOnward(seat) => follow(seat, true, keys),
     };
     shared.change(|status| {
         status.session += 1;
@@ -133,6 +137,7 @@ pub(super) fn prepare(
     };
     let watchdog = Watchdog::new(clocks, vmclock.as_mut().and_then(|device| device.marks().ok()));
     let (files, recollection) = match &beginning {
+        Beginning::Succeeding(succession) if succession.onward => Files::open_onward(config),
         Beginning::Succeeding(succession) if succession.late => Files::open_unheard(config),
         Beginning::Onward => Files::open_onward(config),
         _ => Files::open(config)?,
@@ -251,6 +256,7 @@ mod tests {
     use crate::status::State;
     use crate::sys::vmclock::Marks;
     use crate::units::{Counter, Nanos, UnixTime};
+    use std::time::Duration;
 
     fn model(from: Counter, state: State) -> ClockModel {
         let utc = UnixTime(1_795_000_000_000_000_000);
@@ -283,7 +289,7 @@ mod tests {
         let lead = opened.seat.expect("it was let go of");
         let shared = Shared::new(Place::Shared(opened.page));
         let config = Config::with_servers("127.0.0.1:9").unwrap();
-        let succession = Succession { lead, watch: Watch::new(0), late: false };
+        let succession = Succession { lead, watch: Watch::new(0), late: false, onward: false };
         let keys = KeyExchanges::new(&config).unwrap();
         let parts = prepare(&config, &shared, keys, Beginning::Succeeding(Box::new(succession))).unwrap();
         let mut lock = path.clone().into_os_string();
@@ -303,6 +309,29 @@ mod tests {
             let model = core.plan(counter::now()).model;
             assert_eq!((model.state, model.epoch), (state, 3), "{name}");
         }
+    }
+
+    #[test]
+    fn a_child_that_takes_the_lead_leaves_its_parents_recording_alone() {
+        let path = std::env::temp_dir().join(format!("ntpclock-start-{}-onward", std::process::id()));
+        let beside = |end: &str| std::path::PathBuf::from(format!("{}{end}", path.display()));
+        let (recording, lock) = (beside(".csv"), beside(".lock"));
+        std::fs::write(&recording, "what the parent has recorded\n").unwrap();
+        let parents = Seat::open(&path).unwrap();
+        let mut config = Config::with_servers("127.0.0.1:9").unwrap();
+        config.set_recording(&recording).unwrap();
+        let shared = SharedRef::Counted(Arc::new(Shared::new(Place::Shared(parents.page))));
+        let childs = start(config, shared.clone(), Start::SeatedOnward(Seat::of(&path).unwrap())).unwrap();
+        drop(parents.seat);
+        let leads = |status: &super::super::Status| {
+            if status.membership.leads { Ok(()) } else { Err(Duration::from_millis(10)) }
+        };
+        shared.wait_for(leads);
+        drop(childs);
+        assert_eq!(std::fs::read_to_string(&recording).unwrap(), "what the parent has recorded\n");
+        let fault = shared.with_status(|status| status.files.recording.clone()).unwrap();
+        assert!(fault.ends_with("does not go on after a restart"), "{fault}");
+        [path.clone(), recording.clone(), lock].iter().for_each(|path| std::fs::remove_file(path).unwrap());
     }
 
     /// What a child finds that goes on with a clock of which this was published, `clocks` were noted, and `marks` shown; as it
