@@ -20,6 +20,7 @@ use crate::publication::page::Page;
 use crate::status::State;
 use crate::synchronizer::Synchronizer;
 use crate::sys::clocks::{self, Anchor};
+use crate::sys::host::{self, Identity};
 use crate::sys::thread::Worker;
 use crate::sys::ticks::{self, Kind};
 use crate::sys::vmclock::{self, VmClock};
@@ -129,6 +130,7 @@ pub(super) fn prepare(
     beginning: Beginning,
 ) -> Result<Parts, Error> {
     let (last_epoch, left) = shared.with_status(|status| (status.last_epoch, status.account.clone()));
+    let origin = host::origin();
     // Before the state file is judged: no suspend falls between the two.
     let clocks = Anchor::read();
     let (mut vmclock, unread) = match VmClock::open(Path::new(vmclock::DEVICE)) {
@@ -147,7 +149,7 @@ pub(super) fn prepare(
     let mut told = match beginning {
         Beginning::Succeeding(succession) => succeed(*succession, &mut core, watchdog),
         Beginning::Onward if let Some(left) = &left => {
-            let writer = go_on(shared, left, &mut core, &clocks, &watchdog);
+            let writer = go_on(shared, left, &mut core, &clocks, &watchdog, origin);
             Told { writer, watch: Watch::new(last_epoch), watchdog, lead: None }
         }
         _ => {
@@ -173,6 +175,7 @@ pub(super) fn prepare(
     let membership = Membership { leads, leader: if leads { std::process::id() } else { 0 }, fault: None };
     shared.change(|status| {
         status.last_epoch = status.last_epoch.max(account.report.epoch);
+        status.origin = origin;
         status.account = Some(Arc::new(account));
         status.files = files.faults.clone();
         status.membership = membership;
@@ -202,7 +205,14 @@ fn succeed(succession: Succession, core: &mut Synchronizer, watchdog: Watchdog) 
 
 /// Goes on where a run has left off whose thread is gone, in the same epoch and on the same line; in HOLDOVER, until our own
 /// sources were heard.
-fn go_on(shared: &Shared, left: &Account, core: &mut Synchronizer, clocks: &Anchor, watchdog: &Watchdog) -> Writer {
+fn go_on(
+    shared: &Shared,
+    left: &Account,
+    core: &mut Synchronizer,
+    clocks: &Anchor,
+    watchdog: &Watchdog,
+    origin: Option<Identity>,
+) -> Writer {
     let page = settled(shared);
     let (writer, finding) = Writer::succeed(&page, ticks::kernel_sight());
     if !page.current.model.has_line() {
@@ -218,7 +228,9 @@ fn go_on(shared: &Shared, left: &Account, core: &mut Synchronizer, clocks: &Anch
     let suspended = clocks.suspended() - clocks.width() > page.suspended;
     let seen = shared.with_history(|history| history.last_anchor()).unwrap_or(*clocks);
     let disruption = Watchdog::new(seen, left.marks).look(*clocks, finding, watchdog.marks());
-    if suspended || disruption.is_some() {
+    // In another time namespace all clocks but UTC count from elsewhere, and agree on it.
+    let moved = shared.with_status(|status| status.origin) != origin;
+    if suspended || moved || disruption.is_some() {
         core.handle_disruption(now);
     }
     writer
@@ -334,9 +346,9 @@ mod tests {
         [path.clone(), recording.clone(), lock].iter().for_each(|path| std::fs::remove_file(path).unwrap());
     }
 
-    /// What a child finds that goes on with a clock of which this was published, `clocks` were noted, and `marks` shown; as it
-    /// looks at them now.
-    fn gone_on(published: State, clocks: Anchor, marks: Option<Marks>, now: (Anchor, Option<Marks>)) -> ClockModel {
+    /// What a child finds that goes on with a clock of which this was published, `clocks` were noted, and `marks` shown, all counted
+    /// from the origin 7; as it looks at them now.
+    fn gone_on(published: State, clocks: Anchor, marks: Option<Marks>, now: (Anchor, Option<Marks>, u8)) -> ClockModel {
         let shared = Shared::new(Place::own());
         let mut writer = Writer::new(&shared.place, None);
         writer.note_suspended(clocks.suspended());
@@ -347,8 +359,9 @@ mod tests {
         let mut core = Synchronizer::new(config.settings.clone(), build_date(), 3);
         let nobody = Roster::new(&config, &mut core, counter::now()).unwrap();
         let left = Account::of(&core, &nobody, &Watchdog::new(clocks, marks));
-        let (now, shown) = now;
-        let after = go_on(&shared, &left, &mut core, &now, &Watchdog::new(now, shown));
+        shared.change(|status| status.origin = Some([7; 16]));
+        let (now, shown, origin) = now;
+        let after = go_on(&shared, &left, &mut core, &now, &Watchdog::new(now, shown), Some([origin; 16]));
         assert!(counter::now() >= after.ready_at(), "it waits until what was published holds");
         let model = core.plan(counter::now()).model;
         assert_eq!((model.epoch, model.line), (3, shared.place.read(ticks::read).0.current.model.line));
@@ -358,7 +371,7 @@ mod tests {
     #[test]
     fn a_child_goes_on_in_holdover_and_disrupted_if_anything_has_happened_while_nobody_looked() {
         let marks = |disruption| Some(Marks { disruption, generation: None });
-        let awake = || (Anchor::read(), marks(1));
+        let awake = || (Anchor::read(), marks(1), 7);
         let (now, later) = (Anchor::read(), Nanos::from_seconds(5));
         let asleep = Anchor { boottime: now.boottime + Nanos::from_millis(50), ..now };
         let replaced = Anchor { monotonic: now.monotonic + later, boottime: now.boottime + later, ..now };
@@ -366,10 +379,11 @@ mod tests {
             (State::Synchronized, awake(), State::Holdover),
             (State::Holdover, awake(), State::Holdover),
             (State::Disrupted, awake(), State::Disrupted),
-            (State::Synchronized, (asleep, marks(1)), State::Disrupted),
-            (State::Synchronized, (replaced, marks(1)), State::Disrupted),
-            (State::Synchronized, (Anchor::read(), marks(2)), State::Disrupted),
-            (State::Synchronized, (Anchor::read(), None), State::Holdover),
+            (State::Synchronized, (asleep, marks(1), 7), State::Disrupted),
+            (State::Synchronized, (replaced, marks(1), 7), State::Disrupted),
+            (State::Synchronized, (Anchor::read(), marks(2), 7), State::Disrupted),
+            (State::Synchronized, (Anchor::read(), None, 7), State::Holdover),
+            (State::Synchronized, (Anchor::read(), marks(1), 8), State::Disrupted),
         ] {
             assert_eq!(gone_on(published, Anchor::read(), marks(1), now).state, state, "{published} {now:?}");
         }

@@ -1,14 +1,24 @@
 /* Forked children that go on with their parent's clock: on demand, by themselves, as workers of a master that has loaded
  * everything beforehand, and out of the midst of whatever the parent's other threads do. */
 
-#define _DEFAULT_SOURCE
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
 
 #define WORKERS 4
 #define FORKS 400
@@ -380,9 +390,47 @@ static void while_the_disk_takes_its_time(void)
     CHECK(unlink(path) == 0);
 }
 
+/* In a time namespace of its own, where all clocks but UTC are an hour ahead. */
+static void is_an_hour_ahead(ntp_clock *clock)
+{
+    ntp_reading reading;
+    struct timespec system;
+    const uint32_t before = (ntp_clock_now(clock, &reading), reading.epoch);
+    EXPECT(NTP_OK, ntp_clock_restart(clock));
+    ntp_clock_now(clock, &reading);
+    CHECK(reading.state == NTP_STATE_DISRUPTED || reading.epoch == before + 1);
+    EXPECT(NTP_OK, ntp_clock_wait(clock, 0, 10000));
+    EXPECT(NTP_OK, ntp_clock_now(clock, &reading));
+    CHECK(clock_gettime(CLOCK_REALTIME, &system) == 0);
+    CHECK(reading.epoch == before + 1 && llabs(reading.unix_ns / 1000000000 - system.tv_sec) < 5);
+}
+
+/* Not the vDSO's, which reads the processor's counter. */
+int clock_gettime(clockid_t id, struct timespec *time)
+{
+    return (int)syscall(SYS_clock_gettime, id, time);
+}
+
+/* Whoever unshares it stays where it was; its children do not. Where the processor's counter may not be read,
+ * the kernel's raw one is, of which each namespace has its own. */
+static void unshares(ntp_clock *clock)
+{
+    static const char ahead[] = "monotonic 3600 0\nboottime 3600 0\n";
+    CHECK(prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0) == 0 || errno == EINVAL);
+    EXPECT(NTP_OK, ntp_start(list));
+    EXPECT(NTP_OK, ntp_wait(10000));
+    CHECK(unshare(CLONE_NEWTIME) == 0);
+    const int offsets = open("/proc/self/timens_offsets", O_WRONLY);
+    CHECK(write(offsets, ahead, sizeof ahead - 1) == sizeof ahead - 1 && close(offsets) == 0);
+    join(child(is_an_hour_ahead, clock));
+    ntp_stop();
+}
+
 int main(void)
 {
     ntp_server *server = local_server(list);
+    /* First, for the page of a clock that has run here may be read by what the child is forbidden. */
+    join(child(unshares, NULL));
     on_demand_and_by_itself();
     by_its_servers();
     on_a_shared_page();
