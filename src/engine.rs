@@ -406,6 +406,8 @@ impl Run {
         if disruption.is_some() {
             self.exchanger.close_all();
             self.core.handle_disruption(counter::now());
+            // The counter may have been set back: nothing of what was to come is to wait until it is there again.
+            (self.gave_up, self.lead_due) = (Counter(i64::MIN), Counter(i64::MIN));
             self.settle();
             self.publish();
         }
@@ -601,7 +603,7 @@ impl Run {
 
     /// Sleeps until what was published last has taken effect.
     fn settle(&self) {
-        std::thread::sleep((self.told.writer.ready_at() - counter::now()).to_duration());
+        std::thread::sleep(self.told.writer.rest(counter::now()).to_duration());
     }
 }
 

@@ -37,6 +37,9 @@ const LEAD: Nanos = Nanos::from_millis(1);
 /// Attempts, each with twice the lead of the one before; the last has 64 ms.
 const ATTEMPTS: u32 = 7;
 
+/// The longest time from a publication until its model takes effect.
+const LEAD_MAX: Nanos = Nanos(LEAD.0 << (ATTEMPTS - 1));
+
 /// Where readers find the page.
 #[derive(Debug)]
 #[repr(transparent)]
@@ -167,6 +170,13 @@ impl Publication {
     }
 }
 
+/// How long to sleep from `now` until a model takes effect at `switch`; where the counter was set back meanwhile, no longer than
+/// that can have been meant to be. Sleepers count by another clock, which may run faster by 0.1 %.
+pub(crate) fn rest(switch: Counter, now: Counter) -> Nanos {
+    let rest = (switch - now).clamp(Nanos::ZERO, LEAD_MAX);
+    rest + Nanos(rest.0 / 1000)
+}
+
 /// The words of a shared page are not what a leader of ours wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Damaged;
@@ -215,6 +225,11 @@ impl Writer {
     /// Before this the last model has not yet taken effect, and no other may be published: the page holds but two.
     pub(crate) fn ready_at(&self) -> Counter {
         self.switch
+    }
+
+    /// How long to sleep from `now` until then.
+    pub(crate) fn rest(&self, now: Counter) -> Nanos {
+        rest(self.switch, now)
     }
 
     /// Publishes the model that `plan` makes for the counter value at which it will take effect.

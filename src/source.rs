@@ -194,12 +194,15 @@ impl Source {
         }
     }
 
-    /// The counter stood still or was replaced before `now`: that holds for what is under way, too.
+    /// The counter stood still or was replaced before `now`: that holds for what is under way, too. It may have been set
+    /// back, and no counter value from before compares with one from after.
     pub(crate) fn handle_gap(&mut self, now: Counter) {
         self.pending = None;
+        self.contradicted = None;
         self.interleaving.iter_mut().for_each(Interleaving::forget);
-        self.handle_disruption(now);
-        self.poll.hasten(now);
+        self.filter.clear();
+        self.resolve_due = self.resolve_due.map(|due| due.min(now + Nanos::from_seconds(1)));
+        self.poll.handle_gap(now);
     }
 
     /// Whether selection may still expect something of the very first request.

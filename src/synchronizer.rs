@@ -300,6 +300,7 @@ impl Synchronizer {
         for source in &mut self.sources {
             source.handle_gap(now);
         }
+        self.settle_at = None;
         self.disrupt(now);
         self.dirty = true;
     }

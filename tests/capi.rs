@@ -49,6 +49,11 @@ fn the_process_wide_clock_takes_calls_in_any_order() {
 }
 
 #[test]
+fn a_counter_that_is_set_back_or_ahead_is_found_out_and_waited_for_by_nobody() {
+    in_c("tests/c/leap.c");
+}
+
+#[test]
 fn a_forked_child_reads_on_and_the_parent_notices_nothing() {
     in_c("tests/c/fork.c");
 }

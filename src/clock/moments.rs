@@ -72,7 +72,8 @@ impl Clock {
     /// Stamps may be older than the first synchronisation. Those of the raw counter, `CLOCK_MONOTONIC` and
     /// `CLOCK_BOOTTIME` may be older than the clock's start, and may lie ahead, as long as the machine is not
     /// suspended. The interval includes what the kernel may have slewed its clocks between the moments at which the
-    /// engine looked at them: 0.1 % of the time to the nearest one at most.
+    /// engine looked at them: 0.1 % of the time to the nearest one. That they are slewed faster by nobody is an
+    /// assumption; where these moments show that somebody did, 12.5 % are allowed for.
     ///
     /// # Errors
     ///

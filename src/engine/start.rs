@@ -14,9 +14,9 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::events::watch::Watch;
 use crate::model::ClockModel;
-use crate::publication::Writer;
 use crate::publication::gauge::Finding;
 use crate::publication::page::Page;
+use crate::publication::{self, Writer};
 use crate::status::State;
 use crate::synchronizer::Synchronizer;
 use crate::sys::clocks::{self, Anchor};
@@ -238,14 +238,10 @@ fn go_on(
 
 /// The page when what was published last has taken effect: a fork may fall between the two.
 fn settled(shared: &Shared) -> Page {
-    loop {
-        let (page, tick) = shared.place.read(ticks::read);
-        let rest = (page.switch - page.counter_at(tick)).to_duration();
-        if rest.is_zero() {
-            return page;
-        }
-        std::thread::sleep(rest);
-    }
+    let (page, tick) = shared.place.read(ticks::read);
+    // Nobody else publishes here.
+    std::thread::sleep(publication::rest(page.switch, page.counter_at(tick)).to_duration());
+    page
 }
 
 /// Publishes what `core` remembers, and waits for the moment in which it takes effect: the first reading has a bound.
@@ -253,7 +249,7 @@ fn show(core: &Synchronizer, told: &mut Told, shared: &Shared) {
     if core.model().has_line() {
         // Who is late again and again shows nothing; the thread will try anew.
         told.publish(shared, core);
-        std::thread::sleep((told.writer.ready_at() - counter::now()).to_duration());
+        std::thread::sleep(told.writer.rest(counter::now()).to_duration());
     }
 }
 
