@@ -51,6 +51,7 @@ use crate::synchronizer::rounds::SAMPLE;
 use crate::synchronizer::succession::Legacy;
 use crate::synchronizer::{Plan, SourceId, Synchronizer};
 use crate::sys::clocks::Anchor;
+use crate::sys::host::Identity;
 use crate::sys::resume::ResumeWatch;
 use crate::sys::thread::Order;
 use crate::sys::ticks::Sight;
@@ -92,6 +93,8 @@ pub(crate) struct Status {
     generation: u32,
     /// Epochs go on being counted over stops and starts.
     last_epoch: u32,
+    /// Where the raw counter counts from, if the kernel says so: a child may have been moved to another time namespace.
+    origin: Option<Identity>,
     pub(crate) min_agreeing: usize,
     pub(crate) account: Option<Arc<Account>>,
     pub(crate) files: FileFaults,
@@ -150,6 +153,11 @@ impl Status {
     pub(crate) fn is_running(&self) -> bool {
         self.running && self.generation == fork::generation()
     }
+
+    /// Which run it is of, if there is one.
+    pub(crate) fn session(&self) -> Option<u64> {
+        self.is_running().then_some(self.session)
+    }
 }
 
 impl Shared {
@@ -161,6 +169,7 @@ impl Shared {
                 running: false,
                 generation: 0,
                 last_epoch: 0,
+                origin: None,
                 min_agreeing: 1,
                 account: None,
                 files: FileFaults::NONE,

@@ -96,8 +96,8 @@ mod simulation;
 
 pub use clock::process::{
     after, before, convert, deadline, event_fd, is_running, now, now_checked, now_within, offset, on_event, report,
-    restart, resume_watch_fault, sleep_until, sources, start, start_with, state_file_fault, stop, take_events, unix_ns,
-    unix_ns_relaxed, wait, wait_until_past,
+    restart, resume_watch_fault, session, sleep_until, sources, start, start_with, state_file_fault, stop, take_events,
+    unix_ns, unix_ns_relaxed, wait, wait_until_past,
 };
 pub use clock::{Clock, Offset};
 pub use config::{Authentication, Config};

@@ -97,6 +97,11 @@ fn every_thread_of_the_library_blocks_every_signal() {
 }
 
 #[test]
+fn reading_allocates_nothing_and_may_be_done_in_a_signal_handler() {
+    in_c("tests/c/reads.c");
+}
+
+#[test]
 fn everything_at_once_is_well_and_no_thread_reads_less_than_another_has_read() {
     in_c("tests/c/stress.c");
 }

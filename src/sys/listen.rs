@@ -4,8 +4,8 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd};
 
-use super::checked;
 use super::socket::{ask_for_stamps, set_option, storage};
+use super::{beside_standard, checked};
 
 /// What a server's receive buffer should hold, in bytes as the kernel counts them: a thread that does not run for 10 ms
 /// loses nothing of a burst. What is not used costs nothing.
@@ -83,7 +83,7 @@ fn bound_to(address: SocketAddr, kinds: Kinds, shares: bool) -> io::Result<UdpSo
     // SAFETY: the call takes no pointers.
     let fd = checked(unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: `fd` was just opened and belongs to nobody else.
-    let socket = unsafe { UdpSocket::from_raw_fd(fd) };
+    let socket = beside_standard(unsafe { UdpSocket::from_raw_fd(fd) })?;
     if address.is_ipv6() && kinds == Kinds::OnlyIpv6 {
         set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
     }
@@ -92,7 +92,7 @@ fn bound_to(address: SocketAddr, kinds: Kinds, shares: bool) -> io::Result<UdpSo
     }
     let (name, length) = storage(address);
     // SAFETY: the name is ours, and so long.
-    checked(unsafe { libc::bind(fd, (&raw const name).cast(), length) })?;
+    checked(unsafe { libc::bind(socket.as_raw_fd(), (&raw const name).cast(), length) })?;
     ask_for_stamps(&socket);
     Ok(socket)
 }

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd};
 
-use super::checked;
+use super::{beside_standard, checked};
 use crate::units::{NANOS_PER_SECOND, Nanos, UnixTime};
 
 /// Room for the control messages we ask for (stamps and an address), and then some.
@@ -45,7 +45,7 @@ pub(crate) fn connected(peer: SocketAddr) -> io::Result<UdpSocket> {
     // SAFETY: the call takes no pointers.
     let fd = checked(unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: `fd` was just opened and belongs to nobody else.
-    let socket = unsafe { UdpSocket::from_raw_fd(fd) };
+    let socket = beside_standard(unsafe { UdpSocket::from_raw_fd(fd) })?;
     ask_for_stamps_both_ways(&socket);
     socket.connect(peer)?;
     Ok(socket)
@@ -61,7 +61,7 @@ pub(crate) fn connecting(peer: SocketAddr) -> io::Result<std::net::TcpStream> {
     // SAFETY: the call takes numbers only.
     let descriptor = checked(unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: just opened, and nobody else's.
-    let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    let socket = beside_standard(unsafe { OwnedFd::from_raw_fd(descriptor) })?;
     let (name, length) = storage(peer);
     // SAFETY: `name` holds `length` bytes of an address, and is alive here.
     let result = unsafe { libc::connect(socket.as_raw_fd(), (&raw const name).cast(), length) };
@@ -74,7 +74,7 @@ pub(crate) fn connecting(peer: SocketAddr) -> io::Result<std::net::TcpStream> {
 
 /// A socket bound to `address` that does not block and asks the kernel for receive timestamps.
 pub(crate) fn stamped(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(address)?;
+    let socket = UdpSocket::bind(address).and_then(beside_standard)?;
     socket.set_nonblocking(true)?;
     ask_for_stamps(&socket);
     Ok(socket)

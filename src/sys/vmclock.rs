@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::wake;
+use super::{beside_standard, wake};
 
 /// Where Linux has it.
 pub(crate) const DEVICE: &str = "/dev/vmclock0";
@@ -51,7 +51,7 @@ impl VmClock {
     ///
     /// It is there, and cannot be opened or read.
     pub(crate) fn open(path: &Path) -> io::Result<Option<Self>> {
-        let file = match File::open(path) {
+        let file = match File::open(path).and_then(beside_standard) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
