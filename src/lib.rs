@@ -90,6 +90,12 @@ pub mod capi;
 #[cfg(feature = "cli")]
 pub mod cli;
 
+// What fuzzers drive: a hidden door, there in tests and fuzzers only.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+#[path = "../tests/fuzz/targets/mod.rs"]
+pub mod fuzzing;
+
 #[cfg(test)]
 #[path = "../tests/simulation/mod.rs"]
 mod simulation;

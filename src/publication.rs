@@ -43,7 +43,7 @@ const ATTEMPTS: u32 = 7;
 pub(crate) struct Publication(Latch<SLOT>);
 
 /// Words of a slot: a power of two, so that readers need not multiply to find theirs. A [`note`] fits behind the page.
-const SLOT: usize = WORDS.next_power_of_two();
+pub(crate) const SLOT: usize = WORDS.next_power_of_two();
 
 /// Where a publication is: whichever it is, one pointer leads to it.
 #[derive(Debug)]
@@ -104,6 +104,15 @@ impl Publication {
     /// Never synchronised.
     pub(crate) const fn new() -> Self {
         Self(Latch::new())
+    }
+
+    /// As somebody may leave it who writes whatever he likes.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of_words(words: [u64; SLOT], tag: u8) -> Self {
+        let publication = Self::new();
+        publication.0.stage(words);
+        publication.0.turn(tag);
+        publication
     }
 
     /// The page, and what it is to be read by, read while it was the present one: only so do readers of two successive

@@ -18,6 +18,10 @@ mod respond;
 mod serving;
 mod statistics;
 
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/targets/requests.rs"]
+pub(crate) mod fuzzed;
+
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 

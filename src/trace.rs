@@ -15,7 +15,8 @@ use crate::status::Leap;
 use crate::units::{Counter, Nanos, UnixTime};
 
 /// The first line of every trace.
-const HEADER: &str = "source,t1_raw_ns,t2_utc_ns,t3_utc_ns,t4_raw_ns,stratum,root_delay_ns,root_disp_ns,leap";
+pub(crate) const HEADER: &str =
+    "source,t1_raw_ns,t2_utc_ns,t3_utc_ns,t4_raw_ns,stratum,root_delay_ns,root_disp_ns,leap";
 
 /// A recorded server's precision is not in the file: its timestamps are taken to be as fine as they are written.
 const PRECISION: i8 = -30;

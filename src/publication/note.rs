@@ -46,6 +46,12 @@ pub(super) fn opened(words: &[u64; SLOT]) -> Option<(Page, Note)> {
     Some((page, note))
 }
 
+/// Puts the checksum right.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn mend(words: &mut [u64; SLOT]) {
+    words[CHECKSUM] = checksum(words);
+}
+
 fn checksum(words: &[u64; SLOT]) -> u64 {
     let mut digest = crc32fast::Hasher::new();
     words[..CHECKSUM].iter().for_each(|word| digest.update(&word.to_ne_bytes()));

@@ -186,7 +186,7 @@ impl SharedPage {
 }
 
 /// The header of a page of this boot.
-fn header(origin: Identity, by_ticks: bool) -> [u8; CHECKED + 4] {
+pub(crate) fn header(origin: Identity, by_ticks: bool) -> [u8; CHECKED + 4] {
     let mut bytes = [0; CHECKED + 4];
     let flags = if by_ticks { BY_TICKS } else { 0 };
     let numbers = [VERSION, SIZE as u32, counter::KIND, flags].map(u32::to_le_bytes);
@@ -200,7 +200,7 @@ fn header(origin: Identity, by_ticks: bool) -> [u8; CHECKED + 4] {
 
 /// Whether a file of `size` bytes that begins with `bytes` is a page for a process of this boot that may read ticks or not, and
 /// whether it may be read by them.
-fn judge(bytes: &[u8], size: u64, origin: Option<Identity>, ticks: bool) -> Result<bool, Refusal> {
+pub(crate) fn judge(bytes: &[u8], size: u64, origin: Option<Identity>, ticks: bool) -> Result<bool, Refusal> {
     let number =
         |at: usize| bytes.get(at..at + 4).map_or(0, |four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]));
     if !bytes.starts_with(MAGIC) {

@@ -132,11 +132,16 @@ impl Attendant {
                     self.note_departures(socket);
                 }
             }
-            if !std::mem::take(&mut self.has_looked) {
-                self.look();
-            }
-            self.tally.tell(&self.common.boards[self.seat], self.looked.after);
+            self.tell();
         }
+    }
+
+    /// Tells what was done, after a look at the clocks.
+    pub(super) fn tell(&mut self) {
+        if !std::mem::take(&mut self.has_looked) {
+            self.look();
+        }
+        self.tally.tell(&self.common.boards[self.seat], self.looked.after);
     }
 
     /// Shows the translator the system clock and the counter as they are.
@@ -147,7 +152,7 @@ impl Attendant {
     }
 
     /// Answers what has come to `socket`.
-    fn empty(&mut self, socket: &UdpSocket) {
+    pub(super) fn empty(&mut self, socket: &UdpSocket) {
         for _ in 0..TURN {
             // An error is that of an earlier reply, or none.
             let Ok(received) = self.batch.receive(socket) else { return };
@@ -263,7 +268,7 @@ impl Attendant {
     }
 
     /// Takes down what the kernel tells of replies that have left `socket`.
-    fn note_departures(&mut self, socket: &UdpSocket) {
+    pub(super) fn note_departures(&mut self, socket: &UdpSocket) {
         let mut buffer = [0; DATAGRAM_MAX];
         for _ in 0..LEAVING {
             let Ok(told) = listen::departure(socket, &mut buffer) else { return };

@@ -76,7 +76,7 @@ impl Replay {
         Ok(self.answer(&recorded, &asked))
     }
 
-    fn answer(&self, recorded: &[Recorded], asked: &[Counter]) -> String {
+    pub(crate) fn answer(&self, recorded: &[Recorded], asked: &[Counter]) -> String {
         let mut numbers: Vec<u32> = recorded.iter().map(|entry| entry.source).collect();
         numbers.sort_unstable();
         numbers.dedup();
