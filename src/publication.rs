@@ -12,6 +12,7 @@
 
 pub(crate) mod gauge;
 pub(crate) mod glance;
+#[expect(clippy::indexing_slicing, reason = "one of two slots by one bit, and words by constants")]
 pub(crate) mod latch;
 pub(crate) mod note;
 pub(crate) mod page;

@@ -194,11 +194,13 @@ impl Source {
         }
     }
 
-    /// The counter stood still or was replaced before `now`: that holds for what is under way, too.
+    /// The counter stood still or was replaced: that holds for what is under way, too. Even what was seen at this very `now`
+    /// was seen before, for a counter that stands still shows the same.
     pub(crate) fn handle_gap(&mut self, now: Counter) {
         self.pending = None;
         self.interleaving.iter_mut().for_each(Interleaving::forget);
-        self.handle_disruption(now);
+        self.contradicted = None;
+        self.filter.clear();
         self.poll.hasten(now);
     }
 

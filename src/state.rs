@@ -295,7 +295,7 @@ pub(crate) fn decode(bytes: &[u8], host: &Host) -> Result<Saved, Refusal> {
     if bytes.len() != SIZE || fields.number() != SIZE as u32 {
         return Err(Refusal::Size(bytes.len()));
     }
-    if crc32fast::hash(&bytes[..CHECKSUM_AT]).to_le_bytes() != bytes[CHECKSUM_AT..] {
+    if bytes.split_last_chunk().is_none_or(|(all, checksum)| crc32fast::hash(all).to_le_bytes() != *checksum) {
         return Err(Refusal::Checksum);
     }
     let kind = fields.number();

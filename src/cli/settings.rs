@@ -72,7 +72,7 @@ impl Settings {
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let malformed = |error: toml::de::Error| {
             let start = error.span().map_or(0, |span| span.start.min(text.len()));
-            let line = text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
             Error::Malformed { path: path.to_owned(), line, why: error.message().to_owned() }
         };
         toml::from_str(text).map_err(malformed)

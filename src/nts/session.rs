@@ -193,7 +193,7 @@ impl Association {
         };
         let (mut rest, mut ours) = (fields, false);
         loop {
-            let before = &datagram[..datagram.len() - rest.len()];
+            let before = datagram.get(..datagram.len() - rest.len()).unwrap_or_default();
             match extension::split(rest) {
                 Err(extension::Malformed) => return Reply::Unproven("its extension fields are malformed"),
                 // Stratum 0 marks a kiss, and the reference id is its code.
@@ -275,7 +275,8 @@ fn cookies(mut plaintext: &[u8]) -> Vec<Cookie> {
     cookies
 }
 
-#[cfg(all(test, feature = "_nts"))]
+#[cfg(feature = "_nts")]
+#[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::packet::Packet;

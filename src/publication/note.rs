@@ -30,7 +30,7 @@ pub(super) fn sealed(page: &Page, note: &Note) -> [u64; SLOT] {
     let mut words = [0; SLOT];
     let (front, rest) = words.split_at_mut(WORDS);
     front.copy_from_slice(&page.to_words());
-    rest[..NOTE_WORDS].copy_from_slice(&note_words(note));
+    rest.iter_mut().zip(note_words(note)).for_each(|(word, told)| *word = told);
     words[CHECKSUM] = checksum(&words);
     words
 }

@@ -141,7 +141,8 @@ impl Attendant {
         if !std::mem::take(&mut self.has_looked) {
             self.look();
         }
-        self.tally.tell(&self.common.boards[self.seat], self.looked.after);
+        let board = self.common.boards.get(self.seat);
+        board.into_iter().for_each(|board| self.tally.tell(board, self.looked.after));
     }
 
     /// Shows the translator the system clock and the counter as they are.
@@ -274,7 +275,7 @@ impl Attendant {
             let Ok(told) = listen::departure(socket, &mut buffer) else { return };
             let view = self.look();
             // All headers are in front of ours.
-            let packet = buffer[..told.length.min(DATAGRAM_MAX)].last_chunk::<HEADER_LEN>();
+            let packet = buffer.get(..told.length.min(DATAGRAM_MAX)).and_then(|told| told.last_chunk::<HEADER_LEN>());
             let Some(packet) = packet.and_then(|bytes| Packet::parse(bytes)) else { continue };
             let Some(place) = self.leaving.iter().position(|leaving| leaving.receive == packet.receive) else {
                 continue;

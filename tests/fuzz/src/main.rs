@@ -5,10 +5,12 @@
 
 use std::sync::LazyLock;
 
-static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+use ntpclock::fuzzing::{TARGETS, Target};
+
+static TARGET: LazyLock<Target> = LazyLock::new(|| {
     let name = std::env::var("NTPCLOCK_FUZZ").unwrap_or_default();
-    let known: Vec<&str> = ntpclock::fuzzing::TARGETS.iter().map(|(name, _)| *name).collect();
-    let found = ntpclock::fuzzing::TARGETS.iter().find(|(known, _)| *known == name);
+    let known: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+    let found = TARGETS.iter().find(|(known, _)| *known == name);
     found.unwrap_or_else(|| panic!("NTPCLOCK_FUZZ is `{name}`; there are {}", known.join(", "))).1
 });
 

@@ -273,7 +273,8 @@ impl<'a> World<'a> {
 
     /// The process ends, and another goes on from what it left.
     fn start_anew(&mut self) {
-        let (epoch, memory) = (self.core.model().epoch, self.core.memory(self.now));
+        let epoch = self.shown.map_or(0, |(epoch, _)| epoch);
+        let memory = self.core.memory(self.now);
         self.core = Synchronizer::new(self.settings.clone(), PIVOT, epoch);
         if let Some(memory) = memory {
             self.core.restore(&memory, self.now);

@@ -114,7 +114,7 @@ pub(super) fn state(data: &[u8]) {
     sound(&core, host.counter);
     // What it hands on is what it was given, or less: and is read again as it was written.
     let Some(handed) = core.memory(host.counter) else { return };
-    let again = state::decode(&state::encode(&handed, &host), &host).ok().expect("our own file");
+    let Ok(again) = state::decode(&state::encode(&handed, &host), &host) else { panic!("our own file is refused") };
     assert_eq!(again.time, handed.time);
     assert_eq!(again.frequency.mean.0.to_bits(), handed.frequency.mean.0.to_bits());
 }

@@ -15,8 +15,11 @@ mod wire;
 #[cfg(test)]
 mod seeds;
 
+/// What a target does with some bytes: it panics if something does not hold.
+pub type Target = fn(&[u8]);
+
 /// Every target and its name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("packet", wire::packet),
     ("extension", wire::extension),
     ("reply", wire::reply),
