@@ -2,10 +2,10 @@
 # Fuzzes the library by libFuzzer, the compiler's own instrumentation and the address sanitizer; these are no stable features yet,
 # hence RUSTC_BOOTSTRAP. What is built lies apart, below target/fuzz, and so does what is found on the way.
 #
-# fuzz.sh build               the program, of all targets
-# fuzz.sh run [TARGET...]     those targets, or all, FUZZ_SECONDS each (60), FUZZ_JOBS at a time (2); a line each. What makes
-#                             one fail is an error that names the input; that goes to tests/fuzz/crashes, where tests keep it.
-# fuzz.sh minimise [TARGET...]  what was found goes to the corpora, as far as it reaches what they do not, and is small
+# fuzz.sh build                 the program, of all targets
+# fuzz.sh run [TARGET...]       those targets, or all, FUZZ_SECONDS each (60), FUZZ_JOBS at a time (2); a line each. Where one
+#                               fails, the input is named: mended, it belongs into tests/fuzz/crashes, where a test keeps it.
+# fuzz.sh minimise [TARGET...]  what was found goes to the corpora: the smallest inputs that reach all that was reached
 set -eu
 
 cd "$(dirname "$0")/../.."
@@ -53,7 +53,7 @@ fuzz() {
 # Every target named, or all of them, some at a time; fails if one of them did.
 run() {
     [ $# -gt 0 ] || set -- $(targets)
-    printf '%s\n' "$@" | FUZZ_SECONDS=$seconds xargs -P "$jobs" -n 1 "$0" one
+    printf '%s\n' "$@" | FUZZ_SECONDS=$seconds xargs -P "$jobs" -n 1 tests/fuzz/fuzz.sh one
 }
 
 minimise() {
