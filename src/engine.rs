@@ -521,14 +521,14 @@ impl Run {
         let timeout = (due - now).max(least).to_duration();
         match wake::wait(&descriptors, Some(timeout)) {
             Ok(ready) => {
-                if ready[0] {
+                if ready.first() == Some(&true) {
                     self.order.waker.clear();
                 }
                 // Whatever it has seen, we are about to look at all clocks.
-                if ready[1..own].contains(&true) {
+                if ready.iter().take(own).skip(1).any(|&ready| ready) {
                     self.resume_watch.iter().for_each(ResumeWatch::clear);
                 }
-                self.exchanger.ready_sources(&ready[own..])
+                self.exchanger.ready_sources(ready.get(own..).unwrap_or_default())
             }
             // Out of memory in the kernel, or forbidden: look at everything at a walking pace meanwhile.
             Err(_) => {
@@ -549,7 +549,8 @@ impl Run {
                     return;
                 }
                 Arrival::Datagram { length, t4 } => {
-                    let outcome = self.core.handle_datagram(source, &self.buffer[..length], t4);
+                    let datagram = self.buffer.get(..length).unwrap_or_default();
+                    let outcome = self.core.handle_datagram(source, datagram, t4);
                     if outcome == Outcome::Accepted {
                         self.files.record(source, self.core.newest_exchange(source));
                     }

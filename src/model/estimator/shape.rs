@@ -151,20 +151,18 @@ impl Queueing {
         3.0 * f64::from(self.k).sqrt() * self.theta
     }
 
-    /// Multiplies each of `values` by the density of `lead` plus or minus the offset beside it. One step after the other for
+    /// Multiplies each of `values` by the density of `lead` plus or minus the offset beside it, [`ROOM`] at most. One step after the other for
     /// all of them, for each step can then be done for several at a time.
     fn multiply(&self, values: &mut [f64], offsets: &[f64], lead: f64, sign: f64) {
         let mut room = [[0.0; ROOM]; 2];
         let [xs, powers] = &mut room;
+        let (Some(xs), Some(powers)) = (xs.get_mut(..offsets.len()), powers.get_mut(..offsets.len())) else { return };
         let (lead, sign) = (lead * self.per_theta, sign * self.per_theta);
         for (x, offset) in xs.iter_mut().zip(offsets) {
             *x = lead + sign * offset;
         }
-        let count = values.len().min(offsets.len());
-        let xs = &xs[..count];
-        let powers = &mut powers[..count];
         self.raise(xs, powers);
-        for ((value, &x), power) in values.iter_mut().zip(xs).zip(&*powers) {
+        for ((value, &x), power) in values.iter_mut().zip(&*xs).zip(&*powers) {
             let rest = 1.0 + x * self.decay;
             let above = self.core * power * belief::exp(-x) + self.far / (rest * rest);
             let below = self.below * belief::exp(2.0 * x);
@@ -176,7 +174,7 @@ impl Queueing {
     fn raise(&self, xs: &[f64], powers: &mut [f64]) {
         powers.fill(1.0);
         let mut squares = [0.0; ROOM];
-        let squares = &mut squares[..xs.len()];
+        let Some(squares) = squares.get_mut(..xs.len()) else { return };
         for (square, x) in squares.iter_mut().zip(xs) {
             *square = x.min(NOWHERE);
         }
