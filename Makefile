@@ -7,6 +7,7 @@
 # make live       follows a real chronyd for 10 minutes (MINUTES=...) beside another; make test does for 20 s
 # make tree       three strata of servers and clients for 5 minutes (MINUTES=...); make test does for half a minute
 # make flood      1 M datagrams of junk in 10 s at a clock's port (JUNK=...); make test sends 200 000
+# make fuzz      what comes from outside, by fuzzers; FUZZ_SECONDS=... for each of the targets (60), FUZZ_JOBS=... at a time (2)
 # make asan       the Rust tests under the address sanitizer; two minutes
 # make tsan       C programs that use the library from many threads, under the thread sanitizer; STRESS_SECONDS=...
 # make install    puts them under DESTDIR and PREFIX; builds nothing, so it needs no compiler
@@ -85,7 +86,7 @@ MINUTES ?=
 BENCH_ROUNDS ?= 20
 JUNK    ?= 1000000
 
-.PHONY: demo test bench bench-server soak live tree flood asan tsan
+.PHONY: demo test bench bench-server soak live tree flood fuzz asan tsan
 # Else what cargo builds for two goals at once would only wait for its lock.
 .NOTPARALLEL:
 
@@ -131,6 +132,12 @@ tree:
 # One line; fails if the next good answer is not accepted, or the flood costs processor or memory.
 flood:
 	NTPCLOCK_FLOOD=$(JUNK) $(CARGO) test --locked --release --all-features --test flood -- --nocapture
+
+# One line a target; fails if something does not hold, and names the input that shows it.
+fuzz:
+	tests/tools.sh
+	tests/fuzz/fuzz.sh build
+	tests/fuzz/fuzz.sh run
 
 asan:
 	tests/sanitizers.sh address

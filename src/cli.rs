@@ -8,7 +8,7 @@ mod json;
 mod record;
 mod replay;
 mod serve;
-mod settings;
+pub(crate) mod settings;
 mod table;
 mod text;
 

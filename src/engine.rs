@@ -33,10 +33,7 @@ pub(crate) mod watchdog;
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicU32,
-    Ordering::{Acquire, Release},
-};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -82,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) events: Desk,
     /// Counts the changes of `status`; whoever waits for one sleeps on it.
     changes: AtomicU32,
+    /// How many do; a forked child may find some counted that it does not have.
+    waiting: AtomicU32,
 }
 
 /// What the engine says about itself, beside the page.
@@ -180,6 +179,7 @@ impl Shared {
             history: Mutex::new(History::new()),
             events: Desk::new(),
             changes: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
         }
     }
 
@@ -197,8 +197,9 @@ impl Shared {
 
     /// Waits until `judge` has an answer; it looks again at every change, and after the time it answers instead.
     pub(crate) fn wait_for<T>(&self, mut judge: impl FnMut(&Status) -> Result<T, Duration>) -> T {
+        let _counted = Waiting::of(&self.waiting);
         loop {
-            let seen = self.changes.load(Acquire);
+            let seen = self.changes.load(SeqCst);
             let pause = match self.with_status(&mut judge) {
                 Ok(answer) => return answer,
                 Err(pause) => pause,
@@ -219,9 +220,28 @@ impl Shared {
             let _forks_wait = fork::exclusive();
             change(&mut self.status.lock());
         }
-        // Whoever has looked but does not sleep yet finds another number than it saw, and will not.
-        self.changes.fetch_add(1, Release);
-        futex::wake_all(&self.changes);
+        // Whoever has looked but does not sleep yet finds another number than it saw, and will not. In one order for all: who
+        // is not counted yet has not looked yet.
+        self.changes.fetch_add(1, SeqCst);
+        if self.waiting.load(SeqCst) > 0 {
+            futex::wake_all(&self.changes);
+        }
+    }
+}
+
+/// One of those who wait.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn of(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 
@@ -506,14 +526,14 @@ impl Run {
         let timeout = (self.due(now) - now).max(least).to_duration();
         match wake::wait(&descriptors, Some(timeout)) {
             Ok(ready) => {
-                if ready[0] {
+                if ready.first() == Some(&true) {
                     self.order.waker.clear();
                 }
                 // Whatever it has seen, we are about to look at all clocks.
-                if ready[1..own].contains(&true) {
+                if ready.iter().take(own).skip(1).any(|&ready| ready) {
                     self.resume_watch.iter().for_each(ResumeWatch::clear);
                 }
-                self.exchanger.ready_sources(&ready[own..])
+                self.exchanger.ready_sources(ready.get(own..).unwrap_or_default())
             }
             // Out of memory in the kernel, or forbidden: look at everything at a walking pace meanwhile.
             Err(_) => {
@@ -534,7 +554,8 @@ impl Run {
                     return;
                 }
                 Arrival::Datagram { length, t4 } => {
-                    let outcome = self.core.handle_datagram(source, &self.buffer[..length], t4);
+                    let datagram = self.buffer.get(..length).unwrap_or_default();
+                    let outcome = self.core.handle_datagram(source, datagram, t4);
                     if outcome == Outcome::Accepted {
                         self.files.record(source, self.core.newest_exchange(source));
                     }

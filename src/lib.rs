@@ -54,6 +54,9 @@
 //! # }
 //! ```
 
+// No bytes from outside may end our host.
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice, clippy::unwrap_used)]
+
 // The core, and the words and wishes it knows.
 mod config;
 mod error;
@@ -89,6 +92,19 @@ mod trace;
 pub mod capi;
 #[cfg(feature = "cli")]
 pub mod cli;
+
+// What fuzzers drive: a hidden door, there in tests and fuzzers only.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+#[allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a fuzzer is there to fail"
+)]
+#[path = "../tests/fuzz/targets/mod.rs"]
+pub mod fuzzing;
 
 #[cfg(test)]
 #[path = "../tests/simulation/mod.rs"]

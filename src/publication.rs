@@ -12,6 +12,7 @@
 
 pub(crate) mod gauge;
 pub(crate) mod glance;
+#[expect(clippy::indexing_slicing, reason = "one of two slots by one bit, and words by constants")]
 pub(crate) mod latch;
 pub(crate) mod note;
 pub(crate) mod page;
@@ -46,7 +47,7 @@ const LEAD_MAX: Nanos = Nanos(LEAD.0 << (ATTEMPTS - 1));
 pub(crate) struct Publication(Latch<SLOT>);
 
 /// Words of a slot: a power of two, so that readers need not multiply to find theirs. A [`note`] fits behind the page.
-const SLOT: usize = WORDS.next_power_of_two();
+pub(crate) const SLOT: usize = WORDS.next_power_of_two();
 
 /// Where a publication is: whichever it is, one pointer leads to it.
 #[derive(Debug)]
@@ -107,6 +108,15 @@ impl Publication {
     /// Never synchronised.
     pub(crate) const fn new() -> Self {
         Self(Latch::new())
+    }
+
+    /// As somebody may leave it who writes whatever he likes.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of_words(words: [u64; SLOT], tag: u8) -> Self {
+        let publication = Self::new();
+        publication.0.stage(words);
+        publication.0.turn(tag);
+        publication
     }
 
     /// The page, and what it is to be read by, read while it was the present one: only so do readers of two successive

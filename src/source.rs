@@ -195,7 +195,8 @@ impl Source {
     }
 
     /// The counter stood still or was replaced before `now`: that holds for what is under way, too. It may have been set
-    /// back, and no counter value from before compares with one from after.
+    /// back, and no counter value from before compares with one from after; nor does this very `now`, for a counter that
+    /// stands still shows the same.
     pub(crate) fn handle_gap(&mut self, now: Counter) {
         self.pending = None;
         self.contradicted = None;

@@ -83,8 +83,8 @@ pub(super) unsafe fn borrow_text<'a>(
 /// Copies `text` into a fixed array: cut between characters where it is too long, always NUL-terminated.
 pub(super) fn fixed_text<const N: usize>(text: &str) -> [c_char; N] {
     let mut array = [0; N];
-    let kept = &text[..text.floor_char_boundary(N - 1)];
-    for (cell, byte) in array.iter_mut().zip(kept.bytes()) {
+    let kept = text.floor_char_boundary(N - 1);
+    for (cell, byte) in array.iter_mut().zip(text.bytes().take(kept)) {
         *cell = byte as c_char;
     }
     array

@@ -76,8 +76,9 @@ impl Exchanger {
     pub(crate) fn send(&mut self, request: &Request) -> io::Result<(Counter, Option<IpAddr>)> {
         self.close(request.source);
         let socket = socket::connected(request.address)?;
-        // Before the clock is read, so that the first call after a long sleep is not the one that is timed.
-        let local = socket.local_addr().ok().map(|address| address.ip());
+        // Before the clock is read; and of what leads back to this host there is nothing to tell.
+        let is_outbound = !request.address.ip().is_loopback();
+        let local = if is_outbound { socket.local_addr().ok().map(|address| address.ip()) } else { None };
         let sent = Bracket::read();
         let t1 = counter::now();
         socket.send(&request.datagram)?;

@@ -113,7 +113,7 @@ impl Follower {
         let due: Counter = (now + self.pace).min(self.watch.due(now));
         match wake::wait(&descriptors, Some((due - now).to_duration())) {
             Ok(ready) => {
-                if ready[0] {
+                if ready.first() == Some(&true) {
                     order.waker.clear();
                 }
                 // It has ended, and stays readable; whoever leads next signs again.

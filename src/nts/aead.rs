@@ -57,7 +57,7 @@ impl Keys {
     }
 
     /// The same session as its server sees it.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn mirrored(&self) -> Self {
         Self { algorithm: self.algorithm, c2s: self.s2c.clone(), s2c: self.c2s.clone() }
     }

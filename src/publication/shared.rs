@@ -128,8 +128,9 @@ impl SharedPage {
         let about = file.metadata()?;
         let mut header = [0; CHECKED + 4];
         let length = about.len().min(header.len() as u64) as usize;
-        std::os::unix::fs::FileExt::read_exact_at(&file, &mut header[..length], 0)?;
-        let by_ticks = judge(&header[..length], about.len(), host::origin(), ticks::is_readable())?;
+        let header = header.get_mut(..length).unwrap_or_default();
+        std::os::unix::fs::FileExt::read_exact_at(&file, header, 0)?;
+        let by_ticks = judge(header, about.len(), host::origin(), ticks::is_readable())?;
         let mapping = Mapping::of(&file, SIZE, access)?;
         let publication = mapping.start().cast::<Layout>();
         // SAFETY: the mapping is larger than the layout, and stays where it is.
@@ -189,7 +190,7 @@ impl SharedPage {
 }
 
 /// The header of a page of this boot.
-fn header(origin: Identity, by_ticks: bool) -> [u8; CHECKED + 4] {
+pub(crate) fn header(origin: Identity, by_ticks: bool) -> [u8; CHECKED + 4] {
     let mut bytes = [0; CHECKED + 4];
     let flags = if by_ticks { BY_TICKS } else { 0 };
     let numbers = [VERSION, SIZE as u32, counter::KIND, flags].map(u32::to_le_bytes);
@@ -203,9 +204,8 @@ fn header(origin: Identity, by_ticks: bool) -> [u8; CHECKED + 4] {
 
 /// Whether a file of `size` bytes that begins with `bytes` is a page for a process of this boot that may read ticks or not, and
 /// whether it may be read by them.
-fn judge(bytes: &[u8], size: u64, origin: Option<Identity>, ticks: bool) -> Result<bool, Refusal> {
-    let number =
-        |at: usize| bytes.get(at..at + 4).map_or(0, |four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]));
+pub(crate) fn judge(bytes: &[u8], size: u64, origin: Option<Identity>, ticks: bool) -> Result<bool, Refusal> {
+    let number = |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().map_or(0, u32::from_le_bytes);
     if !bytes.starts_with(MAGIC) {
         return Err(if size == 0 { Refusal::Size(0) } else { Refusal::Foreign });
     }
@@ -216,7 +216,7 @@ fn judge(bytes: &[u8], size: u64, origin: Option<Identity>, ticks: bool) -> Resu
     if size != SIZE as u64 || number(offset_of!(Layout, size)) != SIZE as u32 {
         return Err(Refusal::Size(size));
     }
-    if crc32fast::hash(&bytes[..CHECKED]) != number(CHECKED) {
+    if crc32fast::hash(bytes.get(..CHECKED).unwrap_or_default()) != number(CHECKED) {
         return Err(Refusal::Checksum);
     }
     let kind = number(offset_of!(Layout, counter_kind));
@@ -227,9 +227,11 @@ fn judge(bytes: &[u8], size: u64, origin: Option<Identity>, ticks: bool) -> Resu
         return Err(Refusal::Layout);
     }
     let at = offset_of!(Layout, origin);
-    let (origin, found) = (origin.ok_or(Refusal::NoOrigin)?, &bytes[at..at + size_of::<Identity>()]);
-    if origin != found {
-        return Err(if origin[..BOOT] == found[..BOOT] { Refusal::Namespace } else { Refusal::Boot });
+    let origin = origin.ok_or(Refusal::NoOrigin)?;
+    let found: &Identity = bytes.get(at..).and_then(|rest| rest.first_chunk()).ok_or(Refusal::Layout)?;
+    if origin != *found {
+        let boot = |origin: &Identity| origin.first_chunk::<BOOT>().copied();
+        return Err(if boot(&origin) == boot(found) { Refusal::Namespace } else { Refusal::Boot });
     }
     let by_ticks = number(offset_of!(Layout, flags)) & BY_TICKS != 0;
     if by_ticks && !ticks { Err(Refusal::Ticks) } else { Ok(by_ticks) }

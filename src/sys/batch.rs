@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn datagrams_that_came_together_are_taken_together_and_their_replies_leave_together() {
         let server = listener("127.0.0.1:0");
-        // One that is not told of departures as well, which would wake it.
+        // One that has nothing to tell of its departures, which would pile up.
         let client = stamped("127.0.0.1:0".parse().unwrap()).unwrap();
         client.connect(server.local_addr().unwrap()).unwrap();
         let mut batch = Batch::new();

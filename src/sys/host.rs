@@ -72,7 +72,9 @@ fn origin_and(more: &[&str]) -> Option<Identity> {
     let shift = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
     let boot = identity(&[&[boot.trim()], more].concat());
     let namespace = identity(&[&namespace.to_string_lossy(), &shift]);
-    Some(std::array::from_fn(|at| if at < BOOT { boot[at] } else { namespace[at] }))
+    let mut origin = namespace;
+    origin.iter_mut().zip(boot).take(BOOT).for_each(|(byte, of_boot)| *byte = of_boot);
+    Some(origin)
 }
 
 fn machine() -> Option<Identity> {

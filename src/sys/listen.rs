@@ -30,10 +30,10 @@ pub(crate) fn listening(address: SocketAddr, count: usize, kinds: Kinds) -> io::
     // The first alone finds out whether the port is free: two that both share may be of different programs.
     let first = bound_to(address, kinds, false)?;
     let bound = first.local_addr()?;
-    let mut sockets = vec![first];
     if count > 1 {
-        set_option(&sockets[0], libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+        set_option(&first, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
     }
+    let mut sockets = vec![first];
     for _ in 1..count {
         sockets.push(bound_to(bound, kinds, true)?);
     }

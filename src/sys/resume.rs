@@ -32,8 +32,13 @@ impl ResumeWatch {
         };
         let how = libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET;
         // SAFETY: `expiry` lives until the call returns; no former value is asked for.
-        checked(unsafe { libc::timerfd_settime(timer.as_raw_fd(), how, &raw const expiry, std::ptr::null_mut()) })?;
-        Ok(Self(timer))
+        let set =
+            checked(unsafe { libc::timerfd_settime(timer.as_raw_fd(), how, &raw const expiry, std::ptr::null_mut()) });
+        match set {
+            // The clock was set at this very moment; the timer is, too.
+            Err(error) if error.raw_os_error() != Some(libc::ECANCELED) => Err(error),
+            _ => Ok(Self(timer)),
+        }
     }
 
     /// Makes it unreadable until the clock is set once more.

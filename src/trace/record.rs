@@ -86,7 +86,7 @@ fn writing(path: &Path) -> String {
 }
 
 /// One line of a trace.
-fn line(entry: &Recorded) -> String {
+pub(crate) fn line(entry: &Recorded) -> String {
     let (stamps, server) = (&entry.exchange.stamps, &entry.exchange.server);
     // The format has no precision, and who reads it assumes a fine one: what is missing goes to the dispersion, so that
     // the distance stays.
