@@ -230,12 +230,12 @@ static void starts_with_few_threads(const struct want *unused)
     limit(RLIMIT_NPROC, 1);
     EXPECT(NTP_ERR_SYSTEM, ntp_start(list));
     EXPECT_TEXT("starting the clock's thread: Resource temporarily unavailable");
-    /* One for the engine, none to look names up. */
+    /* One for the engine, none that helps. */
     limit(RLIMIT_NPROC, 2);
     EXPECT(NTP_OK, ntp_config_add_servers(config, "localhost:1"));
     EXPECT(NTP_OK, ntp_clock_start(config, &clock));
     EXPECT(NTP_ERR_TIMEOUT, ntp_clock_wait(clock, 0, 300));
-    EXPECT_TEXT("localhost:1: cannot be resolved: no thread to look names up: Resource temporarily unavailable");
+    EXPECT_TEXT("localhost:1: cannot be resolved: no thread for what takes time: Resource temporarily unavailable");
     EXPECT(NTP_ERR_SYSTEM, ntp_clock_on_event(clock, told, NULL));
     EXPECT_TEXT("starting the thread of a callback: Resource temporarily unavailable");
     ntp_clock_free(clock);
