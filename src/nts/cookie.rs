@@ -1,0 +1,216 @@
+//! Cookies as their server makes them: the keys of a session, sealed with a key that only servers know, so that no server
+//! keeps anything of a session.
+//!
+//! ```text
+//! key's id (4) · nonce (16) · sealed: tag (16) · cipher's number (2) · zeros (2) · both keys
+//! ```
+//!
+//! Sealed is with AES-SIV-CMAC-256, whose nonces may be random: two that are alike tell whether two cookies are of one
+//! session, and nothing else. The id and the nonce are what is authenticated beside.
+//!
+//! Keys are changed now and then, so that what was recorded cannot be opened later with a key that is lost. The newest ones
+//! that a [`KeyRing`] has may be other servers' already; one seals, and older ones still open.
+
+use std::fmt;
+
+use aes_siv::KeyInit as _;
+use aes_siv::siv::Aes128Siv;
+use zeroize::Zeroizing;
+
+use super::aead::{Keys, NONCE_MAX, TAG};
+use super::{Algorithm, KEY_MAX};
+
+/// Bytes of a key that seals cookies.
+pub(crate) const SECRET_LEN: usize = 32;
+
+/// Keys that a ring holds at most.
+pub(crate) const SECRETS_MAX: usize = 8;
+
+const ID_LEN: usize = 4;
+const NUMBER_LEN: usize = 4;
+
+/// Where in a cookie what is sealed begins.
+const SEALED_AT: usize = ID_LEN + NONCE_MAX;
+
+/// What a cookie is longer by than both keys of its session.
+const OVERHEAD: usize = SEALED_AT + TAG + NUMBER_LEN;
+
+/// The longest cookie of ours.
+const COOKIE_MAX: usize = OVERHEAD + 2 * KEY_MAX;
+
+/// One key that seals cookies.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret {
+    pub(crate) id: u32,
+    pub(crate) key: Zeroizing<[u8; SECRET_LEN]>,
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({})", self.id)
+    }
+}
+
+/// Keys that open cookies, newest first, of which one seals them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyRing {
+    secrets: Vec<Secret>,
+    /// The place of the one that seals.
+    seals: usize,
+}
+
+impl KeyRing {
+    /// What servers share: the first of several is the next, which another server may seal with already; the second seals. A
+    /// lone one does. `None` without any, with too many, or if two have one id.
+    pub(crate) fn shared(secrets: Vec<Secret>) -> Option<Self> {
+        let unique = (secrets.iter().enumerate()).all(|(at, one)| secrets[..at].iter().all(|other| other.id != one.id));
+        let seals = usize::from(secrets.len() > 1);
+        (unique && (1..=SECRETS_MAX).contains(&secrets.len())).then_some(Self { secrets, seals })
+    }
+
+    /// One server's own, which begins with this one.
+    pub(crate) fn own(secret: Secret) -> Self {
+        Self { secrets: vec![secret], seals: 0 }
+    }
+
+    /// From now on `secret` seals; of what sealed before, the last `kept` still open.
+    pub(crate) fn rotated(&self, secret: Secret, kept: usize) -> Self {
+        let former = self.secrets[self.seals..].iter().filter(|former| former.id != secret.id).take(kept).cloned();
+        Self { secrets: std::iter::once(secret.clone()).chain(former).collect(), seals: 0 }
+    }
+}
+
+/// A ring with all that can be worked out beforehand: a thread's own.
+pub(crate) struct Sealer {
+    ciphers: Vec<(u32, Aes128Siv)>,
+    seals: usize,
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealer({} keys)", self.ciphers.len())
+    }
+}
+
+impl Sealer {
+    pub(crate) fn new(ring: &KeyRing) -> Self {
+        let cipher = |secret: &Secret| (secret.id, Aes128Siv::new(&(*secret.key).into()));
+        Self { ciphers: ring.secrets.iter().map(cipher).collect(), seals: ring.seals }
+    }
+
+    /// How long the cookies of such a session are.
+    pub(crate) fn cookie_length(algorithm: Algorithm) -> usize {
+        OVERHEAD + 2 * algorithm.key_length()
+    }
+
+    /// Writes a cookie of `keys`, a server's, into `place`, which is as long as that takes. `None` only if a bug of ours has
+    /// made it another length.
+    pub(crate) fn seal(&mut self, keys: &Keys, nonce: &[u8; NONCE_MAX], place: &mut [u8]) -> Option<()> {
+        let (id, cipher) = self.ciphers.get_mut(self.seals)?;
+        if place.len() != Self::cookie_length(keys.algorithm()) {
+            return None;
+        }
+        let (beside, sealed) = place.split_at_mut(SEALED_AT);
+        beside[..ID_LEN].copy_from_slice(&id.to_be_bytes());
+        beside[ID_LEN..].copy_from_slice(nonce);
+        let (tag, text) = sealed.split_first_chunk_mut::<TAG>()?;
+        let (number, both) = text.split_at_mut(NUMBER_LEN);
+        number.copy_from_slice(&(u32::from(keys.algorithm().number()) << 16).to_be_bytes());
+        let (s2c, c2s) = keys.raw();
+        both[..c2s.len()].copy_from_slice(c2s);
+        both[c2s.len()..].copy_from_slice(s2c);
+        *tag = cipher.encrypt_inout_detached([&*beside], text.into()).ok()?.into();
+        Some(())
+    }
+
+    /// The keys in `cookie`, as their server has them; `None` if it is no cookie of ours, or too old.
+    pub(crate) fn open(&mut self, cookie: &[u8]) -> Option<Keys> {
+        if !(OVERHEAD..=COOKIE_MAX).contains(&cookie.len()) {
+            return None;
+        }
+        let (beside, sealed) = cookie.split_at_checked(SEALED_AT)?;
+        let id = u32::from_be_bytes(*beside.first_chunk()?);
+        let (_, cipher) = self.ciphers.iter_mut().find(|(known, _)| *known == id)?;
+        let (tag, sealed) = sealed.split_first_chunk::<TAG>()?;
+        let mut space = Zeroizing::new([0; NUMBER_LEN + 2 * KEY_MAX]);
+        let text = space.get_mut(..sealed.len())?;
+        text.copy_from_slice(sealed);
+        cipher.decrypt_inout_detached([beside], (&mut *text).into(), &(*tag).into()).ok()?;
+        let (&[number, low, _, _], both) = text.split_first_chunk::<NUMBER_LEN>()?;
+        let algorithm = Algorithm::from_number(u16::from_be_bytes([number, low]))?;
+        let (c2s, s2c) = both.split_at_checked(algorithm.key_length())?;
+        Keys::new(algorithm, c2s, s2c).map(Keys::mirrored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(id: u32) -> Secret {
+        Secret { id, key: Zeroizing::new([id as u8; SECRET_LEN]) }
+    }
+
+    fn keys(algorithm: Algorithm) -> Keys {
+        let length = algorithm.key_length();
+        Keys::new(algorithm, &[1; KEY_MAX][..length], &[2; KEY_MAX][..length]).unwrap()
+    }
+
+    fn cookie(sealer: &mut Sealer, algorithm: Algorithm, nonce: u8) -> Vec<u8> {
+        let mut cookie = vec![0; Sealer::cookie_length(algorithm)];
+        sealer.seal(&keys(algorithm).mirrored(), &[nonce; NONCE_MAX], &mut cookie).unwrap();
+        cookie
+    }
+
+    #[test]
+    fn a_cookie_holds_the_keys_of_its_session_and_opens_only_whole() {
+        let mut sealer = Sealer::new(&KeyRing::own(secret(7)));
+        for algorithm in Algorithm::OFFERED {
+            let cookie = cookie(&mut sealer, algorithm, 9);
+            assert!(cookie.len().is_multiple_of(4) && super::super::Cookie::new(&cookie).is_some());
+            let (opened, client) = (sealer.open(&cookie).unwrap(), keys(algorithm));
+            assert_eq!((opened.algorithm(), opened.raw()), (algorithm, client.mirrored().raw()));
+            for bit in 0..cookie.len() * 8 {
+                let mut broken = cookie.clone();
+                broken[bit / 8] ^= 1 << (bit % 8);
+                assert!(sealer.open(&broken).is_none(), "{algorithm:?} {bit}");
+            }
+            for length in 0..cookie.len() {
+                assert!(sealer.open(&cookie[..length]).is_none());
+            }
+            assert!(sealer.open(&[&cookie[..], &[0; 4]].concat()).is_none());
+        }
+    }
+
+    #[test]
+    fn two_cookies_of_one_session_have_nothing_in_common_but_their_key() {
+        let mut sealer = Sealer::new(&KeyRing::own(secret(7)));
+        let [one, other] = [1, 2].map(|nonce| cookie(&mut sealer, Algorithm::AesSivCmac256, nonce));
+        assert_eq!(one[..ID_LEN], other[..ID_LEN]);
+        let alike = one[SEALED_AT..].iter().zip(&other[SEALED_AT..]).filter(|(a, b)| a == b).count();
+        assert!(alike < 8, "{alike}");
+    }
+
+    #[test]
+    fn cookies_open_for_two_rotations_and_no_longer() {
+        let mut ring = KeyRing::own(secret(1));
+        let first = cookie(&mut Sealer::new(&ring), Algorithm::Aes128GcmSiv, 1);
+        for (id, opens) in [(2, true), (3, true), (4, false), (5, false)] {
+            ring = ring.rotated(secret(id), 2);
+            assert_eq!(Sealer::new(&ring).open(&first).is_some(), opens, "{id}");
+        }
+    }
+
+    #[test]
+    fn of_shared_keys_the_first_is_the_next_and_the_second_seals() {
+        assert_eq!(KeyRing::shared(vec![]), None);
+        assert_eq!(KeyRing::shared(vec![secret(1), secret(1)]), None);
+        assert_eq!(KeyRing::shared((0..9).map(secret).collect()), None);
+        let ring = |ids: &[u32]| Sealer::new(&KeyRing::shared(ids.iter().copied().map(secret).collect()).unwrap());
+        let (mut early, mut late) = (ring(&[3, 2, 1]), ring(&[4, 3, 2, 1]));
+        let [from_early, from_late] = [&mut early, &mut late].map(|one| cookie(one, Algorithm::AesSivCmac256, 1));
+        assert_eq!((from_early[3], from_late[3]), (2, 3));
+        assert!(late.open(&from_early).is_some() && early.open(&from_late).is_some());
+        assert_eq!(cookie(&mut ring(&[9]), Algorithm::AesSivCmac256, 1)[3], 9);
+    }
+}
