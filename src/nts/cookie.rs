@@ -2,8 +2,10 @@
 //! keeps anything of a session.
 //!
 //! ```text
-//! key's id (4) · nonce (16) · sealed: tag (16) · cipher's number (2) · zeros (2) · both keys
+//! key's id (4) · nonce (16) · sealed: tag (16) · both keys
 //! ```
+//!
+//! No two ciphers have keys of one length, so that the length says which one it is.
 //!
 //! Sealed is with AES-SIV-CMAC-256, whose nonces may be random: two that are alike tell whether two cookies are of one
 //! session, and nothing else. The id and the nonce are what is authenticated beside.
@@ -27,16 +29,12 @@ pub(crate) const SECRET_LEN: usize = 32;
 pub(crate) const SECRETS_MAX: usize = 8;
 
 const ID_LEN: usize = 4;
-const NUMBER_LEN: usize = 4;
 
 /// Where in a cookie what is sealed begins.
 const SEALED_AT: usize = ID_LEN + NONCE_MAX;
 
 /// What a cookie is longer by than both keys of its session.
-const OVERHEAD: usize = SEALED_AT + TAG + NUMBER_LEN;
-
-/// The longest cookie of ours.
-const COOKIE_MAX: usize = OVERHEAD + 2 * KEY_MAX;
+const OVERHEAD: usize = SEALED_AT + TAG;
 
 /// One key that seals cookies.
 #[derive(Clone, PartialEq, Eq)]
@@ -114,31 +112,26 @@ impl Sealer {
         beside[..ID_LEN].copy_from_slice(&id.to_be_bytes());
         beside[ID_LEN..].copy_from_slice(nonce);
         let (tag, text) = sealed.split_first_chunk_mut::<TAG>()?;
-        let (number, both) = text.split_at_mut(NUMBER_LEN);
-        number.copy_from_slice(&(u32::from(keys.algorithm().number()) << 16).to_be_bytes());
         let (s2c, c2s) = keys.raw();
-        both[..c2s.len()].copy_from_slice(c2s);
-        both[c2s.len()..].copy_from_slice(s2c);
+        text[..c2s.len()].copy_from_slice(c2s);
+        text[c2s.len()..].copy_from_slice(s2c);
         *tag = cipher.encrypt_inout_detached([&*beside], text.into()).ok()?.into();
         Some(())
     }
 
     /// The keys in `cookie`, as their server has them; `None` if it is no cookie of ours, or too old.
     pub(crate) fn open(&mut self, cookie: &[u8]) -> Option<Keys> {
-        if !(OVERHEAD..=COOKIE_MAX).contains(&cookie.len()) {
-            return None;
-        }
+        let is_long_enough = |algorithm: &Algorithm| Self::cookie_length(*algorithm) == cookie.len();
+        let algorithm = Algorithm::OFFERED.into_iter().find(is_long_enough)?;
         let (beside, sealed) = cookie.split_at_checked(SEALED_AT)?;
         let id = u32::from_be_bytes(*beside.first_chunk()?);
         let (_, cipher) = self.ciphers.iter_mut().find(|(known, _)| *known == id)?;
         let (tag, sealed) = sealed.split_first_chunk::<TAG>()?;
-        let mut space = Zeroizing::new([0; NUMBER_LEN + 2 * KEY_MAX]);
+        let mut space = Zeroizing::new([0; 2 * KEY_MAX]);
         let text = space.get_mut(..sealed.len())?;
         text.copy_from_slice(sealed);
         cipher.decrypt_inout_detached([beside], (&mut *text).into(), &(*tag).into()).ok()?;
-        let (&[number, low, _, _], both) = text.split_first_chunk::<NUMBER_LEN>()?;
-        let algorithm = Algorithm::from_number(u16::from_be_bytes([number, low]))?;
-        let (c2s, s2c) = both.split_at_checked(algorithm.key_length())?;
+        let (c2s, s2c) = text.split_at_checked(algorithm.key_length())?;
         Keys::new(algorithm, c2s, s2c).map(Keys::mirrored)
     }
 }

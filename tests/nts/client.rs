@@ -137,7 +137,13 @@ impl Session {
 
     /// Fields, and behind them the authenticator.
     pub(crate) fn request(&self, fields: &[Vec<u8>]) -> Vec<u8> {
+        self.request_at(7, fields)
+    }
+
+    /// The same with this transmit timestamp.
+    pub(crate) fn request_at(&self, transmit: u64, fields: &[Vec<u8>]) -> Vec<u8> {
         let mut datagram = header();
+        datagram[40..].copy_from_slice(&transmit.to_be_bytes());
         datagram.extend(fields.concat());
         let nonce = vec![9; self.nonce_length()];
         let sealed = self.seal(&nonce, &datagram, &[]);

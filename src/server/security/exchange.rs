@@ -36,8 +36,12 @@ use crate::sys::wake::Sleeper;
 /// All that a visitor may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Bytes that a visitor may send, TLS and all.
-const BYTES_MAX: usize = 16 * 1024;
+/// Bytes that a visitor may send, TLS and all: a record of TLS, the longest there is, and what comes before it.
+const BYTES_MAX: usize = 24 * 1024;
+
+/// Bytes that are still taken once all is said: if some were left when we close, the visitor's system would drop what it has of
+/// ours.
+const PARTING_MAX: usize = 64 * 1024;
 
 /// Visitors at a time, and of one address.
 const PLACES: usize = 128;
@@ -308,7 +312,7 @@ impl Visitor {
         let response = Zeroizing::new(response.unwrap_or_else(Refusal::response));
         self.tls.writer().write_all(&response)?;
         self.tls.send_close_notify();
-        self.stage = Stage::Telling;
+        (self.stage, self.left) = (Stage::Telling, PARTING_MAX);
         Ok(())
     }
 
