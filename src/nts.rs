@@ -20,6 +20,8 @@ pub(crate) mod record;
 #[cfg(feature = "_nts")]
 pub(crate) mod request;
 pub(crate) mod session;
+#[cfg(feature = "_nts")]
+mod siv;
 pub(crate) mod trust;
 
 /// Where there are no ciphers there are no keys, and so no sessions: the compiler leaves out all that would use them.

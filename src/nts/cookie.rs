@@ -15,11 +15,11 @@
 
 use std::fmt;
 
-use aes_siv::KeyInit as _;
-use aes_siv::siv::Aes128Siv;
+use aes::Aes128Enc;
 use zeroize::Zeroizing;
 
 use super::aead::{Keys, NONCE_MAX, TAG};
+use super::siv::Siv;
 use super::{Algorithm, KEY_MAX};
 
 /// Bytes of a key that seals cookies.
@@ -80,7 +80,7 @@ impl KeyRing {
 
 /// A ring with all that can be worked out beforehand: a thread's own.
 pub(crate) struct Sealer {
-    ciphers: Vec<(u32, Aes128Siv)>,
+    ciphers: Vec<(u32, Siv<Aes128Enc>)>,
     seals: usize,
 }
 
@@ -92,8 +92,9 @@ impl fmt::Debug for Sealer {
 
 impl Sealer {
     pub(crate) fn new(ring: &KeyRing) -> Self {
-        let cipher = |secret: &Secret| (secret.id, Aes128Siv::new(&(*secret.key).into()));
-        Self { ciphers: ring.secrets.iter().map(cipher).collect(), seals: ring.seals }
+        // A secret has the length that the cipher takes.
+        let cipher = |secret: &Secret| Some((secret.id, Siv::new(&*secret.key)?));
+        Self { ciphers: ring.secrets.iter().filter_map(cipher).collect(), seals: ring.seals }
     }
 
     /// How long the cookies of such a session are.
@@ -103,8 +104,8 @@ impl Sealer {
 
     /// Writes a cookie of `keys`, a server's, into `place`, which is as long as that takes. `None` only if a bug of ours has
     /// made it another length.
-    pub(crate) fn seal(&mut self, keys: &Keys, nonce: &[u8; NONCE_MAX], place: &mut [u8]) -> Option<()> {
-        let (id, cipher) = self.ciphers.get_mut(self.seals)?;
+    pub(crate) fn seal(&self, keys: &Keys, nonce: &[u8; NONCE_MAX], place: &mut [u8]) -> Option<()> {
+        let (id, cipher) = self.ciphers.get(self.seals)?;
         if place.len() != Self::cookie_length(keys.algorithm()) {
             return None;
         }
@@ -115,22 +116,24 @@ impl Sealer {
         let (s2c, c2s) = keys.raw();
         text[..c2s.len()].copy_from_slice(c2s);
         text[c2s.len()..].copy_from_slice(s2c);
-        *tag = cipher.encrypt_inout_detached([&*beside], text.into()).ok()?.into();
+        *tag = cipher.seal([beside], text);
         Some(())
     }
 
     /// The keys in `cookie`, as their server has them; `None` if it is no cookie of ours, or too old.
-    pub(crate) fn open(&mut self, cookie: &[u8]) -> Option<Keys> {
+    pub(crate) fn open(&self, cookie: &[u8]) -> Option<Keys> {
         let is_long_enough = |algorithm: &Algorithm| Self::cookie_length(*algorithm) == cookie.len();
         let algorithm = Algorithm::OFFERED.into_iter().find(is_long_enough)?;
         let (beside, sealed) = cookie.split_at_checked(SEALED_AT)?;
         let id = u32::from_be_bytes(*beside.first_chunk()?);
-        let (_, cipher) = self.ciphers.iter_mut().find(|(known, _)| *known == id)?;
+        let (_, cipher) = self.ciphers.iter().find(|(known, _)| *known == id)?;
         let (tag, sealed) = sealed.split_first_chunk::<TAG>()?;
         let mut space = Zeroizing::new([0; 2 * KEY_MAX]);
         let text = space.get_mut(..sealed.len())?;
         text.copy_from_slice(sealed);
-        cipher.decrypt_inout_detached([beside], (&mut *text).into(), &(*tag).into()).ok()?;
+        if !cipher.open([beside], tag, text) {
+            return None;
+        }
         let (c2s, s2c) = text.split_at_checked(algorithm.key_length())?;
         Keys::new(algorithm, c2s, s2c).map(Keys::mirrored)
     }
@@ -149,7 +152,7 @@ mod tests {
         Keys::new(algorithm, &[1; KEY_MAX][..length], &[2; KEY_MAX][..length]).unwrap()
     }
 
-    fn cookie(sealer: &mut Sealer, algorithm: Algorithm, nonce: u8) -> Vec<u8> {
+    fn cookie(sealer: &Sealer, algorithm: Algorithm, nonce: u8) -> Vec<u8> {
         let mut cookie = vec![0; Sealer::cookie_length(algorithm)];
         sealer.seal(&keys(algorithm).mirrored(), &[nonce; NONCE_MAX], &mut cookie).unwrap();
         cookie
@@ -157,9 +160,9 @@ mod tests {
 
     #[test]
     fn a_cookie_holds_the_keys_of_its_session_and_opens_only_whole() {
-        let mut sealer = Sealer::new(&KeyRing::own(secret(7)));
+        let sealer = Sealer::new(&KeyRing::own(secret(7)));
         for algorithm in Algorithm::OFFERED {
-            let cookie = cookie(&mut sealer, algorithm, 9);
+            let cookie = cookie(&sealer, algorithm, 9);
             assert!(cookie.len().is_multiple_of(4) && super::super::Cookie::new(&cookie).is_some());
             let (opened, client) = (sealer.open(&cookie).unwrap(), keys(algorithm));
             assert_eq!((opened.algorithm(), opened.raw()), (algorithm, client.mirrored().raw()));
@@ -177,8 +180,8 @@ mod tests {
 
     #[test]
     fn two_cookies_of_one_session_have_nothing_in_common_but_their_key() {
-        let mut sealer = Sealer::new(&KeyRing::own(secret(7)));
-        let [one, other] = [1, 2].map(|nonce| cookie(&mut sealer, Algorithm::AesSivCmac256, nonce));
+        let sealer = Sealer::new(&KeyRing::own(secret(7)));
+        let [one, other] = [1, 2].map(|nonce| cookie(&sealer, Algorithm::AesSivCmac256, nonce));
         assert_eq!(one[..ID_LEN], other[..ID_LEN]);
         let alike = one[SEALED_AT..].iter().zip(&other[SEALED_AT..]).filter(|(a, b)| a == b).count();
         assert!(alike < 8, "{alike}");
@@ -187,7 +190,7 @@ mod tests {
     #[test]
     fn cookies_open_for_two_rotations_and_no_longer() {
         let mut ring = KeyRing::own(secret(1));
-        let first = cookie(&mut Sealer::new(&ring), Algorithm::Aes128GcmSiv, 1);
+        let first = cookie(&Sealer::new(&ring), Algorithm::Aes128GcmSiv, 1);
         for (id, opens) in [(2, true), (3, true), (4, false), (5, false)] {
             ring = ring.rotated(secret(id), 2);
             assert_eq!(Sealer::new(&ring).open(&first).is_some(), opens, "{id}");
@@ -200,10 +203,10 @@ mod tests {
         assert_eq!(KeyRing::shared(vec![secret(1), secret(1)]), None);
         assert_eq!(KeyRing::shared((0..9).map(secret).collect()), None);
         let ring = |ids: &[u32]| Sealer::new(&KeyRing::shared(ids.iter().copied().map(secret).collect()).unwrap());
-        let (mut early, mut late) = (ring(&[3, 2, 1]), ring(&[4, 3, 2, 1]));
-        let [from_early, from_late] = [&mut early, &mut late].map(|one| cookie(one, Algorithm::AesSivCmac256, 1));
+        let (early, late) = (ring(&[3, 2, 1]), ring(&[4, 3, 2, 1]));
+        let [from_early, from_late] = [&early, &late].map(|one| cookie(one, Algorithm::AesSivCmac256, 1));
         assert_eq!((from_early[3], from_late[3]), (2, 3));
         assert!(late.open(&from_early).is_some() && early.open(&from_late).is_some());
-        assert_eq!(cookie(&mut ring(&[9]), Algorithm::AesSivCmac256, 1)[3], 9);
+        assert_eq!(cookie(&ring(&[9]), Algorithm::AesSivCmac256, 1)[3], 9);
     }
 }

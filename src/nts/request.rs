@@ -119,7 +119,7 @@ pub(crate) enum Answer {
 
 impl Request<'_> {
     /// Checks who it is from, and prepares all of the reply that does not depend on the time. `chance` gives nonces.
-    pub(crate) fn answer(&self, sealer: &mut Sealer, mut chance: impl FnMut() -> [u8; NONCE_MAX]) -> Answer {
+    pub(crate) fn answer(&self, sealer: &Sealer, mut chance: impl FnMut() -> [u8; NONCE_MAX]) -> Answer {
         let Some(keys) = sealer.open(self.cookie) else { return Answer::Nak };
         let mut space = [0; SEALED_MAX];
         let proven = space.get_mut(..self.sealed.len()).and_then(|place| {
@@ -163,12 +163,11 @@ impl Request<'_> {
 
 impl Draft {
     /// The reply with this header.
-    pub(crate) fn finish(&self, header: &[u8; HEADER_LEN]) -> Option<Vec<u8>> {
-        let Self { keys, bytes, nonce, associated } = self;
-        let mut bytes = bytes.clone();
+    pub(crate) fn finish(self, header: &[u8; HEADER_LEN]) -> Option<Vec<u8>> {
+        let Self { keys, mut bytes, nonce, associated } = self;
         bytes[..HEADER_LEN].copy_from_slice(header);
-        let nonce = keys.nonce(nonce);
-        let (associated, behind) = bytes.split_at_mut(*associated);
+        let nonce = keys.nonce(&nonce);
+        let (associated, behind) = bytes.split_at_mut(associated);
         keys.seal_in_place(nonce, associated, &mut behind[2 * HEAD + nonce.len()..])?;
         Some(bytes)
     }
@@ -203,7 +202,7 @@ mod tests {
     fn client(ring: &KeyRing, algorithm: Algorithm, cookies: usize) -> Association {
         let length = algorithm.key_length();
         let keys = || Keys::new(algorithm, &[1; KEY_MAX][..length], &[2; KEY_MAX][..length]).unwrap();
-        let (mut sealer, mut chance) = (Sealer::new(ring), counting());
+        let (sealer, mut chance) = (Sealer::new(ring), counting());
         let cookie = |_| {
             let mut place = vec![0; Sealer::cookie_length(algorithm)];
             sealer.seal(&keys().mirrored(), &chance(), &mut place).unwrap();
@@ -227,7 +226,7 @@ mod tests {
 
     fn answered(datagram: &[u8], ring: &KeyRing) -> Vec<u8> {
         let request = read(datagram).unwrap().unwrap();
-        match request.answer(&mut Sealer::new(ring), counting()) {
+        match request.answer(&Sealer::new(ring), counting()) {
             Answer::Proven(draft) => draft.finish(&header()).unwrap(),
             other => panic!("{other:?}"),
         }
@@ -257,13 +256,13 @@ mod tests {
         for algorithm in Algorithm::OFFERED {
             let ring = ring(3);
             let request = asked(&mut client(&ring, algorithm, 7), 1);
-            let mut sealer = Sealer::new(&ring);
+            let sealer = Sealer::new(&ring);
             for bit in 0..request.len() * 8 {
                 let mut flipped = request.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
                 let read = read(&flipped);
                 let proven =
-                    |request: Request<'_>| matches!(request.answer(&mut sealer, counting()), Answer::Proven(_));
+                    |request: Request<'_>| matches!(request.answer(&sealer, counting()), Answer::Proven(_));
                 assert!(!read.ok().flatten().is_some_and(proven), "{algorithm:?} {bit}");
             }
         }
@@ -274,7 +273,7 @@ mod tests {
         let mut client = client(&ring(3), Algorithm::AesSivCmac256, 8);
         let datagram = asked(&mut client, 9);
         let request = read(&datagram).unwrap().unwrap();
-        assert!(matches!(request.answer(&mut Sealer::new(&ring(4)), counting()), Answer::Nak));
+        assert!(matches!(request.answer(&Sealer::new(&ring(4)), counting()), Answer::Nak));
         let kiss = Packet { stratum: 0, reference_id: u32::from_be_bytes(NAK), ..Packet::parse(&header()).unwrap() };
         assert_eq!(client.open(&request.nak(&kiss.bytes()).unwrap()), Reply::Nak);
     }
@@ -360,7 +359,7 @@ mod tests {
     fn a_reply_is_never_longer_than_its_request() {
         // Short nonces, and more asked for than there is room: the cookies that do not fit are not given.
         let ring = ring(3);
-        let (mut sealer, mut chance) = (Sealer::new(&ring), counting());
+        let (sealer, mut chance) = (Sealer::new(&ring), counting());
         for (algorithm, nonce) in [(Algorithm::AesSivCmac256, 1_usize), (Algorithm::AesSivCmac512, 4)] {
             let length = algorithm.key_length();
             let keys = Keys::new(algorithm, &[1; KEY_MAX][..length], &[2; KEY_MAX][..length]).unwrap();
@@ -376,7 +375,7 @@ mod tests {
             body.extend(sealed);
             extension::push(&mut bytes, AUTHENTICATOR, &body);
             let request = read(&bytes).unwrap().unwrap();
-            let Answer::Proven(draft) = request.answer(&mut sealer, counting()) else { panic!("{algorithm:?}") };
+            let Answer::Proven(draft) = request.answer(&sealer, counting()) else { panic!("{algorithm:?}") };
             let reply = draft.finish(&header()).unwrap();
             assert!(reply.len() <= bytes.len() && reply.len() == bytes.len() + 12 - cookie.len() - 4, "{}", reply.len());
         }

@@ -150,7 +150,7 @@ impl Guard {
             return Ok(None);
         };
         let nonces = &mut self.nonces;
-        match request.answer(&mut self.sealer, || nonces.next()) {
+        match request.answer(&self.sealer, || nonces.next()) {
             Answer::Proven(draft) => Ok(Some(Secured::Proven(draft))),
             Answer::Nak => Ok(Some(Secured::Unproven(datagram.to_vec()))),
             Answer::TooShort => Err(Silence::Insecure),
@@ -160,10 +160,10 @@ impl Guard {
 
 impl Secured {
     /// The reply with this header, or to somebody unproven with `nak`; and what that counts as.
-    pub(super) fn reply(&self, header: &[u8; HEADER_LEN], nak: &[u8; HEADER_LEN]) -> Option<(Vec<u8>, Count)> {
+    pub(super) fn reply(self, header: &[u8; HEADER_LEN], nak: &[u8; HEADER_LEN]) -> Option<(Vec<u8>, Count)> {
         match self {
             Self::Proven(draft) => Some((draft.finish(header)?, Count::SecureReplies)),
-            Self::Unproven(datagram) => Some((request::read(datagram).ok()??.nak(nak)?, Count::Naks)),
+            Self::Unproven(datagram) => Some((request::read(&datagram).ok()??.nak(nak)?, Count::Naks)),
         }
     }
 }

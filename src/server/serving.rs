@@ -224,7 +224,7 @@ impl Attendant {
         let template = Template::new(&moment.identity);
         let transmit = NtpTime::from_unix(moment.leaving);
         for admitted in part {
-            let Admitted { index, request, received, .. } = &*admitted;
+            let request = &admitted.request;
             let receive = NtpTime::from_unix(moment.received(admitted.came));
             let (reply, stamped) = if admitted.is_kissed {
                 self.tally.add(Count::Kisses, 1);
@@ -234,14 +234,13 @@ impl Attendant {
             } else {
                 (template.reply(request, receive, transmit), false)
             };
-            match &admitted.secured {
-                None => self.batch.queue(*index, &reply, received, stamped),
-                Some(secured) => {
-                    if let Some((reply, count)) = secured.reply(&reply, &respond::kiss(request, *b"NTSN")) {
-                        self.batch.queue(*index, &reply, received, false);
-                        self.tally.add(count, 1);
-                    }
-                }
+            let Some(secured) = admitted.secured.take() else {
+                self.batch.queue(admitted.index, &reply, &admitted.received, stamped);
+                continue;
+            };
+            if let Some((reply, count)) = secured.reply(&reply, &respond::kiss(&admitted.request, *b"NTSN")) {
+                self.batch.queue(admitted.index, &reply, &admitted.received, false);
+                self.tally.add(count, 1);
             }
         }
         let sent = self.batch.send(socket);

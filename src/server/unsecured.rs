@@ -76,7 +76,7 @@ impl Guard {
 }
 
 impl Secured {
-    pub(super) fn reply(&self, _: &[u8; HEADER_LEN], _: &[u8; HEADER_LEN]) -> Option<(Vec<u8>, Count)> {
+    pub(super) fn reply(self, _: &[u8; HEADER_LEN], _: &[u8; HEADER_LEN]) -> Option<(Vec<u8>, Count)> {
         match self.0 {}
     }
 }
