@@ -20,11 +20,8 @@ need is not listed. The table is made by `BLESS=1 cargo test --all-features --te
 ";
 
 /// What is shipped: a name, a manifest, and the features it is built with.
-const SHIPPED: [(&str, &str, &str); 3] = [
-    ("library", "Cargo.toml", "capi,nts"),
-    ("command", "Cargo.toml", "cli,nts"),
-    ("Python", "python/Cargo.toml", ""),
-];
+const SHIPPED: [(&str, &str, &str); 3] =
+    [("library", "Cargo.toml", "capi,nts"), ("command", "Cargo.toml", "cli,nts"), ("Python", "python/Cargo.toml", "")];
 
 /// Name and version to licence.
 type Licences = BTreeMap<(String, String), String>;

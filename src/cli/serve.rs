@@ -111,12 +111,14 @@ impl Serve {
                     per_second: self.rate_limit.unwrap_or(usual.per_second),
                     burst: self.burst.unwrap_or(usual.burst),
                 }),
-                nts: self.nts_certificate.clone().zip(self.nts_private_key.clone()).map(|(certificate, private_key)| Nts {
-                    certificate,
-                    private_key,
-                    port: self.nts_port,
-                    cookie_keys: self.nts_cookie_keys.clone(),
-                }),
+                nts: self.nts_certificate.clone().zip(self.nts_private_key.clone()).map(
+                    |(certificate, private_key)| Nts {
+                        certificate,
+                        private_key,
+                        port: self.nts_port,
+                        cookie_keys: self.nts_cookie_keys.clone(),
+                    },
+                ),
                 local: local
                     .map(|(stratum, dispersion)| Local { stratum, root_dispersion_ms: dispersion.as_secs_f64() * 1e3 }),
             },

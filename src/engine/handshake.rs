@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
+#[cfg(feature = "nts-aws-lc")]
+use rustls::crypto::aws_lc_rs as chosen;
+#[cfg(not(feature = "nts-aws-lc"))]
+use rustls::crypto::ring as chosen;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use zeroize::Zeroizing;
@@ -33,6 +37,9 @@ use crate::sys::socket;
 use crate::sys::wake::Waker;
 pub(crate) use certificates::Trust;
 use certificates::{AtOurTime, Certificates, in_words};
+use chosen::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384};
+use chosen::default_provider;
+use chosen::kx_group::{SECP256R1, X25519};
 
 pub(crate) const ALPN: &[u8] = b"ntske/1";
 pub(crate) const EXPORTER_LABEL: &[u8] = b"EXPORTER-network-time-security";
@@ -80,13 +87,11 @@ pub(crate) struct Granted {
     pub(crate) grant: Grant,
 }
 
-/// The cryptography, chosen when we were built.
+/// The cryptography, chosen when we were built: of the ciphers those that everybody has (RFC 8446, section 9.1), since each
+/// takes its room.
 pub(crate) fn cryptography() -> CryptoProvider {
-    #[cfg(feature = "nts-aws-lc")]
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    #[cfg(not(feature = "nts-aws-lc"))]
-    let provider = rustls::crypto::ring::default_provider();
-    provider
+    let cipher_suites = vec![TLS13_AES_256_GCM_SHA384, TLS13_AES_128_GCM_SHA256];
+    CryptoProvider { cipher_suites, kx_groups: vec![X25519, SECP256R1], ..default_provider() }
 }
 
 /// A key exchange under way: with one address of the host after the other, until one gives keys or the time is over.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use aes_gcm_siv::aead::AeadInOut as _;
 use aes::{Aes128Enc, Aes256Enc};
+use aes_gcm_siv::aead::AeadInOut as _;
 use aes_gcm_siv::{AesGcmSiv, KeyInit as _};
 use zeroize::Zeroizing;
 

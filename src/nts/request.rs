@@ -61,7 +61,9 @@ pub(crate) fn read(datagram: &[u8]) -> Result<Option<Request<'_>>, Malformed> {
         let (field, after) = match split {
             Ok(Some(split)) => split,
             // Something else may stand there, which is none of our business; but not in a secure request.
-            Ok(None) | Err(extension::Malformed) => return if is_ours || begins(rest) { Err(Malformed) } else { Ok(None) },
+            Ok(None) | Err(extension::Malformed) => {
+                return if is_ours || begins(rest) { Err(Malformed) } else { Ok(None) };
+            }
         };
         match field.kind {
             UNIQUE => {
@@ -261,8 +263,7 @@ mod tests {
                 let mut flipped = request.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
                 let read = read(&flipped);
-                let proven =
-                    |request: Request<'_>| matches!(request.answer(&sealer, counting()), Answer::Proven(_));
+                let proven = |request: Request<'_>| matches!(request.answer(&sealer, counting()), Answer::Proven(_));
                 assert!(!read.ok().flatten().is_some_and(proven), "{algorithm:?} {bit}");
             }
         }
@@ -377,7 +378,11 @@ mod tests {
             let request = read(&bytes).unwrap().unwrap();
             let Answer::Proven(draft) = request.answer(&sealer, counting()) else { panic!("{algorithm:?}") };
             let reply = draft.finish(&header()).unwrap();
-            assert!(reply.len() <= bytes.len() && reply.len() == bytes.len() + 12 - cookie.len() - 4, "{}", reply.len());
+            assert!(
+                reply.len() <= bytes.len() && reply.len() == bytes.len() + 12 - cookie.len() - 4,
+                "{}",
+                reply.len()
+            );
         }
     }
 }

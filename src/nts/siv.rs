@@ -184,13 +184,15 @@ mod tests {
     #[test]
     fn it_is_that_of_rfc_5297() {
         // Appendix A.1.
-        let siv = Siv::<Aes128Enc>::new(&bytes("fffefdfcfbfaf9f8f7f6f5f4f3f2f1f0 f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff")).unwrap();
+        let siv =
+            Siv::<Aes128Enc>::new(&bytes("fffefdfcfbfaf9f8f7f6f5f4f3f2f1f0 f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff")).unwrap();
         let mut text = bytes("112233445566778899aabbccddee");
         let tag = siv.seal([&bytes("101112131415161718191a1b1c1d1e1f2021222324252627")], &mut text);
         assert_eq!(tag.to_vec(), bytes("85632d07c6e8f37f950acd320a2ecc93"));
         assert_eq!(text, bytes("40c02b9690c4dc04daef7f6afe5c"));
         // Appendix A.2, with two components and a nonce.
-        let siv = Siv::<Aes128Enc>::new(&bytes("7f7e7d7c7b7a79787776757473727170 404142434445464748494a4b4c4d4e4f")).unwrap();
+        let siv =
+            Siv::<Aes128Enc>::new(&bytes("7f7e7d7c7b7a79787776757473727170 404142434445464748494a4b4c4d4e4f")).unwrap();
         let associated = [
             bytes("00112233445566778899aabbccddeeffdeaddadadeaddadaffeeddccbbaa99887766554433221100"),
             bytes("102030405060708090a0"),
@@ -199,7 +201,10 @@ mod tests {
         let mut text = b"this is some plaintext to encrypt using SIV-AES".to_vec();
         let tag = siv.seal([&associated[0], &associated[1], &associated[2]], &mut text);
         assert_eq!(tag.to_vec(), bytes("7bdb6e3b432667eb06f4d14bff2fbd0f"));
-        assert_eq!(text, bytes("cb900f2fddbe404326601965c889bf17dba77ceb094fa663b7a3f748ba8af829ea64ad544a272e9c485b62a3fd5c0d"));
+        assert_eq!(
+            text,
+            bytes("cb900f2fddbe404326601965c889bf17dba77ceb094fa663b7a3f748ba8af829ea64ad544a272e9c485b62a3fd5c0d")
+        );
         assert!(siv.open([&associated[0], &associated[1], &associated[2]], &tag, &mut text));
         assert_eq!(text, b"this is some plaintext to encrypt using SIV-AES");
     }
@@ -214,7 +219,8 @@ mod tests {
             let (mut short, mut long) = (text.to_vec(), text.to_vec());
             let short_tag = Siv::<Aes128Enc>::new(&key[..32]).unwrap().seal([associated, nonce], &mut short);
             let long_tag = Siv::<Aes256Enc>::new(&key).unwrap().seal([associated, nonce], &mut long);
-            let theirs = aes_siv::siv::Aes128Siv::new_from_slice(&key[..32]).unwrap().encrypt([associated, nonce], text);
+            let theirs =
+                aes_siv::siv::Aes128Siv::new_from_slice(&key[..32]).unwrap().encrypt([associated, nonce], text);
             assert_eq!([&short_tag[..], &short].concat(), theirs.unwrap(), "{length}");
             let theirs = aes_siv::siv::Aes256Siv::new_from_slice(&key).unwrap().encrypt([associated, nonce], text);
             assert_eq!([&long_tag[..], &long].concat(), theirs.unwrap(), "{length}");

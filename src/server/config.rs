@@ -146,7 +146,11 @@ impl ServerConfig {
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] if a path names no file, [`Error::Unsupported`] in a build without NTS.
-    pub fn set_nts(&mut self, certificate: impl AsRef<Path>, private_key: impl AsRef<Path>) -> Result<&mut Self, Error> {
+    pub fn set_nts(
+        &mut self,
+        certificate: impl AsRef<Path>,
+        private_key: impl AsRef<Path>,
+    ) -> Result<&mut Self, Error> {
         if !cfg!(feature = "_nts") {
             return Err(Error::Unsupported("Network Time Security"));
         }

@@ -54,7 +54,8 @@ impl Synchronizer {
                 if latest < self.floor {
                     return Some("the time obtained is before what it is known to be after".to_owned());
                 }
-                let own = source.testimony(now, &self.settings).map(|told| UnixTime(now.0) + told.estimate.offset_at(now));
+                let own =
+                    source.testimony(now, &self.settings).map(|told| UnixTime(now.0) + told.estimate.offset_at(now));
                 let times = [Some(("the time obtained", obtained)), own.map(|own| ("the time that it tells", own))];
                 times.into_iter().flatten().find_map(|(which, at)| {
                     source.check_certificate(at).err().map(|invalid| format!("at {which}, {at}: {invalid}"))
@@ -99,9 +100,9 @@ impl Synchronizer {
 mod tests {
     use super::*;
     use crate::config::Settings;
+    use crate::nts::Algorithm;
     use crate::nts::session::tests::Server;
     use crate::nts::trust::Basis;
-    use crate::nts::Algorithm;
     use crate::packet::{HEADER_LEN, Mode, Packet};
     use crate::source::{Chance, Standing};
     use crate::status::{NtsState, ServerOptions};
@@ -320,7 +321,8 @@ mod tests {
             world.off[3] = -200_000;
             world.grant(3, Basis::Floor, -100_000);
             world.run_until(60);
-            let right = |utc: UnixTime| (utc - unix_seconds(BEGIN) - (world.now - Counter(0))).abs() < Nanos::from_seconds(1);
+            let right =
+                |utc: UnixTime| (utc - unix_seconds(BEGIN) - (world.now - Counter(0))).abs() < Nanos::from_seconds(1);
             match settings.authentication {
                 Authentication::Ignore => {
                     assert!(right(world.core.model().line.utc_at(world.now)), "{:?}", world.shown);

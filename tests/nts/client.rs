@@ -26,7 +26,11 @@ pub(crate) const PLACEHOLDER: u16 = 0x0304;
 pub(crate) const AUTHENTICATOR: u16 = 0x0404;
 
 /// A TLS connection to `exchanger`, at 127.0.0.1 by its certificate.
-pub(crate) fn connect(exchanger: SocketAddr, authority: &Path, alpn: &[u8]) -> StreamOwned<ClientConnection, TcpStream> {
+pub(crate) fn connect(
+    exchanger: SocketAddr,
+    authority: &Path,
+    alpn: &[u8],
+) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority).expect("it was written there")).expect("a certificate");
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -78,12 +82,8 @@ impl Session {
     /// Keys for one cipher.
     pub(crate) fn begin(exchanger: SocketAddr, authority: &Path, algorithm: u16) -> Self {
         let mut stream = connect(exchanger, authority, b"ntske/1");
-        let message = [
-            record(0x8001, &[0, 0]),
-            record(0x8004, &algorithm.to_be_bytes()),
-            record(1024, &[]),
-            record(0x8000, &[]),
-        ];
+        let message =
+            [record(0x8001, &[0, 0]), record(0x8004, &algorithm.to_be_bytes()), record(1024, &[]), record(0x8000, &[])];
         stream.write_all(&message.concat()).and_then(|()| stream.flush()).expect("the server listens");
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).expect("the server says goodbye");

@@ -10,7 +10,8 @@ use ntpclock::{Flags, NtsState, Server, ServerConfig};
 
 use crate::authority::{Authority, Identity};
 use crate::client::{
-    AUTHENTICATOR, COOKIE, PATIENCE, PLACEHOLDER, SILENCE, Session, ask, connect, exchange, field, header, is_nak, record, unique,
+    AUTHENTICATOR, COOKIE, PATIENCE, PLACEHOLDER, SILENCE, Session, ask, connect, exchange, field, header, is_nak,
+    record, unique,
 };
 use crate::library::{command, run};
 use crate::peers::{ChronydClient, Directory, Release};
@@ -158,7 +159,9 @@ fn case_12_an_authenticator_that_lies_about_its_lengths_is_dropped() {
     let at = good.len() - 40;
     assert_eq!(good[at..at + 8], [4, 4, 0, 40, 0, 16, 0, 16]);
     let mut dropped = 0;
-    for (place, values) in [(2, [0, 3, 38, 41, 44, 65_535]), (4, [0, 17, 20, 33, 1024, 65_535]), (6, [0, 15, 17, 20, 1024, 65_535])] {
+    for (place, values) in
+        [(2, [0, 3, 38, 41, 44, 65_535]), (4, [0, 17, 20, 33, 1024, 65_535]), (6, [0, 15, 17, 20, 1024, 65_535])]
+    {
         for value in values {
             let mut lying = good.clone();
             lying[at + place..at + place + 2].copy_from_slice(&u16::to_be_bytes(value));
@@ -223,7 +226,12 @@ fn case_13_cookies_open_for_as_long_as_the_file_of_keys_says() {
     // Another server with the same keys understands the clients of the first.
     let other = ours_with(|config| _ = config.set_nts_cookie_keys(&keys).expect("a file"));
     let session = ours.session(30);
-    assert_eq!(session.cookies_in(&ask(other.ntp(), &session.asking(&session.cookies[0], 0), PATIENCE).expect("an answer")).len(), 1);
+    assert_eq!(
+        session
+            .cookies_in(&ask(other.ntp(), &session.asking(&session.cookies[0], 0), PATIENCE).expect("an answer"))
+            .len(),
+        1
+    );
     // The first key seals as long as it is alone and once it is the second; two more still open what it sealed.
     for rotation in 1..=4 {
         renew();
@@ -256,8 +264,9 @@ fn case_15_idle_visitors_take_their_places_for_two_seconds_and_nothing_from_anyb
 pub(crate) fn idle_visitors() {
     let ours = ours_with(|config| _ = config.add_listen("127.0.0.2:0").expect("an address"));
     // From one address, so that the others have places left.
-    let idle: Vec<TcpStream> =
-        (0..500).filter_map(|_| TcpStream::connect_timeout(&ours.exchanger(), Duration::from_millis(200)).ok()).collect();
+    let idle: Vec<TcpStream> = (0..500)
+        .filter_map(|_| TcpStream::connect_timeout(&ours.exchanger(), Duration::from_millis(200)).ok())
+        .collect();
     assert!(idle.len() > 100, "{}", idle.len());
     let begun = Instant::now();
     assert_eq!(ntpclock::query(&ours.ntp().to_string(), PATIENCE).expect("UDP is not touched").stratum, 3);
@@ -277,7 +286,9 @@ pub(crate) fn idle_visitors() {
     for mut one in idle {
         one.set_read_timeout(Some(Duration::from_secs(10))).expect("a time can be set");
         let ended = one.read(&mut [0; 16]);
-        assert!(matches!(ended, Ok(0)) || ended.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset));
+        assert!(
+            matches!(ended, Ok(0)) || ended.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+        );
     }
     ours.eventually("they are counted", |told| told.key_exchange_failures > 100);
 }
@@ -336,7 +347,10 @@ fn case_16_who_asks_for_what_there_is_not_is_told_so_or_hung_up_on() {
         told([record(0x8001, &[0, 0]), record(0x8004, &[0, 1, 0, 2]), end.clone()].concat()),
         [(0x8001, vec![0, 0]), (0x8004, vec![]), (0x8000, vec![])]
     );
-    assert_eq!(told([record(0x8001, &[0x12, 0x34]), record(0x8004, &[0, 15]), end.clone()].concat())[0], (0x8001, vec![]));
+    assert_eq!(
+        told([record(0x8001, &[0x12, 0x34]), record(0x8004, &[0, 15]), end.clone()].concat())[0],
+        (0x8001, vec![])
+    );
     let error = |code| vec![(0x8002, vec![0, code]), (0x8000, vec![])];
     assert_eq!(told([good.clone(), record(0x8123, b"what"), end.clone()].concat()), error(0));
     assert_eq!(told(end.clone()), error(1));
@@ -418,7 +432,12 @@ fn what_is_wrong_with_the_files_is_named_at_the_start() {
         (identity.certificate(), made("empty", "", 0o600), None, "holds no private key"),
         (identity.certificate(), made("open", &key, 0o644), None, "everybody may read or write it (mode 644)"),
         (identity.certificate(), other.key(), None, "does not serve"),
-        (identity.certificate(), identity.key(), Some(made("keys", "1 HEX:00\n", 0o600)), "keys:1: the key has not 32 bytes"),
+        (
+            identity.certificate(),
+            identity.key(),
+            Some(made("keys", "1 HEX:00\n", 0o600)),
+            "keys:1: the key has not 32 bytes",
+        ),
         (identity.certificate(), identity.key(), Some(made("readable", "", 0o640)), "others may read it (mode 640)"),
     ] {
         let told = start(&certificate, &key, keys.as_deref());

@@ -2,8 +2,8 @@
 
 use super::super::{Algorithm, Cookie};
 use super::{
-    AEAD, COMPLIANT_GCM_SIV_EXPORT, COOKIE, CRITICAL, Direction, END_OF_MESSAGE, ERROR, NEXT_PROTOCOL, NTPV4, PORT, WARNING,
-    exporter_context, push, split,
+    AEAD, COMPLIANT_GCM_SIV_EXPORT, COOKIE, CRITICAL, Direction, END_OF_MESSAGE, ERROR, NEXT_PROTOCOL, NTPV4, PORT,
+    WARNING, exporter_context, push, split,
 };
 
 /// The longest request that is read: what clients have to say takes some dozens of bytes.
@@ -159,7 +159,10 @@ mod tests {
         assert_eq!(wish.algorithm, Algorithm::Aes128GcmSiv);
         let cookies = [Cookie::new(&[1; 72]).unwrap(), Cookie::new(&[2; 72]).unwrap()];
         let response = read_response(&wish.response(&cookies, Some(1123))).unwrap().unwrap();
-        assert_eq!((response.algorithm, &response.cookies[..], response.port), (wish.algorithm, &cookies[..], Some(1123)));
+        assert_eq!(
+            (response.algorithm, &response.cookies[..], response.port),
+            (wish.algorithm, &cookies[..], Some(1123))
+        );
         for direction in [Direction::ClientToServer, Direction::ServerToClient] {
             assert_eq!(response.exporter_context(direction), wish.exporter_context(direction));
         }

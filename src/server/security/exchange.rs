@@ -65,13 +65,15 @@ pub(crate) struct Told {
 /// TLS as we want it.
 pub(super) fn configuration(wish: &Wish) -> Result<Arc<ServerConfig>, Error> {
     let named = |what: &str, path: &Path| format!("reading {what} from {}", path.display());
-    let text = fs::read(&wish.certificate).map_err(|error| Error::io(named("certificates", &wish.certificate), error))?;
+    let text =
+        fs::read(&wish.certificate).map_err(|error| Error::io(named("certificates", &wish.certificate), error))?;
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect();
     if chain.is_empty() {
         let why = format!("`{}` holds no certificate in PEM", wish.certificate.display());
         return Err(Error::argument("certificate", why));
     }
-    let text = private(&wish.private_key).map_err(|error| Error::io(named("a private key", &wish.private_key), error))?;
+    let text =
+        private(&wish.private_key).map_err(|error| Error::io(named("a private key", &wish.private_key), error))?;
     let no_key = |why: String| Error::argument("private_key", format!("`{}` {why}", wish.private_key.display()));
     let key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| no_key("holds no private key in PEM".to_owned()))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(cryptography()))
@@ -127,8 +129,10 @@ impl Desk {
             let is_open = self.visitors.len() < PLACES && self.opens <= now;
             let doors = self.listeners.iter().filter(|_| is_open).map(|(listener, _)| (listener.as_raw_fd(), false));
             let visitors = self.visitors.iter().map(|visitor| (visitor.stream.as_raw_fd(), visitor.tls.wants_write()));
-            let mut sleeper = Sleeper::for_either([(order.waker.as_raw_fd(), false)].into_iter().chain(doors).chain(visitors));
-            let until = self.visitors.iter().map(|visitor| visitor.deadline).chain((self.opens > now).then_some(self.opens));
+            let mut sleeper =
+                Sleeper::for_either([(order.waker.as_raw_fd(), false)].into_iter().chain(doors).chain(visitors));
+            let until =
+                self.visitors.iter().map(|visitor| visitor.deadline).chain((self.opens > now).then_some(self.opens));
             let nap = until.map(|until| until.saturating_duration_since(now)).fold(ROUND, Duration::min);
             if sleeper.wait(Some(nap)).is_err() {
                 // Out of memory in the kernel: do not turn in circles at full speed meanwhile.

@@ -138,7 +138,8 @@ fn read(path: &Path) -> Result<KeyRing, Error> {
     let wrong = |line, why: String| Error::Malformed { path: path.to_owned(), line, why };
     let secrets = secrets(path)?;
     let count = secrets.len();
-    KeyRing::shared(secrets).ok_or_else(|| wrong(1, format!("has {count} keys; 1 to {SECRETS_MAX} of different ids make sense")))
+    KeyRing::shared(secrets)
+        .ok_or_else(|| wrong(1, format!("has {count} keys; 1 to {SECRETS_MAX} of different ids make sense")))
 }
 
 fn secrets(path: &Path) -> Result<Vec<Secret>, Error> {
