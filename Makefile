@@ -9,6 +9,7 @@
 # make flood      1 M datagrams of junk in 10 s at a clock's port (JUNK=...); make test sends 200 000
 # make sizes      how large the library is, with NTS and without; fails above what is promised; a minute
 # make deny       licences, origins and doubles of whom we depend on (deny.toml)
+# make fuzz      what comes from outside, by fuzzers; FUZZ_SECONDS=... for each of the targets (60), FUZZ_JOBS=... at a time (2)
 # make asan       the Rust tests under the address sanitizer; two minutes
 # make tsan       C programs that use the library from many threads, under the thread sanitizer; STRESS_SECONDS=...
 # make install    puts them under DESTDIR and PREFIX; builds nothing, so it needs no compiler
@@ -87,7 +88,7 @@ MINUTES ?=
 BENCH_ROUNDS ?= 20
 JUNK    ?= 1000000
 
-.PHONY: demo test bench bench-server soak live tree flood sizes deny asan tsan
+.PHONY: demo test bench bench-server soak live tree flood fuzz sizes deny asan tsan
 # Else what cargo builds for two goals at once would only wait for its lock.
 .NOTPARALLEL:
 
@@ -145,6 +146,12 @@ deny:
 	  target/deny/bin/cargo-deny --locked --config deny.toml --manifest-path $$package/Cargo.toml \
 	    check bans licenses sources || exit 1; \
 	done
+
+# One line a target; fails if something does not hold, and names the input that shows it.
+fuzz:
+	tests/tools.sh
+	tests/fuzz/fuzz.sh build
+	tests/fuzz/fuzz.sh run
 
 asan:
 	tests/sanitizers.sh address

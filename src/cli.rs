@@ -10,7 +10,7 @@ mod json;
 mod record;
 mod replay;
 mod serve;
-mod settings;
+pub(crate) mod settings;
 mod table;
 mod text;
 
@@ -83,7 +83,7 @@ enum Command {
     /// Synchronise, then print one line a source
     Sources(Session),
     /// Answer NTP clients
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Put a new key in front of those in a file that seal NTS servers' cookies
     #[cfg(feature = "_nts")]
     CookieKeys(cookies::CookieKeys),

@@ -19,6 +19,7 @@ use crate::reading::Reading;
 use crate::status::{Leap, Report, Role, SourceInfo, State};
 use crate::sys::clocks;
 use crate::sys::counter::{self, Bracket};
+use crate::sys::fork;
 use crate::sys::ticks::{self, Kind, Tick};
 use crate::sys::vmclock;
 use crate::units::{Nanos, UnixTime};
@@ -62,7 +63,8 @@ impl Config {
 }
 
 impl Clock {
-    /// Starts a clock; returns at once, before anything was heard from the network.
+    /// Starts a clock; returns at once, before anything was heard from the network. Only where another process is about to make
+    /// the page that is to be shared it is waited for, some milliseconds, and 2 s at most.
     ///
     /// # Errors
     ///
@@ -84,12 +86,14 @@ impl Clock {
         Ok(clock)
     }
 
-    /// Reads the clock: no lock, no allocation, no system call beyond the vDSO; never fails.
+    /// Reads the clock: no lock, no allocation, no system call beyond the vDSO; never fails, and may be called in a signal handler.
     ///
     /// When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot see the
     /// suspend before that thread has run, usually for a millisecond or two: until then it is wrong, as a rule late by the
     /// time suspended, and its interval does not hold UTC. Where the thread cannot be woken ([`Self::resume_watch_fault`]), that lasts until it
-    /// has something to do, a poll interval at most. [`Self::now_checked`] has no such window.
+    /// has something to do, a poll interval at most. Where there is no thread to be woken it has no end: after [`Self::stop`], in a
+    /// forked child until [`Self::restart`], and on a shared page as long as the leader's process is stopped (SIGSTOP).
+    /// [`Self::now_checked`] has no such window.
     pub fn now(&self) -> Reading {
         read(&self.shared)
     }
@@ -123,9 +127,16 @@ impl Clock {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] (names each source and its last fault), [`Error::NotRunning`], [`Error::Stopped`].
+    /// [`Error::Timeout`] (names each source and its last fault), [`Error::NotRunning`], [`Error::Stopped`]; [`Error::Io`] inside a
+    /// fork handler.
     pub fn wait(&self, max_bound: Option<Duration>, timeout: Option<Duration>) -> Result<(), Error> {
         wait(self.awake()?, max_bound, timeout)
+    }
+
+    /// Which run of the clock's thread this is; `None` while there is none in this process. Who waits in parts, to do something else
+    /// meanwhile, knows by another answer that the clock was stopped in between.
+    pub fn session(&self) -> Option<u64> {
+        self.shared.with_status(Status::session)
     }
 
     /// The clock's state in numbers.
@@ -189,7 +200,8 @@ impl Clock {
     }
 
     /// Why the page that processes share ([`Config::set_shared_page`]) cannot be used, or is not where it was: the clock goes
-    /// on with what it has, and those that are started later share another. It names the file. `None` if all is well.
+    /// on with what it has, and those that are started later share another. It names the file. `None` if all is well. Once the
+    /// clock is stopped, it is what was found last.
     pub fn shared_page_fault(&self) -> Option<String> {
         shared_page_fault(&self.shared)
     }
@@ -271,7 +283,14 @@ fn offset(shared: &Shared) -> Offset {
     }
 }
 
+/// Refuses to wait in the midst of a fork: for threads that wait for the fork themselves.
+fn check_no_fork() -> Result<(), Error> {
+    let deadlock = || Error::io("waiting for the clock inside a fork handler", std::io::ErrorKind::Deadlock.into());
+    if fork::is_forking() { Err(deadlock()) } else { Ok(()) }
+}
+
 fn wait(shared: &Shared, max_bound: Option<Duration>, timeout: Option<Duration>) -> Result<(), Error> {
+    check_no_fork()?;
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let max_bound_ns = max_bound.map_or(i64::MAX, |bound| Nanos::from_duration(bound).0);
     let mut session = None;
@@ -300,24 +319,23 @@ fn wait(shared: &Shared, max_bound: Option<Duration>, timeout: Option<Duration>)
     })
 }
 
-/// Why a clock is not synchronised: each source and its last fault.
+/// Why a clock is not synchronised: what is wrong with a shared page, and each source with its last fault.
 fn excuse(status: &Status, reading: &Reading) -> String {
     let min_agreeing = status.min_agreeing;
-    if let Some(fault) = &status.membership.fault {
-        return fault.clone();
-    }
+    let mut clauses: Vec<String> = status.membership.fault.iter().cloned().collect();
     let Some(account) = status.account.as_deref() else {
-        return match status.membership.leader {
+        clauses.push(match status.membership.leader {
             0 => "nothing was heard yet".to_owned(),
             pid => format!("process {pid}, which leads, shows nothing better"),
-        };
+        });
+        return clauses.join("; ");
     };
     let told = |source: &SourceInfo| {
         let address = source.address.map(|address| format!(" ({address})")).unwrap_or_default();
         let fault = source.fault.clone().unwrap_or_else(|| source.selection.to_string());
         format!("{}{address}: {fault}", source.name)
     };
-    let mut clauses: Vec<String> = account.sources.iter().map(told).collect();
+    clauses.extend(account.sources.iter().map(told));
     let report = &account.report;
     if report.agreeing > 0 && (report.agreeing as usize) < min_agreeing {
         clauses

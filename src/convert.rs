@@ -6,7 +6,12 @@
 //! holds forwards, its interval widening by the drift limit. Both lists are bounded: they grow thinner with age, and
 //! never pretend to know what they have forgotten.
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "an index and its neighbours, of lists of our own that are longer than two"
+)]
 pub(crate) mod anchors;
+#[expect(clippy::indexing_slicing, reason = "the same")]
 pub(crate) mod models;
 
 use crate::error::Error;

@@ -33,10 +33,7 @@ pub(crate) mod watchdog;
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicU32,
-    Ordering::{Acquire, Release},
-};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -54,6 +51,7 @@ use crate::synchronizer::rounds::SAMPLE;
 use crate::synchronizer::succession::Legacy;
 use crate::synchronizer::{Plan, SourceId, Synchronizer};
 use crate::sys::clocks::Anchor;
+use crate::sys::host::Identity;
 use crate::sys::resume::ResumeWatch;
 use crate::sys::thread::Order;
 use crate::sys::ticks::Sight;
@@ -81,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) events: Desk,
     /// Counts the changes of `status`; whoever waits for one sleeps on it.
     changes: AtomicU32,
+    /// How many do; a forked child may find some counted that it does not have.
+    waiting: AtomicU32,
 }
 
 /// What the engine says about itself, beside the page.
@@ -93,6 +93,8 @@ pub(crate) struct Status {
     generation: u32,
     /// Epochs go on being counted over stops and starts.
     last_epoch: u32,
+    /// Where the raw counter counts from, if the kernel says so: a child may have been moved to another time namespace.
+    origin: Option<Identity>,
     pub(crate) min_agreeing: usize,
     pub(crate) account: Option<Arc<Account>>,
     pub(crate) files: FileFaults,
@@ -151,6 +153,11 @@ impl Status {
     pub(crate) fn is_running(&self) -> bool {
         self.running && self.generation == fork::generation()
     }
+
+    /// Which run it is of, if there is one.
+    pub(crate) fn session(&self) -> Option<u64> {
+        self.is_running().then_some(self.session)
+    }
 }
 
 impl Shared {
@@ -162,6 +169,7 @@ impl Shared {
                 running: false,
                 generation: 0,
                 last_epoch: 0,
+                origin: None,
                 min_agreeing: 1,
                 account: None,
                 files: FileFaults::NONE,
@@ -171,6 +179,7 @@ impl Shared {
             history: Mutex::new(History::new()),
             events: Desk::new(),
             changes: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
         }
     }
 
@@ -188,8 +197,9 @@ impl Shared {
 
     /// Waits until `judge` has an answer; it looks again at every change, and after the time it answers instead.
     pub(crate) fn wait_for<T>(&self, mut judge: impl FnMut(&Status) -> Result<T, Duration>) -> T {
+        let _counted = Waiting::of(&self.waiting);
         loop {
-            let seen = self.changes.load(Acquire);
+            let seen = self.changes.load(SeqCst);
             let pause = match self.with_status(&mut judge) {
                 Ok(answer) => return answer,
                 Err(pause) => pause,
@@ -210,9 +220,28 @@ impl Shared {
             let _forks_wait = fork::exclusive();
             change(&mut self.status.lock());
         }
-        // Whoever has looked but does not sleep yet finds another number than it saw, and will not.
-        self.changes.fetch_add(1, Release);
-        futex::wake_all(&self.changes);
+        // Whoever has looked but does not sleep yet finds another number than it saw, and will not. In one order for all: who
+        // is not counted yet has not looked yet.
+        self.changes.fetch_add(1, SeqCst);
+        if self.waiting.load(SeqCst) > 0 {
+            futex::wake_all(&self.changes);
+        }
+    }
+}
+
+/// One of those who wait.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn of(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 
@@ -279,8 +308,9 @@ impl Told {
 /// How long to wait after a publication that came too late again and again.
 const RETRY: Nanos = Nanos::from_millis(100);
 
-/// How often a leader looks whether its page still is where others look for it.
-const LEAD_PACE: Nanos = Nanos::from_seconds(2);
+/// How often a leader looks whether its page still is where others look for it: well within the patience of one that is being
+/// started and waits for the lock.
+const LEAD_PACE: Nanos = Nanos::from_millis(500);
 
 /// How long to wait for random bits where there were none.
 const RANDOMNESS_RETRY: Nanos = Nanos::from_millis(100);
@@ -396,6 +426,8 @@ impl Run {
         if disruption.is_some() {
             self.exchanger.close_all();
             self.core.handle_disruption(counter::now());
+            // The counter may have been set back: nothing of what was to come is to wait until it is there again.
+            (self.gave_up, self.lead_due) = (Counter(i64::MIN), Counter(i64::MIN));
             self.settle();
             self.publish();
         }
@@ -489,14 +521,14 @@ impl Run {
         let timeout = (due - now).max(least).to_duration();
         match wake::wait(&descriptors, Some(timeout)) {
             Ok(ready) => {
-                if ready[0] {
+                if ready.first() == Some(&true) {
                     self.order.waker.clear();
                 }
                 // Whatever it has seen, we are about to look at all clocks.
-                if ready[1..own].contains(&true) {
+                if ready.iter().take(own).skip(1).any(|&ready| ready) {
                     self.resume_watch.iter().for_each(ResumeWatch::clear);
                 }
-                self.exchanger.ready_sources(&ready[own..])
+                self.exchanger.ready_sources(ready.get(own..).unwrap_or_default())
             }
             // Out of memory in the kernel, or forbidden: look at everything at a walking pace meanwhile.
             Err(_) => {
@@ -510,13 +542,15 @@ impl Run {
         for _ in 0..Exchanger::TURN {
             match self.exchanger.receive(source, &mut self.buffer) {
                 Arrival::Nothing => return,
+                Arrival::Departure(t1) => self.core.handle_departure(source, t1),
                 Arrival::Error(error) => {
                     self.exchanger.close(source);
                     self.core.handle_failure(source, error.to_string(), counter::now());
                     return;
                 }
                 Arrival::Datagram { length, t4 } => {
-                    let outcome = self.core.handle_datagram(source, &self.buffer[..length], t4);
+                    let datagram = self.buffer.get(..length).unwrap_or_default();
+                    let outcome = self.core.handle_datagram(source, datagram, t4);
                     if outcome == Outcome::Accepted {
                         self.files.record(source, self.core.newest_exchange(source));
                     }
@@ -590,7 +624,7 @@ impl Run {
 
     /// Sleeps until what was published last has taken effect.
     fn settle(&self) {
-        std::thread::sleep((self.told.writer.ready_at() - counter::now()).to_duration());
+        std::thread::sleep(self.told.writer.rest(counter::now()).to_duration());
     }
 }
 

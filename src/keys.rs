@@ -45,8 +45,13 @@ impl Config {
         if bytes.len() as u64 > SIZE_MAX {
             return Err(Error::argument("path", format!("is a file of more than {SIZE_MAX} bytes")));
         }
+        self.take_keys(&bytes, path)
+    }
+
+    /// The keys in the `bytes` of the file at `path`.
+    pub(crate) fn take_keys(&mut self, bytes: &[u8], path: &Path) -> Result<&mut Self, Error> {
         let wrong = |line, why: &str| Error::Malformed { path: path.to_owned(), line, why: why.to_owned() };
-        let text = std::str::from_utf8(&bytes).map_err(|_| wrong(1, "is not UTF-8"))?;
+        let text = std::str::from_utf8(bytes).map_err(|_| wrong(1, "is not UTF-8"))?;
         let mut keys = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let line_number = index + 1;

@@ -54,6 +54,9 @@
 //! # }
 //! ```
 
+// No bytes from outside may end our host.
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice, clippy::unwrap_used)]
+
 // The core, and the words and wishes it knows.
 mod config;
 mod error;
@@ -90,14 +93,27 @@ pub mod capi;
 #[cfg(feature = "cli")]
 pub mod cli;
 
+// What fuzzers drive: a hidden door, there in tests and fuzzers only.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+#[allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a fuzzer is there to fail"
+)]
+#[path = "../tests/fuzz/targets/mod.rs"]
+pub mod fuzzing;
+
 #[cfg(test)]
 #[path = "../tests/simulation/mod.rs"]
 mod simulation;
 
 pub use clock::process::{
     after, before, convert, deadline, event_fd, is_running, now, now_checked, now_within, offset, on_event, report,
-    restart, resume_watch_fault, sleep_until, sources, start, start_with, state_file_fault, stop, take_events, unix_ns,
-    unix_ns_relaxed, wait, wait_until_past,
+    restart, resume_watch_fault, session, sleep_until, sources, start, start_with, state_file_fault, stop, take_events,
+    unix_ns, unix_ns_relaxed, wait, wait_until_past,
 };
 pub use clock::{Clock, Offset};
 pub use config::{Authentication, Config};

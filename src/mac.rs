@@ -89,15 +89,12 @@ impl Key {
     /// Checks that `datagram`, behind whose first `header` bytes codes begin, carries this key's; takes the same time
     /// for every wrong one.
     pub(crate) fn verify(&self, datagram: &[u8], header: usize) -> Result<(), Forgery> {
-        if datagram.len() == header + ID_LEN && datagram[header..] == [0; ID_LEN] {
+        if datagram.get(header..) == Some(&[0; ID_LEN]) {
             return Err(Forgery::Nak);
         }
-        let (covered, code) = datagram
-            .split_at_checked(datagram.len().saturating_sub(MAC_LEN))
-            .filter(|(covered, _)| covered.len() >= header)
-            .ok_or(Forgery::Missing)?;
-        let (id, tag) = code.split_at(ID_LEN);
-        if id != self.id.to_be_bytes() {
+        let (covered, code) = datagram.split_last_chunk::<MAC_LEN>().ok_or(Forgery::Missing)?;
+        let (id, tag) = code.split_first_chunk::<ID_LEN>().ok_or(Forgery::Missing)?;
+        if covered.len() < header || *id != self.id.to_be_bytes() {
             return Err(Forgery::Missing);
         }
         let good = match self.cipher {

@@ -116,8 +116,8 @@ pub(crate) fn reference_id(upstream: IpAddr) -> u32 {
     match upstream {
         IpAddr::V4(address) => u32::from(address),
         IpAddr::V6(address) => {
-            let digest = Md5::digest(address.octets());
-            u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
+            let [first, second, third, fourth, ..]: [u8; 16] = Md5::digest(address.octets()).into();
+            u32::from_be_bytes([first, second, third, fourth])
         }
     }
 }
@@ -133,21 +133,26 @@ const AUTHENTICATORS: [usize; 4] = [0, 4, 20, 24];
 pub(crate) fn has_sound_tail(datagram: &[u8]) -> bool {
     let Some(mut rest) = datagram.get(HEADER_LEN..) else { return false };
     while rest.len() >= LAST_FIELD_MIN {
-        let length = usize::from(u16::from_be_bytes([rest[2], rest[3]]));
-        if length < FIELD_MIN || !length.is_multiple_of(4) || length > rest.len() {
-            return false;
+        match extension::split(rest) {
+            Ok(Some((_, after))) if rest.len() - after.len() >= FIELD_MIN => rest = after,
+            _ => return false,
         }
-        rest = &rest[length..];
     }
     AUTHENTICATORS.contains(&rest.len())
 }
 
+/// The field at `at`. All of them lie within a header.
+#[inline(always)]
+fn field<const N: usize>(bytes: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+}
+
 fn word(bytes: &[u8; HEADER_LEN], at: usize) -> u32 {
-    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    u32::from_be_bytes(field(bytes, at))
 }
 
 fn timestamp(bytes: &[u8; HEADER_LEN], at: usize) -> NtpTime {
-    NtpTime(u64::from(word(bytes, at)) << 32 | u64::from(word(bytes, at + 4)))
+    NtpTime(u64::from_be_bytes(field(bytes, at)))
 }
 
 #[cfg(test)]

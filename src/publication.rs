@@ -12,6 +12,7 @@
 
 pub(crate) mod gauge;
 pub(crate) mod glance;
+#[expect(clippy::indexing_slicing, reason = "one of two slots by one bit, and words by constants")]
 pub(crate) mod latch;
 pub(crate) mod note;
 pub(crate) mod page;
@@ -37,13 +38,16 @@ const LEAD: Nanos = Nanos::from_millis(1);
 /// Attempts, each with twice the lead of the one before; the last has 64 ms.
 const ATTEMPTS: u32 = 7;
 
+/// The longest time from a publication until its model takes effect.
+const LEAD_MAX: Nanos = Nanos(LEAD.0 << (ATTEMPTS - 1));
+
 /// Where readers find the page.
 #[derive(Debug)]
 #[repr(transparent)]
 pub(crate) struct Publication(Latch<SLOT>);
 
 /// Words of a slot: a power of two, so that readers need not multiply to find theirs. A [`note`] fits behind the page.
-const SLOT: usize = WORDS.next_power_of_two();
+pub(crate) const SLOT: usize = WORDS.next_power_of_two();
 
 /// Where a publication is: whichever it is, one pointer leads to it.
 #[derive(Debug)]
@@ -104,6 +108,15 @@ impl Publication {
     /// Never synchronised.
     pub(crate) const fn new() -> Self {
         Self(Latch::new())
+    }
+
+    /// As somebody may leave it who writes whatever he likes.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of_words(words: [u64; SLOT], tag: u8) -> Self {
+        let publication = Self::new();
+        publication.0.stage(words);
+        publication.0.turn(tag);
+        publication
     }
 
     /// The page, and what it is to be read by, read while it was the present one: only so do readers of two successive
@@ -167,6 +180,13 @@ impl Publication {
     }
 }
 
+/// How long to sleep from `now` until a model takes effect at `switch`; where the counter was set back meanwhile, no longer than
+/// that can have been meant to be. Sleepers count by another clock, which may run faster by 0.1 %.
+pub(crate) fn rest(switch: Counter, now: Counter) -> Nanos {
+    let rest = (switch - now).clamp(Nanos::ZERO, LEAD_MAX);
+    rest + Nanos(rest.0 / 1000)
+}
+
 /// The words of a shared page are not what a leader of ours wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Damaged;
@@ -215,6 +235,11 @@ impl Writer {
     /// Before this the last model has not yet taken effect, and no other may be published: the page holds but two.
     pub(crate) fn ready_at(&self) -> Counter {
         self.switch
+    }
+
+    /// How long to sleep from `now` until then.
+    pub(crate) fn rest(&self, now: Counter) -> Nanos {
+        rest(self.switch, now)
     }
 
     /// Publishes the model that `plan` makes for the counter value at which it will take effect.

@@ -77,7 +77,7 @@ pub fn query_with(config: &Config, server: &str, timeout: Duration) -> Result<Qu
         };
         let arrived = Bracket::read();
         let Arrived { at: t4, stamped_by_kernel } = arrived.arrival(received.stamp, &sent);
-        let datagram = &buffer[..received.length];
+        let datagram = buffer.get(..received.length).unwrap_or_default();
         let judged = exchange::judge(datagram, transmit, t1, t4, build_date(), FREQUENCY_LIMIT);
         match association.as_ref().map(|association| association.open(datagram)) {
             None | Some(Reply::Proven(_)) => {}
@@ -187,7 +187,10 @@ fn address_of(server: &str, spec: ServerSpec, left: impl Fn() -> Duration) -> Re
     let answer = answered.recv_timeout(left());
     drop(waker);
     match answer {
-        Ok((_, Ok(addresses))) => Ok(addresses[0]),
+        Ok((_, Ok(addresses))) => addresses
+            .first()
+            .copied()
+            .ok_or_else(|| Error::Resolve { host: spec.host, why: "the name has no address".to_owned() }),
         Ok((_, Err(why))) => Err(Error::Resolve { host: spec.host, why }),
         Err(_) => Err(Error::Timeout { detail: format!("{server}: the name was not resolved") }),
     }

@@ -20,7 +20,13 @@ mod respond;
 #[cfg_attr(not(feature = "_nts"), path = "server/unsecured.rs")]
 mod security;
 mod serving;
+#[expect(clippy::indexing_slicing, reason = "there is an entry for every count")]
 mod statistics;
+
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a fuzzer is there to fail")]
+#[path = "../tests/fuzz/targets/requests.rs"]
+pub(crate) mod fuzzed;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;

@@ -194,12 +194,16 @@ impl Source {
         }
     }
 
-    /// The counter stood still or was replaced before `now`: that holds for what is under way, too.
+    /// The counter stood still or was replaced before `now`: that holds for what is under way, too. It may have been set
+    /// back, and no counter value from before compares with one from after; nor does this very `now`, for a counter that
+    /// stands still shows the same.
     pub(crate) fn handle_gap(&mut self, now: Counter) {
         self.pending = None;
+        self.contradicted = None;
         self.interleaving.iter_mut().for_each(Interleaving::forget);
-        self.handle_disruption(now);
-        self.poll.hasten(now);
+        self.filter.clear();
+        self.resolve_due = self.resolve_due.map(|due| due.min(now + Nanos::from_seconds(1)));
+        self.poll.handle_gap(now);
     }
 
     /// Whether selection may still expect something of the very first request.
@@ -337,10 +341,17 @@ impl Source {
 
     /// The request really left at `t1` (or just after), from the address `local`.
     pub(crate) fn handle_sent(&mut self, t1: Counter, local: Option<IpAddr>) {
+        self.handle_departure(t1);
         if let Some(pending) = &mut self.pending {
-            pending.t1 = t1;
             // Servers of one host may well follow each other over its loopback.
             pending.own_id = local.filter(|local| !local.is_loopback()).map(packet::reference_id);
+        }
+    }
+
+    /// The request left at `t1` (or just after), as is known by now.
+    pub(crate) fn handle_departure(&mut self, t1: Counter) {
+        if let Some(pending) = &mut self.pending {
+            pending.t1 = t1;
         }
     }
 

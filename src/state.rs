@@ -88,7 +88,7 @@ pub(crate) struct Recollection {
 
 /// Why a file, or the time in it, is not used.
 #[derive(Debug, PartialEq, Eq)]
-enum Refusal {
+pub(crate) enum Refusal {
     Distrusted(Distrust),
     Foreign,
     Version(u32),
@@ -199,7 +199,7 @@ fn read(path: &Path, user: u32) -> Result<Option<Vec<u8>>, Refusal> {
     Ok(Some(bytes))
 }
 
-fn encode(memory: &Memory, host: &Host) -> Vec<u8> {
+pub(crate) fn encode(memory: &Memory, host: &Host) -> Vec<u8> {
     let flag = |set: bool, flag: u32| if set { flag } else { 0 };
     let flags = flag(memory.time.is_some(), HAS_TIME)
         | flag(memory.time.is_some_and(|time| time.authenticated), IS_AUTHENTICATED)
@@ -265,11 +265,11 @@ impl Fields<'_> {
 }
 
 /// What a file holds.
-struct Saved {
+pub(crate) struct Saved {
     /// As it was at saving.
-    host: Host,
-    frequency: Prior,
-    time: Option<RememberedTime>,
+    pub(crate) host: Host,
+    pub(crate) frequency: Prior,
+    pub(crate) time: Option<RememberedTime>,
 }
 
 impl Saved {
@@ -280,7 +280,7 @@ impl Saved {
 }
 
 /// What `bytes`, which are ours and whole, say about `host`'s machine.
-fn decode(bytes: &[u8], host: &Host) -> Result<Saved, Refusal> {
+pub(crate) fn decode(bytes: &[u8], host: &Host) -> Result<Saved, Refusal> {
     if bytes.is_empty() {
         return Err(Refusal::Size(0));
     }
@@ -295,7 +295,7 @@ fn decode(bytes: &[u8], host: &Host) -> Result<Saved, Refusal> {
     if bytes.len() != SIZE || fields.number() != SIZE as u32 {
         return Err(Refusal::Size(bytes.len()));
     }
-    if crc32fast::hash(&bytes[..CHECKSUM_AT]).to_le_bytes() != bytes[CHECKSUM_AT..] {
+    if bytes.split_last_chunk().is_none_or(|(all, checksum)| crc32fast::hash(all).to_le_bytes() != *checksum) {
         return Err(Refusal::Checksum);
     }
     let kind = fields.number();
@@ -330,7 +330,7 @@ fn decode(bytes: &[u8], host: &Host) -> Result<Saved, Refusal> {
 }
 
 /// What was saved says to a run that starts on `host`, and why that is less than there is.
-fn recall(saved: Saved, host: &Host) -> Result<(Memory, Option<Refusal>), Refusal> {
+pub(crate) fn recall(saved: Saved, host: &Host) -> Result<(Memory, Option<Refusal>), Refusal> {
     let Saved { host: saved, frequency, time } = saved;
     let by_clock = host.system - saved.system;
     if -by_clock > FUTURE_MAX {

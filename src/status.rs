@@ -184,6 +184,7 @@ impl Reason {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Refusals([u64; Reason::ALL.len()]);
 
+#[expect(clippy::indexing_slicing, reason = "there is an entry for every reason")]
 impl Refusals {
     pub(crate) fn add(&mut self, reason: Reason) {
         self.0[reason as usize] += 1;

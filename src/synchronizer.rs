@@ -9,6 +9,7 @@ mod account;
 mod certificates;
 mod electorate;
 pub(crate) mod memory;
+#[expect(clippy::indexing_slicing, reason = "an index counts sources, and every list has an entry for each of them")]
 mod plan;
 pub(crate) mod rounds;
 pub(crate) mod succession;
@@ -156,6 +157,11 @@ impl Synchronizer {
         self.sources.len()
     }
 
+    /// The source of that place, if there is one.
+    fn of(&mut self, id: SourceId) -> impl Iterator<Item = &mut Source> {
+        self.sources.get_mut(id.0).into_iter()
+    }
+
     pub(crate) fn address(&self, id: SourceId) -> Option<SocketAddr> {
         self.sources.get(id.0)?.address()
     }
@@ -180,21 +186,22 @@ impl Synchronizer {
 
     /// Whether a wish for an address was told and is not yet answered.
     pub(crate) fn awaits_address(&self, id: SourceId) -> bool {
-        self.sources[id.0].awaits_address()
+        self.sources.get(id.0).is_some_and(Source::awaits_address)
     }
 
     /// Whether an address that was looked for is still of use.
     pub(crate) fn wants_address(&self, id: SourceId) -> bool {
-        self.sources[id.0].wants_address()
+        self.sources.get(id.0).is_some_and(Source::wants_address)
     }
 
     pub(crate) fn assign(&mut self, id: SourceId, address: SocketAddr, now: Counter) {
-        self.sources[id.0].assign(address, now);
+        self.of(id).for_each(|source| source.assign(address, now));
         self.dirty = true;
     }
 
     pub(crate) fn handle_no_address(&mut self, id: SourceId, why: String, now: Counter) {
-        self.sources[id.0].handle_no_address(why, now);
+        let Some(source) = self.sources.get_mut(id.0) else { return };
+        source.handle_no_address(why, now);
         self.dirty = true;
     }
 
@@ -223,7 +230,15 @@ impl Synchronizer {
     pub(crate) fn handle_sent(&mut self, id: SourceId, t1: Counter, local: Option<IpAddr>) {
         match id.in_round() {
             Some(place) => self.rounds.iter_mut().for_each(|rounds| rounds.handle_sent(place, t1)),
-            None => self.sources[id.0].handle_sent(t1, local),
+            None => self.of(id).for_each(|source| source.handle_sent(t1, local)),
+        }
+    }
+
+    /// The request to `id` left not before `t1`, as is known by now.
+    pub(crate) fn handle_departure(&mut self, id: SourceId, t1: Counter) {
+        match id.in_round() {
+            Some(place) => self.rounds.iter_mut().for_each(|rounds| rounds.handle_sent(place, t1)),
+            None => self.of(id).for_each(|source| source.handle_departure(t1)),
         }
     }
 
@@ -232,7 +247,8 @@ impl Synchronizer {
         if let Some(place) = id.in_round() {
             return self.handle_round_datagram(place, datagram, t4);
         }
-        let outcome = self.sources[id.0].handle_datagram(datagram, t4, self.pivot, &self.settings);
+        let Some(source) = self.sources.get_mut(id.0) else { return Outcome::Ignored };
+        let outcome = source.handle_datagram(datagram, t4, self.pivot, &self.settings);
         if outcome == Outcome::Accepted {
             self.handle_fresh(t4);
         }
@@ -242,12 +258,12 @@ impl Synchronizer {
 
     /// The newest exchange of `id` that counted.
     pub(crate) fn newest_exchange(&self, id: SourceId) -> Option<Exchange> {
-        self.sources[id.0].newest_exchange()
+        self.sources.get(id.0)?.newest_exchange()
     }
 
     /// An exchange from a trace.
     pub(crate) fn handle_recorded(&mut self, id: SourceId, exchange: &Exchange) {
-        let source = &mut self.sources[id.0];
+        let Some(source) = self.sources.get_mut(id.0) else { return };
         let before = source.exchanges;
         source.handle_recorded(exchange, &self.settings);
         if source.exchanges > before {
@@ -258,7 +274,7 @@ impl Synchronizer {
 
     /// A request that a trace shows to be unanswered.
     pub(crate) fn handle_silence(&mut self, id: SourceId, now: Counter) {
-        self.sources[id.0].handle_silence(now);
+        self.of(id).for_each(|source| source.handle_silence(now));
         self.dirty = true;
     }
 
@@ -292,6 +308,7 @@ impl Synchronizer {
         for source in &mut self.sources {
             source.handle_gap(now);
         }
+        self.settle_at = None;
         self.disrupt(now);
         self.dirty = true;
     }
@@ -330,7 +347,8 @@ impl Synchronizer {
         if let Some(place) = id.in_round() {
             return self.end_in_round(place, now);
         }
-        self.sources[id.0].handle_failure(Fault::World(why), now);
+        let Some(source) = self.sources.get_mut(id.0) else { return };
+        source.handle_failure(Fault::World(why), now);
         self.dirty = true;
     }
 
@@ -619,6 +637,15 @@ mod tests {
         assert_eq!(world.core.model().epoch, truth + 1);
         let (error, _) = world.error();
         assert!((error - Nanos::from_seconds(3600)).abs() < Nanos(100_000), "{error:?}");
+    }
+
+    #[test]
+    fn a_gap_right_after_an_exchange_leaves_nothing_of_it() {
+        let mut world = world(&[Some(0)]);
+        world.run_until(100);
+        let end = world.core.sources[0].newest().unwrap().at;
+        world.core.handle_disruption(end);
+        assert!(world.core.sources[0].newest().is_none());
     }
 
     #[test]

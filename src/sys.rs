@@ -3,6 +3,7 @@
 
 #![expect(unsafe_code, reason = "the one room that calls the C library; each call is wrapped in a safe function")]
 
+#[expect(clippy::indexing_slicing, reason = "arrays of BATCH places, and what the kernel filled of them")]
 pub(crate) mod batch;
 pub(crate) mod clocks;
 pub(crate) mod counter;
@@ -25,10 +26,24 @@ pub(crate) mod vmclock;
 pub(crate) mod wake;
 
 use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Turns a C result into a Rust one: negative is an error, told by `errno`.
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// `opened` under a number that nobody takes for standard input, output or error: a host that has closed those may print all the
+/// same, or put other files there. What stays open for longer than a call goes through here.
+pub(crate) fn beside_standard<T: From<OwnedFd> + Into<OwnedFd>>(opened: T) -> io::Result<T> {
+    let opened: OwnedFd = opened.into();
+    if opened.as_raw_fd() > libc::STDERR_FILENO {
+        return Ok(opened.into());
+    }
+    // SAFETY: the call takes no pointers.
+    let fd = checked(unsafe { libc::fcntl(opened.as_raw_fd(), libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) })?;
+    // SAFETY: `fd` was just opened and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
 }
 
 /// Whether the system has too little of something now, which may pass, rather than forbidding it.

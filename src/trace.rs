@@ -15,7 +15,8 @@ use crate::status::Leap;
 use crate::units::{Counter, Nanos, UnixTime};
 
 /// The first line of every trace.
-const HEADER: &str = "source,t1_raw_ns,t2_utc_ns,t3_utc_ns,t4_raw_ns,stratum,root_delay_ns,root_disp_ns,leap";
+pub(crate) const HEADER: &str =
+    "source,t1_raw_ns,t2_utc_ns,t3_utc_ns,t4_raw_ns,stratum,root_delay_ns,root_disp_ns,leap";
 
 /// A recorded server's precision is not in the file: its timestamps are taken to be as fine as they are written.
 const PRECISION: i8 = -30;
@@ -57,34 +58,41 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Recorded>, Malformed> {
 }
 
 fn parse_line(line: &str) -> Result<Recorded, String> {
-    let names: Vec<&str> = HEADER.split(',').collect();
-    let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-    if fields.len() != names.len() {
-        return Err(format!("there are {} fields, not {}", fields.len(), names.len()));
+    let (fields, names) = (line.split(',').count(), HEADER.split(',').count());
+    if fields != names {
+        return Err(format!("there are {fields} fields, not {names}"));
     }
-    let number = |index: usize, low: i64, high: i64| match fields[index].parse::<i64>() {
-        Ok(value) if (low..=high).contains(&value) => Ok(value),
-        Ok(value) => Err(format!("{} is {value}; {low} to {high} is possible", names[index])),
-        Err(_) => Err(format!("{} is `{}`, which is no whole number", names[index], fields[index])),
+    let mut columns = HEADER.split(',').zip(line.split(',').map(str::trim));
+    // The next column, of those that the header names.
+    let mut number = |low: i64, high: i64| {
+        let (name, field) = columns.next().unwrap_or_default();
+        match field.parse::<i64>() {
+            Ok(value) if (low..=high).contains(&value) => Ok(value),
+            Ok(value) => Err(format!("{name} is {value}; {low} to {high} is possible")),
+            Err(_) => Err(format!("{name} is `{field}`, which is no whole number")),
+        }
     };
-    let any = |index| number(index, i64::MIN, i64::MAX);
-    let span = |index, seconds| number(index, 0, seconds * crate::units::NANOS_PER_SECOND).map(Nanos);
-    let stamps = Stamps { t1: Counter(any(1)?), t2: UnixTime(any(2)?), t3: UnixTime(any(3)?), t4: Counter(any(4)?) };
+    let source = number(0, i64::from(u32::MAX))? as u32;
+    let mut any = || number(i64::MIN, i64::MAX);
+    let stamps = Stamps { t1: Counter(any()?), t2: UnixTime(any()?), t3: UnixTime(any()?), t4: Counter(any()?) };
     if stamps.t4 < stamps.t1 {
         return Err(format!("t4_raw_ns is {}, before t1_raw_ns", stamps.t4.0));
     }
+    let stratum = number(0, 16)? as u8;
+    let mut span = |seconds| number(0, seconds * crate::units::NANOS_PER_SECOND).map(Nanos);
+    // What an exchange may have and be accepted: half the delay and the dispersion make up to 16 s.
+    let (root_delay, root_dispersion) = (span(32)?, span(16)?);
     let server = ServerState {
-        leap: Leap::from_number(number(8, 0, 3)?.unsigned_abs()),
+        leap: Leap::from_number(number(0, 3)?.unsigned_abs()),
         version: 4,
-        stratum: number(5, 0, 16)? as u8,
+        stratum,
         precision: PRECISION,
-        // What an exchange may have and be accepted: half the delay and the dispersion make up to 16 s.
-        root_delay: span(6, 32)?,
-        root_dispersion: span(7, 16)?,
+        root_delay,
+        root_dispersion,
         reference_id: 0,
         reference_time: None,
     };
-    Ok(Recorded { source: number(0, 0, i64::from(u32::MAX))? as u32, exchange: Exchange { stamps, server } })
+    Ok(Recorded { source, exchange: Exchange { stamps, server } })
 }
 
 /// Reads the counter values of a query file: the first column, under one header line, never decreasing.

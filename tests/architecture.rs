@@ -87,7 +87,7 @@ impl Source {
         let under = |mark: &str| {
             code.find(mark).filter(|at| code[*at..].lines().nth(1).is_some_and(|next| next.contains("mod ")))
         };
-        let end = under("#[cfg(test)]\nmod tests {").or_else(|| under("#[cfg(all(test, "));
+        let end = under("#[cfg(test)]\nmod tests {").or_else(|| under("#[cfg(test)]\npub(crate) mod tests {"));
         code[..end.unwrap_or(code.len())].to_owned()
     }
 }

@@ -49,6 +49,11 @@ fn the_process_wide_clock_takes_calls_in_any_order() {
 }
 
 #[test]
+fn a_counter_that_is_set_back_or_ahead_is_found_out_and_waited_for_by_nobody() {
+    in_c("tests/c/leap.c");
+}
+
+#[test]
 fn a_forked_child_reads_on_and_the_parent_notices_nothing() {
     in_c("tests/c/fork.c");
 }
@@ -89,6 +94,11 @@ fn copies_of_the_library_live_side_by_side_fork_and_outlive_their_unloading() {
 #[test]
 fn every_thread_of_the_library_blocks_every_signal() {
     in_c("tests/c/signals.c");
+}
+
+#[test]
+fn reading_allocates_nothing_and_may_be_done_in_a_signal_handler() {
+    in_c("tests/c/reads.c");
 }
 
 #[test]

@@ -135,7 +135,7 @@ impl Clock {
     fn wait(&self, py: Python<'_>, timeout: Option<f64>, max_bound_ns: Option<i64>) -> PyResult<()> {
         let timeout = timeout.map(|timeout| arguments::seconds("timeout", timeout)).transpose()?;
         let max_bound = max_bound_ns.map(|bound| arguments::nanoseconds("max_bound_ns", bound)).transpose()?;
-        waiting::wait(py, timeout, |slice| self.clock.wait(max_bound, Some(slice)))
+        waiting::wait(py, timeout, || self.clock.session(), |slice| self.clock.wait(max_bound, Some(slice)))
     }
 
     /// UTC in nanoseconds since 1970-01-01T00:00:00Z.
@@ -193,12 +193,12 @@ impl Clock {
     #[pyo3(signature = (unix_ns, timeout = None))]
     fn wait_until_past(&self, py: Python<'_>, unix_ns: i64, timeout: Option<f64>) -> PyResult<()> {
         let timeout = timeout.map(|timeout| arguments::seconds("timeout", timeout)).transpose()?;
-        waiting::wait(py, timeout, |slice| self.clock.wait_until_past(unix_ns, Some(slice)))
+        waiting::wait(py, timeout, || self.clock.session(), |slice| self.clock.wait_until_past(unix_ns, Some(slice)))
     }
 
     /// Sleeps until the clock shows `unix_ns`.
     fn sleep_until(&self, py: Python<'_>, unix_ns: i64) -> PyResult<()> {
-        waiting::wait(py, None, |slice| self.clock.sleep_until(unix_ns, Some(slice)))
+        waiting::wait(py, None, || self.clock.session(), |slice| self.clock.sleep_until(unix_ns, Some(slice)))
     }
 
     /// Where UTC was when a clock of this machine showed `stamp_ns`.

@@ -1,5 +1,6 @@
 //! Callbacks on threads of the library's, in an interpreter that will end some day.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,11 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Threads of ours that are in it, or about to be.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// How often this very thread is among them.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
 
 /// How long the end of the interpreter waits for callbacks. One that takes longer shares the fate of daemon threads.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -39,12 +45,19 @@ fn finish(py: Python<'_>) {
     });
 }
 
+/// In a forked child: of the threads that were inside, only the one that has forked is here.
+pub(crate) fn leave_the_parent() {
+    INSIDE.store(DEPTH.get(), SeqCst);
+}
+
 /// Does `act` in the interpreter, unless that is about to end.
 fn inside(act: impl FnOnce(Python<'_>)) {
     INSIDE.fetch_add(1, SeqCst);
+    DEPTH.set(DEPTH.get() + 1);
     if !ENDING.load(SeqCst) {
         Python::attach(act);
     }
+    DEPTH.set(DEPTH.get() - 1);
     INSIDE.fetch_sub(1, SeqCst);
 }
 

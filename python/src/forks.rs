@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::events;
+
 /// The clocks that are to be restarted. Locked only by threads that hold the interpreter, as whoever forks does.
 static CLOCKS: Mutex<Vec<Weak<ntpclock::Clock>>> = Mutex::new(Vec::new());
 
@@ -36,6 +38,7 @@ pub(crate) fn note_process() {
 /// What fails here is tried again, and told, at the child's first wait. One that was stopped stays so.
 #[pyfunction]
 fn restart_in_child(py: Python<'_>) {
+    events::leave_the_parent();
     let clocks: Vec<_> = {
         let known = CLOCKS.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().filter_map(Weak::upgrade).collect()

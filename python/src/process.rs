@@ -69,7 +69,7 @@ fn stop(py: Python<'_>) {
 fn wait(py: Python<'_>, timeout: Option<f64>, max_bound_ns: Option<i64>) -> PyResult<()> {
     let timeout = timeout.map(|timeout| arguments::seconds("timeout", timeout)).transpose()?;
     let max_bound = max_bound_ns.map(|bound| arguments::nanoseconds("max_bound_ns", bound)).transpose()?;
-    waiting::wait(py, timeout, |slice| ntpclock::wait(max_bound, Some(slice)))
+    waiting::wait(py, timeout, ntpclock::session, |slice| ntpclock::wait(max_bound, Some(slice)))
 }
 
 /// UTC as an aware datetime; nanoseconds are cut off.
@@ -114,13 +114,13 @@ fn before(unix_ns: i64) -> bool {
 #[pyo3(signature = (unix_ns, timeout = None))]
 fn wait_until_past(py: Python<'_>, unix_ns: i64, timeout: Option<f64>) -> PyResult<()> {
     let timeout = timeout.map(|timeout| arguments::seconds("timeout", timeout)).transpose()?;
-    waiting::wait(py, timeout, |slice| ntpclock::wait_until_past(unix_ns, Some(slice)))
+    waiting::wait(py, timeout, ntpclock::session, |slice| ntpclock::wait_until_past(unix_ns, Some(slice)))
 }
 
 /// Sleeps until the clock shows `unix_ns`.
 #[pyfunction]
 fn sleep_until(py: Python<'_>, unix_ns: i64) -> PyResult<()> {
-    waiting::wait(py, None, |slice| ntpclock::sleep_until(unix_ns, Some(slice)))
+    waiting::wait(py, None, ntpclock::session, |slice| ntpclock::sleep_until(unix_ns, Some(slice)))
 }
 
 /// Where UTC was when a clock of this machine showed `stamp_ns`.

@@ -13,19 +13,27 @@ use crate::errors::raise;
 /// How long a signal may go unseen. Python's handlers only run when we look.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Calls `wait` in slices until it succeeds, fails, or `timeout` has passed (`None`: never passes).
+/// Calls `wait` in slices until it succeeds, fails, or `timeout` has passed (`None`: never passes). `session` is that of the
+/// clock: each slice only knows of the stops that fall in it.
 pub(crate) fn wait(
     py: Python<'_>,
     timeout: Option<Duration>,
+    session: impl Fn() -> Option<u64> + Sync,
     wait: impl Fn(Duration) -> Result<(), Error> + Sync,
 ) -> PyResult<()> {
     let begun = Instant::now();
+    let mut running_in = py.detach(&session);
     loop {
         let left = timeout.map_or(Duration::MAX, |timeout| timeout.saturating_sub(begun.elapsed()));
-        match py.detach(|| wait(left.min(SLICE))) {
+        let (ended, now) = py.detach(|| (wait(left.min(SLICE)), session()));
+        if ended.is_err() && running_in.is_some() && now != running_in {
+            return Err(raise(Error::Stopped));
+        }
+        match ended {
             Err(Error::Timeout { .. } | Error::NotSynchronized(_)) if left > SLICE => py.check_signals()?,
             ended => return ended.map_err(raise),
         }
+        running_in = now;
     }
 }
 

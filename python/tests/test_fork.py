@@ -77,6 +77,36 @@ def test_workers_of_a_master_that_was_configured_so_restart_by_themselves(upstre
         ntpclock.restart()
 
 
+# A callback is in the interpreter when another thread forks; the child does not have that callback, and need not wait for it.
+ENDS = """
+import os, sys, threading, time
+import ntpclock
+
+inside, over = threading.Event(), threading.Event()
+
+def told(events):
+    inside.set()
+    over.wait()
+
+with ntpclock.Clock(sys.argv[1]) as clock:
+    clock.on_event(told)
+    assert inside.wait(20)
+    child = os.fork()
+    if child == 0:
+        sys.exit(7)
+    begun = time.monotonic()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    took = time.monotonic() - begun
+    over.set()
+    assert took < 0.9, took
+"""
+
+
+def test_a_child_ends_without_waiting_for_its_parents_callbacks(upstream: str) -> None:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", ENDS, upstream]
+    subprocess.run(command, check=True, timeout=60)
+
+
 # In an interpreter of its own: the epochs of its process-wide clock begin at 1.
 FORKS = """
 import os, sys, threading

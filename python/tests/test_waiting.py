@@ -113,6 +113,42 @@ def test_stopping_from_another_thread_ends_a_wait(silent: str) -> None:
     timer.join()
 
 
+@pytest.mark.parametrize("wait", ["sleep_until", "wait_until_past"])
+def test_a_stop_ends_a_wait_for_an_instant_also_while_the_interpreter_is_busy(wait: str, upstream: str) -> None:
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            sum(range(50))
+
+    # They keep the waiting thread out of the interpreter between any two looks, where a stop is easily missed.
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    try:
+        for round_ in range(10):
+            clock = ntpclock.Clock(upstream)
+            clock.wait(timeout=10)
+            outcomes: list[type[Exception]] = []
+
+            def sleep(clock: ntpclock.Clock = clock, outcomes: list[type[Exception]] = outcomes) -> None:
+                try:
+                    getattr(clock, wait)(clock.read().unix_ns + 3600 * 10**9)
+                except ntpclock.NtpError as error:
+                    outcomes.append(type(error))
+
+            sleeper = threading.Thread(target=sleep, daemon=True)
+            sleeper.start()
+            time.sleep(0.1 + 0.007 * round_)
+            clock.stop()
+            sleeper.join(10)
+            assert outcomes == [ntpclock.NotRunningError]
+    finally:
+        over.set()
+        for worker in workers:
+            worker.join()
+
+
 def test_a_program_that_never_stops_its_clock_still_ends(upstream: str) -> None:
     program = f"import ntpclock; ntpclock.start({upstream!r}); c = ntpclock.Clock({upstream!r}); c.wait(10)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)

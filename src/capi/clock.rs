@@ -196,12 +196,16 @@ pub unsafe extern "C" fn ntp_clock_restart(clock: *const ntp_clock) -> ntp_resul
 /// Reads `clock`: the synchronised time and the interval that holds UTC.
 ///
 /// A NULL `clock` is the process-wide one. Any number of threads may read one clock at the same time.
-/// Takes no lock and makes no system call.
+/// Takes no lock, allocates nothing and makes no system call: it is async-signal-safe. (Where the library was loaded by
+/// `dlopen`, some C libraries make room for it in a thread at the first call there that fails: let a thread whose signal
+/// handlers read call `ntp_last_error` once before.)
 ///
 /// When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot see the
 /// suspend before that thread has run, usually for a millisecond or two: until then it is wrong, as a rule late by the time
 /// suspended, and its interval does not hold UTC. Where the thread cannot be woken (`ntp_clock_check_resume_watch`), that lasts
-/// until it has something to do, a poll interval at most. `ntp_clock_now_checked` has no such window.
+/// until it has something to do, a poll interval at most. Where there is no thread to be woken it has no end: after `ntp_stop`,
+/// in a forked child until it restarts the clock, and on a shared page as long as the leader's process is stopped (SIGSTOP).
+/// `ntp_clock_now_checked` has no such window.
 ///
 /// Returns `NTP_ERR_NOT_SYNCHRONIZED` when the interval means nothing; `reading` is filled all the same:
 /// with the system clock's time before the first synchronisation, with the last model's afterwards.
@@ -252,7 +256,7 @@ unsafe fn now_otherwise(clock: *const ntp_clock, reading: *mut ntp_reading) -> n
 /// It costs two readings of the system's clocks more. It finds every suspend that is longer than the time this very call was held
 /// up for, also after `ntp_stop` and in a forked child. What a hypervisor does to a machine behind its kernel's back, it
 /// cannot find. A NULL `clock` is the process-wide one. Any number of threads may read one clock at the same time. Takes no lock
-/// and makes no system call.
+/// and makes no system call; async-signal-safe as `ntp_clock_now` is.
 ///
 /// Returns `NTP_ERR_NOT_SYNCHRONIZED` when the interval means nothing; `reading` is filled all the same. Returns
 /// `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `reading` is NULL.
@@ -277,7 +281,8 @@ pub unsafe extern "C" fn ntp_clock_now_checked(clock: *const ntp_clock, reading:
 /// UTC minus the system clock at the call, and how far that can be off, both in nanoseconds: add
 /// `offset_ns` to the system clock to get UTC; the true offset lies within ± `bound_ns`.
 ///
-/// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time.
+/// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time; async-signal-safe as
+/// `ntp_clock_now` is.
 ///
 /// Returns `NTP_ERR_NOT_SYNCHRONIZED` when the bound is unknown; both numbers are written all the same, the
 /// bound as INT64_MAX, and the offset as 0 before the first synchronisation. Returns

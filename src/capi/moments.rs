@@ -105,7 +105,7 @@ pub unsafe extern "C" fn ntp_clock_now_within(
 /// 1 if UTC is certainly after `unix_ns` (nanoseconds since 1970), else 0; also 0 when nothing is known.
 ///
 /// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Takes no lock and
-/// makes no system call.
+/// makes no system call; async-signal-safe.
 ///
 /// # Safety
 ///
@@ -119,7 +119,7 @@ pub unsafe extern "C" fn ntp_clock_after(clock: *const ntp_clock, unix_ns: i64) 
 /// 1 if UTC is certainly before `unix_ns` (nanoseconds since 1970), else 0; also 0 when nothing is known.
 ///
 /// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Takes no lock and
-/// makes no system call.
+/// makes no system call; async-signal-safe.
 ///
 /// # Safety
 ///

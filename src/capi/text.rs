@@ -1,7 +1,6 @@
 //! Text from C, text to C, and the calling thread's last error.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char};
 
 use super::guarded;
@@ -10,10 +9,15 @@ use super::values::{ntp_nts_state, ntp_selection, ntp_state};
 use crate::error::Error;
 use crate::status::{NtsState, Selection, State};
 
+// What the last failing call of this thread said. In the thread, not in a handle: readers of one clock must not take turns over
+// an error text.
 thread_local! {
-    /// What the last failing call of this thread said. In the thread, not in a handle: readers of one
-    /// clock must not take turns over an error text.
-    static LAST_ERROR: RefCell<Cow<'static, CStr>> = const { RefCell::new(Cow::Borrowed(c"")) };
+    /// The text, if it was known beforehand. A reading ends here, perhaps in a signal handler that has interrupted the allocator:
+    /// without a destructor, whose registration would allocate.
+    static KNOWN: Cell<Option<&'static CStr>> = const { Cell::new(None) };
+
+    /// And otherwise.
+    static COMPOSED: RefCell<CString> = RefCell::default();
 }
 
 /// Longest text that is read where a list may stand; the list's own limit is not above it.
@@ -27,21 +31,21 @@ pub(super) const PATH_LIMIT: usize = 4_096;
 
 /// Keeps what `error` says for [`ntp_last_error`].
 pub(super) fn remember(error: &Error) {
-    keep(match error {
-        // Of a clock that is not synchronised every reading ends here, and a reading allocates nothing.
-        Error::NotSynchronized(state) => Cow::Borrowed(not_synchronized(*state)),
-        error => Cow::Owned(CString::new(error.to_string().replace('\0', "?")).unwrap_or_default()),
-    });
+    match error {
+        // Of a clock that is not synchronised every reading ends here.
+        Error::NotSynchronized(state) => KNOWN.set(Some(not_synchronized(*state))),
+        error => {
+            let text = CString::new(error.to_string().replace('\0', "?")).unwrap_or_default();
+            // While a thread ends this is gone; there is then nobody left to ask for the text.
+            let _ = COMPOSED.try_with(|last| last.replace(text));
+            KNOWN.set(None);
+        }
+    }
 }
 
 /// Keeps the text for a panic; the panic hook has had the details.
 pub(super) fn remember_bug() {
-    keep(Cow::Borrowed(c"a bug in ntpclock; please report it"));
-}
-
-fn keep(sentence: Cow<'static, CStr>) {
-    // While a thread ends its locals are gone; there is then nobody left to ask for the text.
-    let _ = LAST_ERROR.try_with(|last| last.replace(sentence));
+    KNOWN.set(Some(c"a bug in ntpclock; please report it"));
 }
 
 /// What [`Error::NotSynchronized`] says, known beforehand.
@@ -79,8 +83,8 @@ pub(super) unsafe fn borrow_text<'a>(
 /// Copies `text` into a fixed array: cut between characters where it is too long, always NUL-terminated.
 pub(super) fn fixed_text<const N: usize>(text: &str) -> [c_char; N] {
     let mut array = [0; N];
-    let kept = &text[..text.floor_char_boundary(N - 1)];
-    for (cell, byte) in array.iter_mut().zip(kept.bytes()) {
+    let kept = text.floor_char_boundary(N - 1);
+    for (cell, byte) in array.iter_mut().zip(text.bytes().take(kept)) {
         *cell = byte as c_char;
     }
     array
@@ -100,11 +104,11 @@ pub extern "C" fn ntp_result_message(result: i32) -> *const c_char {
 /// and the numbers. Empty if none has failed yet; a call that succeeds leaves it alone.
 ///
 /// The text is the calling thread's own and stays valid until its next failing call, or its end: in the destructor of a
-/// `pthread_key_create` it is empty.
+/// `pthread_key_create` it may be empty. A failing call in a signal handler counts like any other of the thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_last_error() -> *const c_char {
-    let text = guarded(|| LAST_ERROR.try_with(|last| last.borrow().as_ptr()).ok());
-    text.flatten().unwrap_or(c"".as_ptr())
+    let composed = || COMPOSED.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr());
+    KNOWN.get().map_or_else(|| guarded(composed).unwrap_or(c"".as_ptr()), CStr::as_ptr)
 }
 
 /// Names a state as the documentation does: "SYNCHRONIZED" for `NTP_STATE_SYNCHRONIZED`.

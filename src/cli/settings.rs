@@ -14,7 +14,7 @@ use crate::server::ServerConfig;
 /// All that can be said, as it stands in a file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     pub(super) servers: Vec<String>,
     pub(super) interleaved: bool,
     pub(super) state_file: Option<PathBuf>,
@@ -76,16 +76,21 @@ impl Settings {
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let failed = |error| Error::io(format!("reading {}", path.display()), error);
         let text = fs::read_to_string(path).map_err(failed)?;
+        Ok(Self::parse(&text, path)?)
+    }
+
+    /// Reads `text`, which stands in the file at `path`.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let malformed = |error: toml::de::Error| {
             let start = error.span().map_or(0, |span| span.start.min(text.len()));
-            let line = text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
             Error::Malformed { path: path.to_owned(), line, why: error.message().to_owned() }
         };
-        Ok(toml::from_str(&text).map_err(malformed)?)
+        toml::from_str(text).map_err(malformed)
     }
 
     /// The server, if all that is said of it makes sense.
-    pub(super) fn server(&self) -> Result<ServerConfig, Error> {
+    pub(crate) fn server(&self) -> Result<ServerConfig, Error> {
         let Service { listen, allow, deny, threads, silent_unless_synchronized, rate_limit, local, nts } = &self.server;
         let mut config = ServerConfig::new();
         for address in listen {
@@ -122,7 +127,7 @@ impl Settings {
     }
 
     /// The clock that is served; `None` for this machine's own.
-    pub(super) fn clock(&self) -> Result<Option<Config>, Error> {
+    pub(crate) fn clock(&self) -> Result<Option<Config>, Error> {
         if self.server.local.is_some() {
             return match (self.servers.as_slice(), &self.state_file, &self.shared_page) {
                 ([], None, None) => Ok(None),

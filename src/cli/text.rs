@@ -86,7 +86,7 @@ fn three_digits(ns: u64, divide: impl Fn(u64, u64) -> u64) -> String {
         0 => format!("{whole} {name}"),
         _ => {
             let shown = format!("{:0zeros$}", kept % unit);
-            format!("{whole}.{} {name}", &shown[..decimals])
+            format!("{whole}.{shown:.decimals$} {name}")
         }
     }
 }
@@ -94,10 +94,7 @@ fn three_digits(ns: u64, divide: impl Fn(u64, u64) -> u64) -> String {
 /// A reference id as RFC 5905 writes it: four letters from a primary server, else an address (or a hash that looks so).
 pub(super) fn reference(id: u32, stratum: u8) -> String {
     let bytes = id.to_be_bytes();
-    let name: &[u8] = match bytes.iter().position(|&byte| byte == 0) {
-        Some(end) => &bytes[..end],
-        None => &bytes,
-    };
+    let name = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
     // It comes from the network: only what is harmless on a terminal is shown as letters.
     if stratum <= 1 && !name.is_empty() && name.iter().all(u8::is_ascii_graphic) {
         return name.iter().map(|&byte| char::from(byte)).collect();

@@ -46,7 +46,7 @@ impl Clock {
     ///
     /// [`Error::Timeout`]; [`Error::NotSynchronized`] if nothing was known of UTC when the time ran out;
     /// [`Error::Stopped`] if the clock was stopped meanwhile; [`Error::NotRunning`] if there is neither a thread nor an
-    /// interval.
+    /// interval; [`Error::Io`] inside a fork handler.
     pub fn wait_until_past(&self, unix_ns: i64, timeout: Option<Duration>) -> Result<(), Error> {
         wait_until_past(self.roused(), unix_ns, timeout)
     }
@@ -72,7 +72,8 @@ impl Clock {
     /// Stamps may be older than the first synchronisation. Those of the raw counter, `CLOCK_MONOTONIC` and
     /// `CLOCK_BOOTTIME` may be older than the clock's start, and may lie ahead, as long as the machine is not
     /// suspended. The interval includes what the kernel may have slewed its clocks between the moments at which the
-    /// engine looked at them: 0.1 % of the time to the nearest one at most.
+    /// engine looked at them: 0.1 % of the time to the nearest one. That they are slewed faster by nobody is an
+    /// assumption; where these moments show that somebody did, 12.5 % are allowed for.
     ///
     /// # Errors
     ///
@@ -99,7 +100,8 @@ impl Clock {
     /// event loops that are built on them. One for each clock, which keeps it; do not read or close it.
     ///
     /// Everything that has happened since the start of the clock is pending at first. In a forked child the number is
-    /// the child's own after the first call of this or of [`Self::take_events`], which has nothing of the parent's.
+    /// the child's own after the first call of this or of [`Self::take_events`], which has nothing of the parent's; this tells
+    /// another one where the child has closed the number, or `/proc` does not say what it stands for.
     ///
     /// # Errors
     ///

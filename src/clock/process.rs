@@ -24,7 +24,8 @@ static LIFE: Life = Life::new();
 
 /// Starts the process-wide clock with a server list, or with `$NTPCLOCK_SERVERS` if `None`.
 ///
-/// The same list again is harmless: starts are counted, and the last [`stop`] ends the clock.
+/// The same list again is harmless: starts are counted, and the last [`stop`] ends the clock. In a forked child it goes on with
+/// the parent's clock, by the parent's configuration.
 ///
 /// # Errors
 ///
@@ -49,7 +50,7 @@ pub fn start_with(config: &Config) -> Result<(), Error> {
     launch(config.clone(), |running, wanted| running == wanted)
 }
 
-fn launch(config: Config, suits: impl FnOnce(&Config, &Config) -> bool) -> Result<(), Error> {
+fn launch(config: Config, suits: impl Fn(&Config, &Config) -> bool) -> Result<(), Error> {
     // A child that is to restart by itself adds this start to those of its parent.
     LIFE.awake(&shared())?;
     LIFE.start(config, &shared(), Start::Anew, suits)
@@ -135,6 +136,11 @@ pub(crate) fn utc_otherwise() -> i64 {
 /// As [`super::Clock::offset`].
 pub fn offset() -> Offset {
     super::offset(&SHARED)
+}
+
+/// As [`super::Clock::session`].
+pub fn session() -> Option<u64> {
+    SHARED.with_status(Status::session)
 }
 
 /// As [`super::Clock::report`].

@@ -98,6 +98,7 @@ impl Waiter {
 
 /// Waits for `until`, at most for `timeout`.
 pub(crate) fn wait(shared: &Shared, until: Until, timeout: Option<Duration>) -> Result<(), Error> {
+    super::check_no_fork()?;
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut waiter = Waiter::new(until);
     shared.wait_for(|status| {

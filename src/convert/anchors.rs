@@ -116,19 +116,32 @@ impl Anchors {
         }
     }
 
+    /// By which part the kernel's clocks may have been slewed between the anchor at `place` and the one before it. Who was
+    /// faster than he should there, or next to it, shall not be wrong, only wide. What passes within a gap and is less
+    /// than 0.1 % of it cannot be seen: that nobody is so fast for so short is an assumption.
+    fn part_about(&self, place: usize, now: &Anchor) -> i64 {
+        let points = || self.list.iter().chain([now]).skip(place.saturating_sub(2)).take(4);
+        let fast = points().zip(points().skip(1)).any(|(early, late)| {
+            let (shown, width) = (late.monotonic - early.monotonic, early.width() + late.width());
+            (late.before - early.before - shown).abs() > slack(shown) + width
+        });
+        if fast { PART_MOST } else { PART }
+    }
+
     /// A clock that is never stepped.
     fn steady(&self, stamp: i64, now: &Anchor, value: impl Fn(&Anchor) -> Nanos) -> Window {
         let points = || self.list.iter().chain([now]);
-        let before = points().take_while(|anchor| value(anchor).0 <= stamp).last();
-        let after = points().find(|anchor| value(anchor).0 > stamp);
-        between(before, after, Nanos(stamp), value)
+        let place = points().take_while(|anchor| value(anchor).0 <= stamp).count();
+        let part = self.part_about(place, now);
+        let before = place.checked_sub(1).and_then(|last| points().nth(last));
+        between(before, points().nth(place), Nanos(stamp), part, value)
     }
 
     /// The system clock, which may have been stepped, forwards over the stamp or back over it.
     fn system(&self, stamp: i64, now: &Anchor) -> Result<Window, &'static str> {
         let stamp = Nanos(stamp);
         let mut found: Option<Window> = None;
-        for (early, late) in self.list.iter().zip(self.list.iter().skip(1).chain([now])) {
+        for (place, (early, late)) in self.list.iter().zip(self.list.iter().skip(1).chain([now])).enumerate() {
             if stepped_between(early, late) {
                 // Before the step, or after it, whenever in between it was.
                 let shown = |by: &Anchor| {
@@ -141,7 +154,8 @@ impl Anchors {
             } else if early.realtime <= stamp && stamp <= late.realtime {
                 // A step that is too small to be seen.
                 let unseen = early.width() + late.width();
-                let window = between(Some(early), Some(late), stamp, |anchor| anchor.realtime);
+                let part = self.part_about(place + 1, now);
+                let window = between(Some(early), Some(late), stamp, part, |anchor| anchor.realtime);
                 let window = Window { earliest: window.earliest - unseen, latest: window.latest + unseen };
                 found = match found {
                     None => Some(window),
@@ -158,8 +172,16 @@ impl Anchors {
     }
 }
 
-/// Where the counter stood when a clock showed `stamp` that shows `value` at anchors, `before` and `after` it.
-fn between(before: Option<&Anchor>, after: Option<&Anchor>, stamp: Nanos, value: impl Fn(&Anchor) -> Nanos) -> Window {
+/// Where the counter stood when a clock showed `stamp` that shows `value` at anchors, `before` and `after` it, and is slewed by
+/// one `part` at most.
+fn between(
+    before: Option<&Anchor>,
+    after: Option<&Anchor>,
+    stamp: Nanos,
+    part: i64,
+    value: impl Fn(&Anchor) -> Nanos,
+) -> Window {
+    let slack = |span: Nanos| slack_of(span, part);
     let mut window = Window { earliest: Counter(i64::MIN), latest: Counter(i64::MAX) };
     if let Some(anchor) = before {
         let span = stamp - value(anchor);
@@ -172,8 +194,7 @@ fn between(before: Option<&Anchor>, after: Option<&Anchor>, stamp: Nanos, value:
         window.latest = window.latest.min(anchor.after - span + slack(span));
     }
     if let (Some(before), Some(after)) = (before, after) {
-        // Neither clock ever runs backwards. And that is all there is to say where somebody slewed faster than he
-        // should.
+        // Neither clock ever runs backwards. And that is all there is to say where somebody slewed faster than he can.
         let slewed_too_fast = window.earliest > window.latest;
         if slewed_too_fast || window.earliest < before.before {
             window.earliest = before.before;
@@ -198,10 +219,20 @@ pub(crate) fn project(scale: Timescale, counter: Counter, now: &Anchor) -> (i64,
     ((value + least - slack(least)).0, about.0, (value + most + slack(most)).0)
 }
 
-/// How far the counter may run from the kernel's clocks within `span`: 1000 ppm. Both tick with one oscillator; the
-/// kernel corrects the frequency of its clocks by up to 500 ppm, and `adjtime` slews by another 500 ppm.
+/// By which part the counter may run away from the kernel's clocks: 1000 ppm. Both tick with one oscillator; the kernel
+/// corrects the frequency of its clocks by up to 500 ppm, and `adjtime` slews by another 500 ppm.
+const PART: i64 = 999;
+
+/// By `adjtimex` a tick can be made 10 % longer or shorter, and the frequency another 0.1 %: what there can be at all.
+const PART_MOST: i64 = 8;
+
+/// How far the counter may run from the kernel's clocks within `span`.
 fn slack(span: Nanos) -> Nanos {
-    Nanos(span.abs().0 / 999 + 1)
+    slack_of(span, PART)
+}
+
+fn slack_of(span: Nanos, part: i64) -> Nanos {
+    Nanos(span.abs().0 / part + 1)
 }
 
 fn stepped_between(early: &Anchor, late: &Anchor) -> bool {
@@ -297,6 +328,25 @@ mod tests {
         for counter in (SECOND..350 * SECOND).step_by(777_777_777) {
             let window = anchors.locate(Timescale::Monotonic, machine.at(counter).monotonic.0, &now).unwrap();
             assert!(window.earliest.0 <= counter && counter <= window.latest.0, "{counter}: {window:?}");
+        }
+    }
+
+    #[test]
+    fn a_slew_as_fast_as_there_are_costs_width_but_no_truth_where_it_can_be_seen() {
+        // Seconds of it: in the middle of gaps, over anchors, both ways, one after the other.
+        for (seconds, ppm) in [(1, 83_333), (2, -83_333), (3, 100_000), (7, -100_000), (20, 60_000)] {
+            for from in (40..330_usize).step_by(13) {
+                let mut machine = Machine::slewed(5, 400);
+                machine.slews[from..from + seconds].fill(ppm);
+                let (anchors, now) = machine.watched(350);
+                for counter in (SECOND..350 * SECOND).step_by(456_789_123) {
+                    for scale in SCALES {
+                        let window = anchors.locate(scale, shown(&machine.at(counter), scale), &now).unwrap();
+                        let holds = window.earliest.0 <= counter && counter <= window.latest.0;
+                        assert!(holds, "{seconds} s of {ppm} ppm from {from}: {scale:?} {counter}: {window:?}");
+                    }
+                }
+            }
         }
     }
 

@@ -25,6 +25,8 @@ const HASTE: Nanos = Nanos::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct Follower {
     seat: Seat,
+    /// As [`Succession::onward`].
+    onward: bool,
     watch: Watch,
     seen: Option<Page>,
     leader: Option<(Process, Option<Deathwatch>)>,
@@ -38,11 +40,13 @@ pub(crate) struct Succession {
     pub(crate) watch: Watch,
     /// The clock was started long ago: there is nobody to return an error to.
     pub(crate) late: bool,
+    /// In a forked child, with what it has inherited.
+    pub(crate) onward: bool,
 }
 
 impl Follower {
-    pub(crate) fn new(seat: Seat) -> Self {
-        Self { seat, watch: Watch::new(0), seen: None, leader: None, pace: HASTE }
+    pub(crate) fn new(seat: Seat, onward: bool) -> Self {
+        Self { seat, onward, watch: Watch::new(0), seen: None, leader: None, pace: HASTE }
     }
 
     /// Follows until it leads (and says what it begins with), or until `order` ends it.
@@ -51,7 +55,9 @@ impl Follower {
         while !order.is_over() {
             let damaged = self.look(page, shared);
             let fault = match self.stand(page) {
-                Ok(Some(lead)) => return Some(Succession { lead, watch: self.watch, late: true }),
+                Ok(Some(lead)) => {
+                    return Some(Succession { lead, watch: self.watch, late: true, onward: self.onward });
+                }
                 Ok(None) => damaged,
                 Err(fault) => Some(fault),
             };
@@ -107,7 +113,7 @@ impl Follower {
         let due: Counter = (now + self.pace).min(self.watch.due(now));
         match wake::wait(&descriptors, Some((due - now).to_duration())) {
             Ok(ready) => {
-                if ready[0] {
+                if ready.first() == Some(&true) {
                     order.waker.clear();
                 }
                 // It has ended, and stays readable; whoever leads next signs again.

@@ -424,13 +424,13 @@ impl Limited {
 
 impl Read for Limited {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.carry(buffer.len(), |mut socket, most| socket.read(&mut buffer[..most]))
+        self.carry(buffer.len(), |mut socket, most| socket.read(buffer.get_mut(..most).unwrap_or_default()))
     }
 }
 
 impl Write for Limited {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.carry(bytes.len(), |mut socket, most| socket.write(&bytes[..most]))
+        self.carry(bytes.len(), |mut socket, most| socket.write(bytes.get(..most).unwrap_or_default()))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -55,6 +55,15 @@ pub(crate) struct Opened {
     pub(crate) seat: Result<Lead, Seat>,
 }
 
+/// What came of trying to lock the lock file.
+enum Lock {
+    Ours(Unshared),
+    /// It is another's.
+    Taken,
+    /// We may not write here, for this reason, and only follow.
+    Barred(Distrust),
+}
+
 /// What came of standing for the lead; an error is why it could not be taken though nobody has it.
 pub(crate) type Election = Result<Option<Lead>, String>;
 
@@ -84,17 +93,11 @@ impl Seat {
             let absent = matches!(&opened, Err(Refusal::Distrusted(distrust)) if distrust.is_absence());
             match opened {
                 Ok(page) => break (page, lock),
-                Err(refusal) if absent || refusal == Refusal::Origin => {
-                    if lock.is_some() {
+                Err(refusal) if absent || refusal == Refusal::Boot => {
+                    if let Lock::Ours(_) = lock {
                         SharedPage::create(&seat.page, !absent).map_err(|error| refused(&error))?;
                     } else if Instant::now() >= deadline {
-                        let why = match seat.leader() {
-                            Some(Process { pid, .. }) => {
-                                format!("{refusal}; process {pid}, which holds the lock, does not make one")
-                            }
-                            None => refusal.to_string(),
-                        };
-                        return Err(refused(&why));
+                        return Err(refused(&format!("{refusal}; {}", seat.obstacle(&lock))));
                     } else {
                         std::thread::sleep(PACE);
                     }
@@ -104,8 +107,8 @@ impl Seat {
         };
         page.publication().whole().map_err(|Damaged| refused(&DAMAGED))?;
         let lead = match lock {
-            Some(lock) => seat.take(lock, &page).map_err(|why| Error::SharedPage { why })?,
-            None => None,
+            Lock::Ours(lock) => seat.take(lock, &page).map_err(|why| Error::SharedPage { why })?,
+            Lock::Taken | Lock::Barred(_) => None,
         };
         Ok(Opened { page, seat: lead.ok_or(seat) })
     }
@@ -113,29 +116,37 @@ impl Seat {
     /// Takes the lead of `page` if nobody has it.
     pub(crate) fn stand(&self, page: &SharedPage) -> Election {
         match self.try_lock()? {
-            Some(lock) => self.take(lock, page),
-            None => Ok(None),
+            Lock::Ours(lock) => self.take(lock, page),
+            Lock::Taken | Lock::Barred(_) => Ok(None),
         }
     }
 
-    /// Locks the lock file, which is made if it is not there. `None`: another holds it, or we may not write here, and only
-    /// follow.
-    fn try_lock(&self) -> Result<Option<Unshared>, String> {
+    /// Why nobody makes the page that is not there, as far as can be told from here.
+    fn obstacle(&self, lock: &Lock) -> String {
+        match (lock, self.leader()) {
+            (Lock::Barred(why), _) => format!("lock file {}: {why}", self.lock.display()),
+            (_, Some(Process { pid, .. })) => format!("process {pid}, which holds the lock, does not make one"),
+            (_, None) => "whoever holds the lock does not make one".to_owned(),
+        }
+    }
+
+    /// Locks the lock file, which is made if it is not there.
+    fn try_lock(&self) -> Result<Lock, String> {
         let failed = |why: &dyn std::fmt::Display| format!("lock file {}: {why}", self.lock.display());
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let lock = match open_unshared(&self.lock, &mut options) {
             Ok(lock) => lock,
-            Err(distrust) if distrust.is_prohibition() => return Ok(None),
+            Err(distrust) if distrust.is_prohibition() => return Ok(Lock::Barred(distrust)),
             Err(distrust) => return Err(failed(&distrust)),
         };
         if !lock.try_lock().map_err(|error| failed(&error))? {
-            return Ok(None);
+            return Ok(Lock::Taken);
         }
         // Another may have the place by now; then this one excludes nobody.
         let here = lock.inode().map_err(|error| failed(&error))?;
         let there = fs::symlink_metadata(&self.lock);
-        Ok(there.is_ok_and(|there| Inode::from(&there) == here).then_some(lock))
+        Ok(if there.is_ok_and(|there| Inode::from(&there) == here) { Lock::Ours(lock) } else { Lock::Taken })
     }
 
     /// The second step: locks and maps the page itself, if it still is the one that our readers have.

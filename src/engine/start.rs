@@ -14,12 +14,13 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::events::watch::Watch;
 use crate::model::ClockModel;
-use crate::publication::Writer;
 use crate::publication::gauge::Finding;
 use crate::publication::page::Page;
+use crate::publication::{self, Writer};
 use crate::status::State;
 use crate::synchronizer::Synchronizer;
 use crate::sys::clocks::{self, Anchor};
+use crate::sys::host::{self, Identity};
 use crate::sys::thread::Worker;
 use crate::sys::ticks::{self, Kind};
 use crate::sys::vmclock::{self, VmClock};
@@ -33,22 +34,26 @@ pub(crate) enum Start {
     Onward,
     /// On a page that processes share: with the lead, or with the place where to stand for it.
     Seated(Result<Lead, Seat>),
+    /// On such a page, in a forked child: its parent may well lead.
+    SeatedOnward(Seat),
 }
 
 /// Starts the engine's thread; the paths of `config` are [located](super::files::locate). It publishes to `shared`, which no other engine may do meanwhile.
 pub(crate) fn start(config: Config, shared: SharedRef, start: Start) -> Result<Worker, Error> {
     let keys = KeyExchanges::new(&config)?;
+    let follow = |seat: Seat, onward, keys| {
+        shared.tell_membership(seat.followed());
+        Begun::Follow(Box::new(Follower::new(seat, onward)), keys)
+    };
     let begun = match start {
         Start::Anew => Begun::Run(Box::new(prepare(&config, &shared, keys, Beginning::Anew)?)),
         Start::Onward => Begun::Run(Box::new(prepare(&config, &shared, keys, Beginning::Onward)?)),
         Start::Seated(Ok(lead)) => {
-            let succession = Succession { lead, watch: Watch::new(0), late: false };
+            let succession = Succession { lead, watch: Watch::new(0), late: false, onward: false };
             Begun::Run(Box::new(prepare(&config, &shared, keys, Beginning::Succeeding(Box::new(succession)))?))
         }
-        Start::Seated(Err(seat)) => {
-            shared.tell_membership(seat.followed());
-            Begun::Follow(Box::new(Follower::new(seat)), keys)
-        }
+        Start::Seated(Err(seat)) => follow(seat, false, keys),
+        Start::SeatedOnward(seat) => follow(seat, true, keys),
     };
     shared.change(|status| {
         status.session += 1;
@@ -125,6 +130,7 @@ pub(super) fn prepare(
     beginning: Beginning,
 ) -> Result<Parts, Error> {
     let (last_epoch, left) = shared.with_status(|status| (status.last_epoch, status.account.clone()));
+    let origin = host::origin();
     // Before the state file is judged: no suspend falls between the two.
     let clocks = Anchor::read();
     let (mut vmclock, unread) = match VmClock::open(Path::new(vmclock::DEVICE)) {
@@ -133,6 +139,7 @@ pub(super) fn prepare(
     };
     let watchdog = Watchdog::new(clocks, vmclock.as_mut().and_then(|device| device.marks().ok()));
     let (files, recollection) = match &beginning {
+        Beginning::Succeeding(succession) if succession.onward => Files::open_onward(config),
         Beginning::Succeeding(succession) if succession.late => Files::open_unheard(config),
         Beginning::Onward => Files::open_onward(config),
         _ => Files::open(config)?,
@@ -142,7 +149,7 @@ pub(super) fn prepare(
     let mut told = match beginning {
         Beginning::Succeeding(succession) => succeed(*succession, &mut core, watchdog),
         Beginning::Onward if let Some(left) = &left => {
-            let writer = go_on(shared, left, &mut core, &clocks, &watchdog);
+            let writer = go_on(shared, left, &mut core, &clocks, &watchdog, origin);
             Told { writer, watch: Watch::new(last_epoch), watchdog, lead: None }
         }
         _ => {
@@ -168,6 +175,7 @@ pub(super) fn prepare(
     let membership = Membership { leads, leader: if leads { std::process::id() } else { 0 }, fault: None };
     shared.change(|status| {
         status.last_epoch = status.last_epoch.max(account.report.epoch);
+        status.origin = origin;
         status.account = Some(Arc::new(account));
         status.files = files.faults.clone();
         status.membership = membership;
@@ -197,7 +205,14 @@ fn succeed(succession: Succession, core: &mut Synchronizer, watchdog: Watchdog) 
 
 /// Goes on where a run has left off whose thread is gone, in the same epoch and on the same line; in HOLDOVER, until our own
 /// sources were heard.
-fn go_on(shared: &Shared, left: &Account, core: &mut Synchronizer, clocks: &Anchor, watchdog: &Watchdog) -> Writer {
+fn go_on(
+    shared: &Shared,
+    left: &Account,
+    core: &mut Synchronizer,
+    clocks: &Anchor,
+    watchdog: &Watchdog,
+    origin: Option<Identity>,
+) -> Writer {
     let page = settled(shared);
     let (writer, finding) = Writer::succeed(&page, ticks::kernel_sight());
     if !page.current.model.has_line() {
@@ -213,7 +228,9 @@ fn go_on(shared: &Shared, left: &Account, core: &mut Synchronizer, clocks: &Anch
     let suspended = clocks.suspended() - clocks.width() > page.suspended;
     let seen = shared.with_history(|history| history.last_anchor()).unwrap_or(*clocks);
     let disruption = Watchdog::new(seen, left.marks).look(*clocks, finding, watchdog.marks());
-    if suspended || disruption.is_some() {
+    // In another time namespace all clocks but UTC count from elsewhere, and agree on it.
+    let moved = shared.with_status(|status| status.origin) != origin;
+    if suspended || moved || disruption.is_some() {
         core.handle_disruption(now);
     }
     writer
@@ -221,14 +238,10 @@ fn go_on(shared: &Shared, left: &Account, core: &mut Synchronizer, clocks: &Anch
 
 /// The page when what was published last has taken effect: a fork may fall between the two.
 fn settled(shared: &Shared) -> Page {
-    loop {
-        let (page, tick) = shared.place.read(ticks::read);
-        let rest = (page.switch - page.counter_at(tick)).to_duration();
-        if rest.is_zero() {
-            return page;
-        }
-        std::thread::sleep(rest);
-    }
+    let (page, tick) = shared.place.read(ticks::read);
+    // Nobody else publishes here.
+    std::thread::sleep(publication::rest(page.switch, page.counter_at(tick)).to_duration());
+    page
 }
 
 /// Publishes what `core` remembers, and waits for the moment in which it takes effect: the first reading has a bound.
@@ -236,7 +249,7 @@ fn show(core: &Synchronizer, told: &mut Told, shared: &Shared) {
     if core.model().has_line() {
         // Who is late again and again shows nothing; the thread will try anew.
         told.publish(shared, core);
-        std::thread::sleep((told.writer.ready_at() - counter::now()).to_duration());
+        std::thread::sleep(told.writer.rest(counter::now()).to_duration());
     }
 }
 
@@ -251,6 +264,7 @@ mod tests {
     use crate::status::State;
     use crate::sys::vmclock::Marks;
     use crate::units::{Counter, Nanos, UnixTime};
+    use std::time::Duration;
 
     fn model(from: Counter, state: State) -> ClockModel {
         let utc = UnixTime(1_795_000_000_000_000_000);
@@ -283,7 +297,7 @@ mod tests {
         let lead = opened.seat.expect("it was let go of");
         let shared = Shared::new(Place::Shared(opened.page));
         let config = Config::with_servers("127.0.0.1:9").unwrap();
-        let succession = Succession { lead, watch: Watch::new(0), late: false };
+        let succession = Succession { lead, watch: Watch::new(0), late: false, onward: false };
         let keys = KeyExchanges::new(&config).unwrap();
         let parts = prepare(&config, &shared, keys, Beginning::Succeeding(Box::new(succession))).unwrap();
         let mut lock = path.clone().into_os_string();
@@ -305,9 +319,32 @@ mod tests {
         }
     }
 
-    /// What a child finds that goes on with a clock of which this was published, `clocks` were noted, and `marks` shown; as it
-    /// looks at them now.
-    fn gone_on(published: State, clocks: Anchor, marks: Option<Marks>, now: (Anchor, Option<Marks>)) -> ClockModel {
+    #[test]
+    fn a_child_that_takes_the_lead_leaves_its_parents_recording_alone() {
+        let path = std::env::temp_dir().join(format!("ntpclock-start-{}-onward", std::process::id()));
+        let beside = |end: &str| std::path::PathBuf::from(format!("{}{end}", path.display()));
+        let (recording, lock) = (beside(".csv"), beside(".lock"));
+        std::fs::write(&recording, "what the parent has recorded\n").unwrap();
+        let parents = Seat::open(&path).unwrap();
+        let mut config = Config::with_servers("127.0.0.1:9").unwrap();
+        config.set_recording(&recording).unwrap();
+        let shared = SharedRef::Counted(Arc::new(Shared::new(Place::Shared(parents.page))));
+        let childs = start(config, shared.clone(), Start::SeatedOnward(Seat::of(&path).unwrap())).unwrap();
+        drop(parents.seat);
+        let leads = |status: &super::super::Status| {
+            if status.membership.leads { Ok(()) } else { Err(Duration::from_millis(10)) }
+        };
+        shared.wait_for(leads);
+        drop(childs);
+        assert_eq!(std::fs::read_to_string(&recording).unwrap(), "what the parent has recorded\n");
+        let fault = shared.with_status(|status| status.files.recording.clone()).unwrap();
+        assert!(fault.ends_with("does not go on after a restart"), "{fault}");
+        [path.clone(), recording.clone(), lock].iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    }
+
+    /// What a child finds that goes on with a clock of which this was published, `clocks` were noted, and `marks` shown, all counted
+    /// from the origin 7; as it looks at them now.
+    fn gone_on(published: State, clocks: Anchor, marks: Option<Marks>, now: (Anchor, Option<Marks>, u8)) -> ClockModel {
         let shared = Shared::new(Place::own());
         let mut writer = Writer::new(&shared.place, None);
         writer.note_suspended(clocks.suspended());
@@ -318,8 +355,9 @@ mod tests {
         let mut core = Synchronizer::new(config.settings.clone(), build_date(), 3);
         let nobody = Roster::new(&config, &mut core, counter::now()).unwrap();
         let left = Account::of(&core, &nobody, &Watchdog::new(clocks, marks));
-        let (now, shown) = now;
-        let after = go_on(&shared, &left, &mut core, &now, &Watchdog::new(now, shown));
+        shared.change(|status| status.origin = Some([7; 16]));
+        let (now, shown, origin) = now;
+        let after = go_on(&shared, &left, &mut core, &now, &Watchdog::new(now, shown), Some([origin; 16]));
         assert!(counter::now() >= after.ready_at(), "it waits until what was published holds");
         let model = core.plan(counter::now()).model;
         assert_eq!((model.epoch, model.line), (3, shared.place.read(ticks::read).0.current.model.line));
@@ -329,7 +367,7 @@ mod tests {
     #[test]
     fn a_child_goes_on_in_holdover_and_disrupted_if_anything_has_happened_while_nobody_looked() {
         let marks = |disruption| Some(Marks { disruption, generation: None });
-        let awake = || (Anchor::read(), marks(1));
+        let awake = || (Anchor::read(), marks(1), 7);
         let (now, later) = (Anchor::read(), Nanos::from_seconds(5));
         let asleep = Anchor { boottime: now.boottime + Nanos::from_millis(50), ..now };
         let replaced = Anchor { monotonic: now.monotonic + later, boottime: now.boottime + later, ..now };
@@ -337,10 +375,11 @@ mod tests {
             (State::Synchronized, awake(), State::Holdover),
             (State::Holdover, awake(), State::Holdover),
             (State::Disrupted, awake(), State::Disrupted),
-            (State::Synchronized, (asleep, marks(1)), State::Disrupted),
-            (State::Synchronized, (replaced, marks(1)), State::Disrupted),
-            (State::Synchronized, (Anchor::read(), marks(2)), State::Disrupted),
-            (State::Synchronized, (Anchor::read(), None), State::Holdover),
+            (State::Synchronized, (asleep, marks(1), 7), State::Disrupted),
+            (State::Synchronized, (replaced, marks(1), 7), State::Disrupted),
+            (State::Synchronized, (Anchor::read(), marks(2), 7), State::Disrupted),
+            (State::Synchronized, (Anchor::read(), None, 7), State::Holdover),
+            (State::Synchronized, (Anchor::read(), marks(1), 8), State::Disrupted),
         ] {
             assert_eq!(gone_on(published, Anchor::read(), marks(1), now).state, state, "{published} {now:?}");
         }

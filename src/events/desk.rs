@@ -13,7 +13,7 @@ use super::Events;
 use crate::error::Error;
 use crate::sys::fork;
 use crate::sys::thread::Worker;
-use crate::sys::wake::{self, Waker};
+use crate::sys::wake::{self, KnownWaker};
 
 /// Room for whatever a callback does: a language's interpreter, say. Only what is used is ever real.
 const STACK: usize = 8 << 20;
@@ -33,7 +33,7 @@ struct Inner {
     pending: Events,
     /// What was told last of the state, for those who begin to listen.
     state: Events,
-    descriptor: Option<Waker>,
+    descriptor: Option<KnownWaker>,
     callback: Option<Callback>,
 }
 
@@ -49,6 +49,7 @@ impl Callback {
         let pending = Arc::new(AtomicU32::new(first.0));
         let theirs = Arc::clone(&pending);
         let worker = Worker::start_with_stack("ntpclock-event", STACK, move |order| {
+            // A call that forks returns in the child, too, where nobody tells anything, and where the descriptor is the parent's.
             while !order.is_over() {
                 match theirs.swap(0, Relaxed) {
                     0 => {
@@ -111,7 +112,7 @@ impl Desk {
         self.with(|inner| match &inner.descriptor {
             Some(descriptor) => Ok(descriptor.as_raw_fd()),
             None => {
-                let made = Waker::new().map_err(|error| Error::io("making an event descriptor", error))?;
+                let made = KnownWaker::new().map_err(|error| Error::io("making an event descriptor", error))?;
                 if !inner.pending.is_empty() {
                     made.wake();
                 }
@@ -152,16 +153,16 @@ impl Desk {
 
 impl Inner {
     /// A forked child begins anew: what was pending is its parent's, and so are the thread and what the descriptor's
-    /// number stands for. The number stays, for a program may have kept it.
+    /// number stands for. The number stays where it can, for a program may have kept it.
     fn leave_the_parent(&mut self) {
         self.generation = fork::generation();
         (self.pending, self.state) = (Events::NONE, Events::NONE);
         // Dropped, the worker lets go of a thread that is not here.
         self.callback = None;
-        if let Some(descriptor) = &self.descriptor
+        if let Some(descriptor) = &mut self.descriptor
             && descriptor.renew().is_err()
         {
-            // Without descriptors there are no events either; closing only ends our own copy.
+            // Without descriptors there are no events either.
             self.descriptor = None;
         }
     }

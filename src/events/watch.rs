@@ -16,12 +16,20 @@ pub(crate) struct Watch {
     model: ClockModel,
     /// Published, and in effect from then on.
     next: Option<(Counter, ClockModel)>,
+    /// When the state of the last model will fall by itself, once that was worked out.
+    falls: Option<Counter>,
 }
 
 impl Watch {
     /// Nothing is known yet; readers may have seen `last_epoch` in an earlier run.
     pub(crate) const fn new(last_epoch: u32) -> Self {
-        Self { state: State::Unsynchronized, epoch: last_epoch, model: ClockModel::UNSYNCHRONIZED, next: None }
+        Self {
+            state: State::Unsynchronized,
+            epoch: last_epoch,
+            model: ClockModel::UNSYNCHRONIZED,
+            next: None,
+            falls: None,
+        }
     }
 
     /// `model` is published, and holds from `switch` on.
@@ -30,6 +38,7 @@ impl Watch {
             // No model is published before the one before it holds.
             self.model = former;
         }
+        self.falls = None;
     }
 
     /// What has happened since the last look.
@@ -57,16 +66,19 @@ impl Watch {
     }
 
     /// When there may be something to tell next.
-    pub(crate) fn due(&self, now: Counter) -> Counter {
-        if let Some((switch, model)) = &self.next {
-            let told = (self.state, self.epoch);
-            if (model.state_at(*switch), model.epoch) != told {
+    pub(crate) fn due(&mut self, now: Counter) -> Counter {
+        let (model, from) = match &self.next {
+            Some((switch, model)) if (model.state_at(*switch), model.epoch) != (self.state, self.epoch) => {
                 return *switch;
             }
             // Nothing that would have to be told at once: the next deadline in it will do.
-            return fall(model, now.max(*switch));
+            Some((switch, model)) => (model, now.max(*switch)),
+            None => (&self.model, now),
+        };
+        match self.falls {
+            Some(falls) if from < falls => falls,
+            _ => *self.falls.insert(fall(model, from)),
         }
-        fall(&self.model, now)
     }
 }
 

@@ -156,8 +156,10 @@ pub(crate) fn outlook(
     let points = points(sightings, now, drift);
     for (index, late) in points.iter().enumerate() {
         // Both growths are rounded up, by 2 ns at most.
-        present.narrow(&points[..index], late, |early| early.growth - late.growth + 2.0);
-        average.narrow(&points[recent.min(index)..index], late, |early| (late.at - early.at) * drift.short.0 * 1e-9);
+        let (earlier, _) = points.split_at_checked(index).unwrap_or_default();
+        let (_, lately) = earlier.split_at_checked(recent).unwrap_or_default();
+        present.narrow(earlier, late, |early| early.growth - late.growth + 2.0);
+        average.narrow(lately, late, |early| (late.at - early.at) * drift.short.0 * 1e-9);
     }
     let ahead = average.intersect(present.widened(drift.short));
     let mut offset = Interval::new(Nanos(i64::MIN), Nanos(i64::MAX));

@@ -20,7 +20,9 @@
 //!
 //! That the base is the same both ways is an assumption nobody can check from here; the error bound does not make it.
 
+#[expect(clippy::indexing_slicing, reason = "arrays of fixed lengths, and parts of them that constants name")]
 mod belief;
+#[expect(clippy::indexing_slicing, reason = "quantiles: a share of the last index, of lists that are not empty")]
 mod delays;
 mod shape;
 
@@ -144,9 +146,9 @@ impl Estimator {
         self.early.push(*sample);
         let early = std::mem::take(&mut self.early);
         self.delays.forget_ways();
-        self.begin(&early[0]);
-        for sample in &early[1..] {
-            self.judge(sample);
+        if let Some((first, rest)) = early.split_first() {
+            self.begin(first);
+            rest.iter().for_each(|sample| self.judge(sample));
         }
         self.early = early;
     }
@@ -159,12 +161,14 @@ impl Estimator {
         let middle = (sample.offset - self.origin).as_f64() + self.delays.lead();
         let ordinary = self.delays.is_ordinary(delay);
         let shapes = KINDS.map(|kind| Shape::new(kind, &self.delays, middle, delay));
-        for (index, hypothesis) in self.bank.iter_mut().enumerate() {
-            let shape = &shapes[index / WANDERS.len()];
-            hypothesis.belief.predict(dt, hypothesis.wander);
-            let foreseen = hypothesis.belief.update(shape.tops, shape.edges(), |offset| shape.likelihood(offset));
-            if ordinary {
-                hypothesis.evidence = MEMORY * hypothesis.evidence + foreseen.ln();
+        for (hypotheses, shape) in self.bank.chunks_mut(WANDERS.len()).zip(&shapes) {
+            for hypothesis in hypotheses {
+                hypothesis.belief.predict(dt, hypothesis.wander);
+                let likelihood = |offsets: &[f64], values: &mut [f64]| shape.likelihoods(offsets, values);
+                let foreseen = hypothesis.belief.update(&shape.looks, likelihood);
+                if ordinary {
+                    hypothesis.evidence = MEMORY * hypothesis.evidence + foreseen.ln();
+                }
             }
         }
         let best = self.bank.iter().map(|hypothesis| hypothesis.evidence).fold(f64::NEG_INFINITY, f64::max);

@@ -58,15 +58,20 @@ impl Keys {
 
     /// Our key and theirs: a client's in the order in which they are negotiated.
     pub(crate) fn raw(&self) -> (&[u8], &[u8]) {
-        let length = self.algorithm.key_length();
-        (&self.ours[..length], &self.theirs[..length])
+        (self.of_its_length(&self.ours), self.of_its_length(&self.theirs))
+    }
+
+    /// A key without the zeros behind it.
+    fn of_its_length<'a>(&self, key: &'a Key) -> &'a [u8] {
+        // No cipher's is longer than there is room.
+        key.get(..self.algorithm.key_length()).unwrap_or_default()
     }
 
     /// The nonce that is made of `random`.
     pub(crate) fn nonce<'a>(&self, random: &'a [u8; NONCE_MAX]) -> &'a [u8] {
         match self.algorithm {
             Algorithm::AesSivCmac256 | Algorithm::AesSivCmac512 => random,
-            Algorithm::Aes128GcmSiv => &random[..GCM_SIV_NONCE],
+            Algorithm::Aes128GcmSiv => random.first_chunk::<GCM_SIV_NONCE>().map_or(&[], |nonce| nonce),
         }
     }
 
@@ -81,7 +86,7 @@ impl Keys {
     /// Seals what stands in `place` from [`Self::text_at`] on, which is [`TAG`] bytes shorter than `place`. `None` only
     /// if a bug of ours has made nonce or place wrong.
     pub(crate) fn seal_in_place(&self, nonce: &[u8], associated: &[u8], place: &mut [u8]) -> Option<()> {
-        let key = &self.ours[..self.algorithm.key_length()];
+        let key = self.of_its_length(&self.ours);
         match self.algorithm {
             // RFC 5297, section 3: the nonce is the last component of the associated data.
             Algorithm::AesSivCmac256 => {
@@ -110,7 +115,7 @@ impl Keys {
         associated: &[u8],
         sealed: &'a mut [u8],
     ) -> Option<&'a mut [u8]> {
-        let key = &self.theirs[..self.algorithm.key_length()];
+        let key = self.of_its_length(&self.theirs);
         match self.algorithm {
             Algorithm::AesSivCmac256 => {
                 let (tag, text) = sealed.split_first_chunk_mut::<TAG>()?;
@@ -141,7 +146,7 @@ impl Keys {
     ) -> Option<(&'a [u8], Vec<u8>)> {
         let nonce = self.nonce(random);
         let mut place = vec![0; plaintext.len() + TAG];
-        place[self.text_at()..][..plaintext.len()].copy_from_slice(plaintext);
+        place.get_mut(self.text_at()..)?.get_mut(..plaintext.len())?.copy_from_slice(plaintext);
         self.seal_in_place(nonce, associated, &mut place)?;
         Some((nonce, place))
     }

@@ -61,7 +61,8 @@ impl KeyRing {
     /// What servers share: the first of several is the next, which another server may seal with already; the second seals. A
     /// lone one does. `None` without any, with too many, or if two have one id.
     pub(crate) fn shared(secrets: Vec<Secret>) -> Option<Self> {
-        let unique = (secrets.iter().enumerate()).all(|(at, one)| secrets[..at].iter().all(|other| other.id != one.id));
+        let before = |at| secrets.iter().take(at);
+        let unique = (secrets.iter().enumerate()).all(|(at, one)| before(at).all(|other| other.id != one.id));
         let seals = usize::from(secrets.len() > 1);
         (unique && (1..=SECRETS_MAX).contains(&secrets.len())).then_some(Self { secrets, seals })
     }
@@ -73,7 +74,7 @@ impl KeyRing {
 
     /// From now on `secret` seals; of what sealed before, the last `kept` still open.
     pub(crate) fn rotated(&self, secret: Secret, kept: usize) -> Self {
-        let former = self.secrets[self.seals..].iter().filter(|former| former.id != secret.id).take(kept).cloned();
+        let former = self.secrets.iter().skip(self.seals).filter(|former| former.id != secret.id).take(kept).cloned();
         Self { secrets: std::iter::once(secret.clone()).chain(former).collect(), seals: 0 }
     }
 }
@@ -109,13 +110,15 @@ impl Sealer {
         if place.len() != Self::cookie_length(keys.algorithm()) {
             return None;
         }
-        let (beside, sealed) = place.split_at_mut(SEALED_AT);
-        beside[..ID_LEN].copy_from_slice(&id.to_be_bytes());
-        beside[ID_LEN..].copy_from_slice(nonce);
+        let (beside, sealed) = place.split_at_mut_checked(SEALED_AT)?;
+        let (number, random) = beside.split_first_chunk_mut()?;
+        *number = id.to_be_bytes();
+        *random.first_chunk_mut()? = *nonce;
         let (tag, text) = sealed.split_first_chunk_mut::<TAG>()?;
         let (s2c, c2s) = keys.raw();
-        text[..c2s.len()].copy_from_slice(c2s);
-        text[c2s.len()..].copy_from_slice(s2c);
+        for (byte, key) in text.iter_mut().zip(c2s.iter().chain(s2c)) {
+            *byte = *key;
+        }
         *tag = cipher.seal([beside], text);
         Some(())
     }

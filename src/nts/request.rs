@@ -55,7 +55,7 @@ pub(crate) fn read(datagram: &[u8]) -> Result<Option<Request<'_>>, Malformed> {
     let (mut unique, mut cookie, mut placeholders) = (None, None::<&[u8]>, 0);
     let mut rest = fields;
     loop {
-        let associated = &datagram[..datagram.len() - rest.len()];
+        let associated = datagram.get(..datagram.len() - rest.len()).unwrap_or_default();
         let split = extension::split(rest);
         let is_ours = unique.is_some() || cookie.is_some() || placeholders > 0;
         let (field, after) = match split {
@@ -139,20 +139,23 @@ impl Request<'_> {
         let Some(room) = self.datagram.len().checked_sub(bare) else { return Answer::TooShort };
         let cookies = self.wanted.min(room / (HEAD + cookie_length));
         let text = cookies * (HEAD + cookie_length);
-        let mut bytes = vec![0; bare + text];
         // All lengths are of what fits into a datagram.
         let lengths = [AUTHENTICATOR, (bare + text - associated) as u16, nonce_length as u16, (TAG + text) as u16];
-        bytes[HEADER_LEN..associated].copy_from_slice(self.unique);
-        bytes[associated..][..2 * HEAD].copy_from_slice(lengths.map(u16::to_be_bytes).as_flattened());
-        bytes[associated + 2 * HEAD..][..nonce_length].copy_from_slice(&nonce[..nonce_length]);
-        let text_at = associated + 2 * HEAD + nonce_length + keys.text_at();
-        for field in bytes[text_at..][..text].chunks_exact_mut(HEAD + cookie_length) {
-            let (head, place) = field.split_at_mut(HEAD);
-            head.copy_from_slice([COOKIE, (HEAD + cookie_length) as u16].map(u16::to_be_bytes).as_flattened());
-            if sealer.seal(&keys, &chance(), place).is_none() {
+        let mut bytes = Vec::with_capacity(bare + text);
+        bytes.extend([0; HEADER_LEN]);
+        bytes.extend(self.unique);
+        bytes.extend(lengths.map(u16::to_be_bytes).as_flattened());
+        bytes.extend(keys.nonce(&nonce));
+        bytes.resize(bytes.len() + keys.text_at(), 0);
+        for _ in 0..cookies {
+            bytes.extend([COOKIE, (HEAD + cookie_length) as u16].map(u16::to_be_bytes).as_flattened());
+            let begin = bytes.len();
+            bytes.resize(begin + cookie_length, 0);
+            if bytes.get_mut(begin..).and_then(|place| sealer.seal(&keys, &chance(), place)).is_none() {
                 return Answer::Nak;
             }
         }
+        bytes.resize(bare + text, 0);
         Answer::Proven(Draft { keys, bytes, nonce, associated })
     }
 
@@ -167,10 +170,10 @@ impl Draft {
     /// The reply with this header.
     pub(crate) fn finish(self, header: &[u8; HEADER_LEN]) -> Option<Vec<u8>> {
         let Self { keys, mut bytes, nonce, associated } = self;
-        bytes[..HEADER_LEN].copy_from_slice(header);
+        *bytes.first_chunk_mut()? = *header;
         let nonce = keys.nonce(&nonce);
-        let (associated, behind) = bytes.split_at_mut(associated);
-        keys.seal_in_place(nonce, associated, &mut behind[2 * HEAD + nonce.len()..])?;
+        let (associated, behind) = bytes.split_at_mut_checked(associated)?;
+        keys.seal_in_place(nonce, associated, behind.get_mut(2 * HEAD + nonce.len()..)?)?;
         Some(bytes)
     }
 }

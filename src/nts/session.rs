@@ -17,10 +17,10 @@ use crate::units::{Counter, Nanos, UnixTime};
 pub(crate) const UNIQUE_LEN: usize = 32;
 
 /// Extension fields of RFC 8915, section 7.5.
-pub(super) const UNIQUE: u16 = 0x0104;
-pub(super) const COOKIE: u16 = 0x0204;
-pub(super) const PLACEHOLDER: u16 = 0x0304;
-pub(super) const AUTHENTICATOR: u16 = 0x0404;
+pub(crate) const UNIQUE: u16 = 0x0104;
+pub(crate) const COOKIE: u16 = 0x0204;
+pub(crate) const PLACEHOLDER: u16 = 0x0304;
+pub(crate) const AUTHENTICATOR: u16 = 0x0404;
 
 /// The kiss code of a server that cannot make anything of our cookie.
 pub(super) const NAK: [u8; 4] = *b"NTSN";
@@ -193,7 +193,7 @@ impl Association {
         };
         let (mut rest, mut ours) = (fields, false);
         loop {
-            let before = &datagram[..datagram.len() - rest.len()];
+            let before = datagram.get(..datagram.len() - rest.len()).unwrap_or_default();
             match extension::split(rest) {
                 Err(extension::Malformed) => return Reply::Unproven("its extension fields are malformed"),
                 // Stratum 0 marks a kiss, and the reference id is its code.
@@ -242,7 +242,7 @@ impl Association {
 
 /// The body of an authenticator (RFC 8915, section 5.6). Servers that want longer nonces than we use would need padding
 /// behind; with the ciphers we have ours are the longest there are.
-fn authenticator(nonce: &[u8], sealed: &[u8]) -> Vec<u8> {
+pub(crate) fn authenticator(nonce: &[u8], sealed: &[u8]) -> Vec<u8> {
     // Both are some bytes long.
     let lengths = [nonce.len() as u16, sealed.len() as u16].map(u16::to_be_bytes);
     let mut body = lengths.concat();
@@ -275,7 +275,8 @@ fn cookies(mut plaintext: &[u8]) -> Vec<Cookie> {
     cookies
 }
 
-#[cfg(all(test, feature = "_nts"))]
+#[cfg(feature = "_nts")]
+#[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::packet::Packet;

@@ -68,7 +68,9 @@ impl<C: Cipher> Siv<C> {
                 *block = counter.to_be_bytes().into();
                 counter = counter.wrapping_add(1);
             }
-            self.cipher.encrypt_blocks(&mut blocks[..count]);
+            if let Some(blocks) = blocks.get_mut(..count) {
+                self.cipher.encrypt_blocks(blocks);
+            }
             *stream = blocks.map(Text::from);
             for (byte, pad) in part.iter_mut().zip(stream.as_flattened()) {
                 *byte ^= pad;
@@ -90,6 +92,15 @@ fn double(value: u128) -> u128 {
     value << 1 ^ if value >> 127 == 1 { 0x87 } else { 0 }
 }
 
+/// A block that is not whole, with a bit of one behind and then zeros; or a whole one.
+fn padded(part: &[u8]) -> u128 {
+    let mut bytes = Text::default();
+    for (byte, text) in bytes.iter_mut().zip(part.iter().chain(&[0x80])) {
+        *byte = *text;
+    }
+    u128::from_be_bytes(bytes)
+}
+
 impl<C: Cipher> Mac<C> {
     fn new(cipher: C) -> Self {
         let mut block = Block::<C>::default();
@@ -102,20 +113,18 @@ impl<C: Cipher> Mac<C> {
     fn code(&self, head: &[Text], tail: &[u8]) -> u128 {
         let mut blocks = [0_u128; 2];
         for (block, part) in blocks.iter_mut().zip(tail.chunks(TAG)) {
-            let mut bytes = Text::default();
-            bytes[..part.len()].copy_from_slice(part);
-            if let Some(end) = bytes.get_mut(part.len()) {
-                *end = 0x80;
-            }
-            *block = u128::from_be_bytes(bytes);
+            *block = padded(part);
         }
+        let [mut first, mut second] = blocks;
         if tail.is_empty() {
-            blocks[0] = 1 << 127;
+            first = padded(tail);
         }
-        let last = usize::from(tail.len() > TAG);
-        blocks[last] ^= if tail.len() == (last + 1) * TAG { self.whole } else { self.padded };
+        let is_two = tail.len() > TAG;
+        let last = if is_two { &mut second } else { &mut first };
+        *last ^= if tail.len() == TAG * (1 + usize::from(is_two)) { self.whole } else { self.padded };
         let mut state = Text::default();
-        self.cipher.encrypt_with_backend(Chain { state: &mut state, head, tail: &blocks[..=last] });
+        let tail: &[u128] = if is_two { &[first, second] } else { &[first] };
+        self.cipher.encrypt_with_backend(Chain { state: &mut state, head, tail });
         u128::from_be_bytes(state)
     }
 
@@ -129,21 +138,16 @@ impl<C: Cipher> Mac<C> {
         let start = self.code_of(&Text::default());
         let sum = associated.into_iter().fold(start, |sum, part| double(sum) ^ self.code_of(part));
         let Some(at) = text.len().checked_sub(TAG) else {
-            let mut block = Text::default();
-            block[..text.len()].copy_from_slice(text);
-            block[text.len()] = 0x80;
-            let block = double(sum) ^ u128::from_be_bytes(block);
-            return self.code_of(&block.to_be_bytes()).to_be_bytes();
+            return self.code_of(&(double(sum) ^ padded(text)).to_be_bytes()).to_be_bytes();
         };
         // The end, on which the sum lies, and what shares its first block.
         let (head, rest) = text.split_at(at / TAG * TAG);
         let mut tail = Zeroizing::new([0; 2 * TAG]);
-        let tail = &mut tail[..rest.len()];
-        tail.copy_from_slice(rest);
-        for (byte, pad) in tail[rest.len() - TAG..].iter_mut().zip(sum.to_be_bytes()) {
-            *byte ^= pad;
+        let pads = std::iter::repeat_n(0, rest.len() - TAG).chain(sum.to_be_bytes());
+        for ((byte, text), pad) in tail.iter_mut().zip(rest).zip(pads) {
+            *byte = text ^ pad;
         }
-        self.code(head.as_chunks().0, tail).to_be_bytes()
+        self.code(head.as_chunks().0, tail.get(..rest.len()).unwrap_or_default()).to_be_bytes()
     }
 }
 

@@ -186,6 +186,7 @@ impl Glance {
         }
     }
 
+    #[expect(clippy::indexing_slicing, reason = "all places are constants below ROOM")]
     fn to_words(self) -> [u64; ROOM] {
         let mut words = [0; ROOM];
         let line = [(UTC, self.utc.0, self.per_tick), (EARLIEST, self.earliest.0, self.earliest_per_tick)];

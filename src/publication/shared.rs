@@ -16,7 +16,7 @@ use std::ptr::NonNull;
 use super::{Publication, SLOT};
 use crate::sys::counter;
 use crate::sys::file::{self, Distrust, Inode};
-use crate::sys::host::{self, Identity};
+use crate::sys::host::{self, BOOT, Identity};
 use crate::sys::mapping::{Access, Mapping};
 use crate::sys::ticks::{self, Sight};
 
@@ -77,8 +77,10 @@ pub(crate) enum Refusal {
     Checksum,
     Kind(u32),
     Layout,
-    /// It is of another boot, or of another container's time.
-    Origin,
+    /// It is of another boot.
+    Boot,
+    /// It is of another container's time, in this boot: somebody may well be using it.
+    Namespace,
     /// This process may not read what the page is read by.
     Ticks,
     /// Not known, so pages of other boots could not be told.
@@ -95,7 +97,8 @@ impl fmt::Display for Refusal {
             Self::Checksum => f.write_str("the checksum of its header is wrong"),
             Self::Kind(kind) => write!(f, "it is about a counter of kind {kind}, ours is {}", counter::KIND),
             Self::Layout => f.write_str("its words are laid out otherwise"),
-            Self::Origin => f.write_str("it is of another boot, or of a container with a time of its own"),
+            Self::Boot => f.write_str("it is of another boot"),
+            Self::Namespace => f.write_str("it is of another time namespace, whose clocks count from elsewhere"),
             Self::Ticks => {
                 f.write_str("it is read by the processor's counter, which this process may not read (PR_SET_TSC)")
             }
@@ -125,8 +128,9 @@ impl SharedPage {
         let about = file.metadata()?;
         let mut header = [0; CHECKED + 4];
         let length = about.len().min(header.len() as u64) as usize;
-        std::os::unix::fs::FileExt::read_exact_at(&file, &mut header[..length], 0)?;
-        let by_ticks = judge(&header[..length], about.len(), host::origin(), ticks::is_readable())?;
+        let header = header.get_mut(..length).unwrap_or_default();
+        std::os::unix::fs::FileExt::read_exact_at(&file, header, 0)?;
+        let by_ticks = judge(header, about.len(), host::origin(), ticks::is_readable())?;
         let mapping = Mapping::of(&file, SIZE, access)?;
         let publication = mapping.start().cast::<Layout>();
         // SAFETY: the mapping is larger than the layout, and stays where it is.
@@ -186,7 +190,7 @@ impl SharedPage {
 }
 
 /// The header of a page of this boot.
-fn header(origin: Identity, by_ticks: bool) -> [u8; CHECKED + 4] {
+pub(crate) fn header(origin: Identity, by_ticks: bool) -> [u8; CHECKED + 4] {
     let mut bytes = [0; CHECKED + 4];
     let flags = if by_ticks { BY_TICKS } else { 0 };
     let numbers = [VERSION, SIZE as u32, counter::KIND, flags].map(u32::to_le_bytes);
@@ -200,9 +204,8 @@ fn header(origin: Identity, by_ticks: bool) -> [u8; CHECKED + 4] {
 
 /// Whether a file of `size` bytes that begins with `bytes` is a page for a process of this boot that may read ticks or not, and
 /// whether it may be read by them.
-fn judge(bytes: &[u8], size: u64, origin: Option<Identity>, ticks: bool) -> Result<bool, Refusal> {
-    let number =
-        |at: usize| bytes.get(at..at + 4).map_or(0, |four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]));
+pub(crate) fn judge(bytes: &[u8], size: u64, origin: Option<Identity>, ticks: bool) -> Result<bool, Refusal> {
+    let number = |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().map_or(0, u32::from_le_bytes);
     if !bytes.starts_with(MAGIC) {
         return Err(if size == 0 { Refusal::Size(0) } else { Refusal::Foreign });
     }
@@ -213,7 +216,7 @@ fn judge(bytes: &[u8], size: u64, origin: Option<Identity>, ticks: bool) -> Resu
     if size != SIZE as u64 || number(offset_of!(Layout, size)) != SIZE as u32 {
         return Err(Refusal::Size(size));
     }
-    if crc32fast::hash(&bytes[..CHECKED]) != number(CHECKED) {
+    if crc32fast::hash(bytes.get(..CHECKED).unwrap_or_default()) != number(CHECKED) {
         return Err(Refusal::Checksum);
     }
     let kind = number(offset_of!(Layout, counter_kind));
@@ -224,8 +227,11 @@ fn judge(bytes: &[u8], size: u64, origin: Option<Identity>, ticks: bool) -> Resu
         return Err(Refusal::Layout);
     }
     let at = offset_of!(Layout, origin);
-    if origin.ok_or(Refusal::NoOrigin)? != bytes[at..at + size_of::<Identity>()] {
-        return Err(Refusal::Origin);
+    let origin = origin.ok_or(Refusal::NoOrigin)?;
+    let found: &Identity = bytes.get(at..).and_then(|rest| rest.first_chunk()).ok_or(Refusal::Layout)?;
+    if origin != *found {
+        let boot = |origin: &Identity| origin.first_chunk::<BOOT>().copied();
+        return Err(if boot(&origin) == boot(found) { Refusal::Namespace } else { Refusal::Boot });
     }
     let by_ticks = number(offset_of!(Layout, flags)) & BY_TICKS != 0;
     if by_ticks && !ticks { Err(Refusal::Ticks) } else { Ok(by_ticks) }
@@ -270,20 +276,22 @@ mod tests {
 
     #[test]
     fn a_header_that_cannot_be_trusted_is_refused_by_name() {
-        let cases: [Case; 8] = [
+        let cases: [Case; 10] = [
             ("another file", |bytes| bytes[0] = b'#', Refusal::Foreign),
             ("a short text", |bytes| *bytes = b"hi".to_vec(), Refusal::Foreign),
             ("a newer format", |bytes| bytes[8] = 2, Refusal::Version(2)),
             ("another size", |bytes| bytes[13] = 1, Refusal::Size(4096)),
             ("a flipped bit", |bytes| bytes[30] ^= 1, Refusal::Checksum),
             ("another counter", |bytes| bytes[16] = 9, Refusal::Kind(9)),
-            ("another boot", |bytes| bytes[24] = 9, Refusal::Origin),
+            ("another boot", |bytes| bytes[24] = 9, Refusal::Boot),
+            ("another boot and namespace", |bytes| (bytes[31], bytes[32]) = (9, 9), Refusal::Boot),
+            ("another namespace", |bytes| bytes[32] = 9, Refusal::Namespace),
             ("other slots", |bytes| bytes[40] = 64, Refusal::Layout),
         ];
         for (what, change, refusal) in cases {
             let mut bytes = header(ORIGIN, false).to_vec();
             change(&mut bytes);
-            if matches!(refusal, Refusal::Kind(_) | Refusal::Origin | Refusal::Layout) {
+            if matches!(refusal, Refusal::Kind(_) | Refusal::Boot | Refusal::Namespace | Refusal::Layout) {
                 seal(&mut bytes);
             }
             assert_eq!(judge(&bytes, 4096, Some(ORIGIN), true), Err(refusal), "{what}");
@@ -378,7 +386,8 @@ mod tests {
             (offset_of!(Layout, size), 4, "size"),
             (offset_of!(Layout, counter_kind), 4, "counter"),
             (offset_of!(Layout, flags), 4, "flags"),
-            (offset_of!(Layout, origin), size_of::<Identity>(), "origin"),
+            (offset_of!(Layout, origin), BOOT, "boot"),
+            (offset_of!(Layout, origin) + BOOT, size_of::<Identity>() - BOOT, "namespace"),
             (offset_of!(Layout, slot_words), 4, "slot words"),
             (offset_of!(Layout, reserved), 16, "reserved"),
             (offset_of!(Layout, checksum), 4, "checksum"),

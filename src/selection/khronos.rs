@@ -20,8 +20,9 @@ pub(crate) fn backs(sample: &[Interval], ours: Interval) -> Option<bool> {
     let mut sample = sample.to_vec();
     sample.sort_by_key(|interval| interval.low.0.midpoint(interval.high.0));
     let dropped = sample.len() / 3;
-    let rest = &sample[dropped..sample.len() - dropped];
-    Some(rest.iter().filter(|interval| interval.overlaps(ours)).count() * 2 > rest.len())
+    let left = sample.len() - 2 * dropped;
+    let rest = sample.iter().skip(dropped).take(left);
+    Some(rest.filter(|interval| interval.overlaps(ours)).count() * 2 > left)
 }
 
 #[cfg(test)]

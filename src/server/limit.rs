@@ -142,30 +142,29 @@ impl Limiter {
 
     /// Whether there is one in the bucket of that hash; it is taken.
     fn take(&self, hash: u64, now: Counter) -> bool {
-        let Line(ways) = &self.lines[hash as usize % LINES];
+        let Some(Line(ways)) = self.lines.get(hash as usize % LINES) else { return true };
         let (tag, now) = (hash & !TIME_MASK, now.0.unsigned_abs() >> UNIT_SHIFT & TIME_MASK);
         // How far ahead an entry's time lies; what is further than it can be is long past.
         let ahead = |entry: u64| {
             let ahead = (entry & TIME_MASK).wrapping_sub(now) & TIME_MASK;
             if ahead > self.limit.burst { 0 } else { ahead }
         };
-        let (mut place, mut least) = (0, u64::MAX);
-        for (index, way) in ways.iter().enumerate() {
+        let (mut place, mut least, mut found) = (None, u64::MAX, false);
+        for way in ways {
             let entry = way.load(Relaxed);
             if entry & !TIME_MASK == tag {
-                (place, least) = (index, ahead(entry));
+                (place, least, found) = (Some(way), ahead(entry), true);
                 break;
             }
             if ahead(entry) < least {
-                (place, least) = (index, ahead(entry));
+                (place, least) = (Some(way), ahead(entry));
             }
         }
-        let found = ways[place].load(Relaxed) & !TIME_MASK == tag;
         let full = if found { least } else { 0 } + self.limit.interval;
         if full > self.limit.burst {
             return false;
         }
-        ways[place].store(tag | ((now + full) & TIME_MASK), Relaxed);
+        place.into_iter().for_each(|way| way.store(tag | ((now + full) & TIME_MASK), Relaxed));
         true
     }
 }

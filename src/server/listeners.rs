@@ -41,7 +41,7 @@ impl Listeners {
             let has_ipv4 = config.listen.iter().any(|other| other.is_ipv4() && other.port() == address.port());
             let kinds = if has_ipv4 && address.port() != 0 { Kinds::OnlyIpv6 } else { Kinds::AsUsual };
             let sockets = listen::listening(address, threads, kinds).map_err(failed)?;
-            addresses.push(sockets[0].local_addr().map_err(failed)?);
+            addresses.extend(sockets.first().map(UdpSocket::local_addr).transpose().map_err(failed)?);
             seats.iter_mut().zip(sockets).for_each(|(seat, socket)| seat.push(socket));
         }
         Ok(Self { addresses, seats, doors: None })
@@ -63,7 +63,11 @@ impl Listeners {
             let threads = config.thread_count();
             match listeners.seats.len() {
                 seats if seats < threads => listeners.seats.push(vec![socket]),
-                seats => listeners.seats[index % seats].push(socket),
+                seats => {
+                    if let Some(seat) = listeners.seats.get_mut(index % seats) {
+                        seat.push(socket);
+                    }
+                }
             }
         }
         listeners.with_doors(config)

@@ -82,7 +82,7 @@ impl Pairs {
         }
         let second = key.receive.0 >> 32 & SECONDS;
         let value = u64::from(hold) << 32 | u64::from(pair.root_dispersion.0) << SECOND_BITS | second;
-        let Line(ways) = &self.lines[key.hash as usize % LINES];
+        let Some(Line(ways)) = self.lines.get(key.hash as usize % LINES) else { return };
         let rank = |[first, other]: &[AtomicU64; 2]| {
             let (first, other) = (first.load(Relaxed), other.load(Relaxed));
             let age = second.wrapping_sub(other) & SECONDS;
@@ -96,7 +96,7 @@ impl Pairs {
     }
 
     pub(super) fn find(&self, key: Key) -> Option<Pair> {
-        let Line(ways) = &self.lines[key.hash as usize % LINES];
+        let Line(ways) = self.lines.get(key.hash as usize % LINES)?;
         ways.iter().find_map(|[first, other]| {
             let value = other.load(Relaxed);
             let pair = Pair {

@@ -129,7 +129,7 @@ impl Template {
     pub(super) fn interleaved(&self, request: &Packet, receive: NtpTime, earlier: &Pair) -> [u8; HEADER_LEN] {
         let mut bytes = self.filled(request, request.receive, receive, earlier.transmit);
         let root_dispersion = self.root_dispersion.0.max(earlier.root_dispersion.0);
-        bytes[ROOT_DISPERSION..][..4].copy_from_slice(&root_dispersion.to_be_bytes());
+        put(&mut bytes, ROOT_DISPERSION, root_dispersion.to_be_bytes());
         bytes
     }
 
@@ -138,7 +138,7 @@ impl Template {
         bytes[0] |= (request.version & 7) << 3;
         bytes[POLL] = request.poll.cast_unsigned();
         for (at, time) in [(ORIGIN, origin), (RECEIVE, receive), (TRANSMIT, transmit)] {
-            bytes[at..][..8].copy_from_slice(&time.0.to_be_bytes());
+            put(&mut bytes, at, time.0.to_be_bytes());
         }
         bytes
     }
@@ -146,6 +146,12 @@ impl Template {
     pub(super) fn root_dispersion(&self) -> NtpShort {
         self.root_dispersion
     }
+}
+
+/// Puts a field in its place. All of them lie within a header.
+#[inline(always)]
+fn put<const N: usize>(bytes: &mut [u8; HEADER_LEN], at: usize, field: [u8; N]) {
+    bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()).into_iter().for_each(|place| *place = field);
 }
 
 /// Whether `request` comes from a client that has heard of us before, and may speak interleaved mode.

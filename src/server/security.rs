@@ -68,7 +68,7 @@ impl Doors {
         let (mut listeners, mut addresses) = (Vec::new(), Vec::<SocketAddr>::new());
         for (index, one) in served.iter().enumerate() {
             // Two servers at one address share its key exchange.
-            if served[..index].iter().any(|other| other.ip() == one.ip()) {
+            if served.iter().take(index).any(|other| other.ip() == one.ip()) {
                 continue;
             }
             let mut address = *one;
@@ -104,8 +104,8 @@ impl Nonces {
             let (pairs, _) = words.as_chunks::<2>();
             self.drawn.extend(pairs.iter().map(|[one, other]| {
                 let mut nonce = [0; NONCE_MAX];
-                nonce[..8].copy_from_slice(&one.to_ne_bytes());
-                nonce[8..].copy_from_slice(&other.to_ne_bytes());
+                let words = [one.to_ne_bytes(), other.to_ne_bytes()];
+                nonce.iter_mut().zip(words.as_flattened()).for_each(|(byte, random)| *byte = *random);
                 nonce
             }));
         }
@@ -131,6 +131,13 @@ pub(super) enum Secured {
 }
 
 impl Guard {
+    /// One whose keys everybody knows.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn known() -> Self {
+        let secret = crate::nts::cookie::Secret { id: 7, key: [7; 32].into() };
+        Self::new(&Arc::new(Vault::new(crate::nts::cookie::KeyRing::own(secret))))
+    }
+
     fn new(vault: &Arc<Vault>) -> Self {
         let (generation, ring) = vault.ring();
         Self { vault: Arc::clone(vault), generation, sealer: Sealer::new(&ring), nonces: Nonces { drawn: Vec::new() } }

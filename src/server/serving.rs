@@ -24,7 +24,7 @@ use crate::packet::{HEADER_LEN, Packet};
 use crate::sys::batch::{BATCH, Batch};
 use crate::sys::counter::{self, Bracket};
 use crate::sys::listen;
-use crate::sys::socket::{DATAGRAM_MAX, Received};
+use crate::sys::socket::{self, DATAGRAM_MAX, Received};
 use crate::sys::thread::Order;
 use crate::sys::translate::{Translator, View};
 use crate::sys::wake::Sleeper;
@@ -138,11 +138,17 @@ impl Attendant {
                     self.note_departures(socket);
                 }
             }
-            if !std::mem::take(&mut self.has_looked) {
-                self.look();
-            }
-            self.tally.tell(&self.common.boards[self.seat], self.looked.after);
+            self.tell();
         }
+    }
+
+    /// Tells what was done, after a look at the clocks.
+    pub(super) fn tell(&mut self) {
+        if !std::mem::take(&mut self.has_looked) {
+            self.look();
+        }
+        let board = self.common.boards.get(self.seat);
+        board.into_iter().for_each(|board| self.tally.tell(board, self.looked.after));
     }
 
     /// Shows the translator the system clock and the counter as they are.
@@ -153,7 +159,7 @@ impl Attendant {
     }
 
     /// Answers what has come to `socket`.
-    fn empty(&mut self, socket: &UdpSocket) {
+    pub(super) fn empty(&mut self, socket: &UdpSocket) {
         for _ in 0..TURN {
             // An error is that of an earlier reply, or none.
             let Ok(received) = self.batch.receive(socket) else { return };
@@ -288,13 +294,13 @@ impl Attendant {
     }
 
     /// Takes down what the kernel tells of replies that have left `socket`.
-    fn note_departures(&mut self, socket: &UdpSocket) {
+    pub(super) fn note_departures(&mut self, socket: &UdpSocket) {
         let mut buffer = [0; DATAGRAM_MAX];
         for _ in 0..LEAVING {
-            let Ok(told) = listen::departure(socket, &mut buffer) else { return };
+            let Ok(told) = socket::departure(socket, &mut buffer) else { return };
             let view = self.look();
             // All headers are in front of ours.
-            let packet = buffer[..told.length.min(DATAGRAM_MAX)].last_chunk::<HEADER_LEN>();
+            let packet = buffer.get(..told.length.min(DATAGRAM_MAX)).and_then(|told| told.last_chunk::<HEADER_LEN>());
             let Some(packet) = packet.and_then(|bytes| Packet::parse(bytes)) else { continue };
             let Some(place) = self.leaving.iter().position(|leaving| leaving.receive == packet.receive) else {
                 continue;

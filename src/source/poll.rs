@@ -198,6 +198,12 @@ impl Poll {
         }
     }
 
+    /// As [`Self::hasten`], where the counter may have been set back: nothing is due later than in one interval from `now`.
+    pub(crate) fn handle_gap(&mut self, now: Counter) {
+        self.due = self.due.min(now + self.interval());
+        self.hasten(now);
+    }
+
     /// The address changed: everything learnt about the old server is void.
     pub(crate) fn restart(&mut self, now: Counter) {
         *self = Self {

@@ -29,14 +29,15 @@ impl Synchronizer {
     /// Answers an address wish of a source with NTS.
     #[cfg_attr(not(feature = "_nts"), expect(dead_code, reason = "without ciphers nobody grants keys"))]
     pub(crate) fn grant(&mut self, id: SourceId, address: SocketAddr, grant: Grant, now: Counter) {
-        self.sources[id.0].grant(address, grant, now);
+        let Some(source) = self.sources.get_mut(id.0) else { return };
+        source.grant(address, grant, now);
         self.dirty = true;
     }
 
     /// Answers an address wish of a source with NTS: there are no keys.
     #[cfg_attr(not(feature = "_nts"), expect(dead_code, reason = "without ciphers nobody grants keys"))]
     pub(crate) fn handle_no_keys(&mut self, id: SourceId, fault: &KeyFault, now: Counter) {
-        self.sources[id.0].handle_no_keys(fault, now);
+        self.of(id).for_each(|source| source.handle_no_keys(fault, now));
         self.dirty = true;
     }
 
@@ -96,7 +97,8 @@ impl Synchronizer {
     }
 }
 
-#[cfg(all(test, feature = "_nts"))]
+#[cfg(feature = "_nts")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Settings;

@@ -113,8 +113,7 @@ impl Rounds {
     }
 
     pub(super) fn poll_transmit(&mut self, now: Counter, transmit: NtpTime) -> Option<Request> {
-        let place = self.asked.iter().position(Asked::waits)?;
-        let asked = &mut self.asked[place];
+        let (place, asked) = self.asked.iter_mut().enumerate().find(|(_, asked)| asked.waits())?;
         asked.pending = Some((transmit, now, now + TIMEOUT));
         let datagram = Packet::request(transmit).bytes().to_vec();
         Some(Request { source: SourceId::of_round(place), address: asked.address, datagram })

@@ -84,20 +84,26 @@ impl Bracket {
     /// before it came. What is told is the latest counter value that can be true: T2 and T4 may be late, which makes
     /// a delay longer than it was, but never early.
     pub(crate) fn arrival(&self, stamp: Option<UnixTime>, earlier: &Self) -> Arrived {
-        let stamped = stamp.and_then(|stamp| self.counter_of(stamp, earlier));
+        let stamped = stamp.and_then(|stamp| self.counter_of(stamp, earlier)).map(|(_, latest)| latest);
         // Whatever a stamp says, the datagram was there before the bracket was.
         let at = stamped.map_or(self.before, |stamped| stamped.min(self.before));
         Arrived { at, stamped_by_kernel: stamped.is_some() }
     }
 
-    /// The latest counter value at which the system clock can have shown `stamp`, between `earlier` and this bracket;
-    /// `None` if the stamp is old, or if the system clock was visibly stepped since `earlier`.
+    /// When a datagram left that was sent between `earlier` and this bracket: the earliest counter value that can be true,
+    /// as T1 and T3 may be early but never late. Without a stamp that can be used it is `None`.
+    pub(crate) fn departure(&self, stamp: UnixTime, earlier: &Self) -> Option<Counter> {
+        self.counter_of(stamp, earlier).map(|(earliest, _)| earliest)
+    }
+
+    /// The earliest and the latest counter value at which the system clock can have shown `stamp`, between `earlier` and
+    /// this bracket; `None` if the stamp is old, or if the system clock was visibly stepped since `earlier`.
     ///
     /// The stamp is counted back from this bracket, and forward from `earlier`. Had the system clock gained on the
     /// counter after the stamp (a step too small to be seen, say), the first alone would be too early; had it lost,
-    /// the second would be. So the later one is told. What remains is a step ahead that hides behind an equal loss
-    /// since `earlier`: at most [`slack`] of that span.
-    fn counter_of(&self, stamp: UnixTime, earlier: &Self) -> Option<Counter> {
+    /// the second would be. So both are told. What remains is a step ahead that hides behind an equal loss
+    /// since `earlier`, or the other way round: at most [`slack`] of that span.
+    fn counter_of(&self, stamp: UnixTime, earlier: &Self) -> Option<(Counter, Counter)> {
         let system = self.system - earlier.system;
         let (now, half) = self.midpoint();
         let (then, earlier_half) = earlier.midpoint();
@@ -110,9 +116,10 @@ impl Bracket {
         if age < Nanos::ZERO || age > AGE_MAX || age > counted + slack(counted) {
             return None;
         }
-        let back = self.after - age + slack(age);
-        let forward = earlier.after + (stamp - earlier.system);
-        Some(back.max(forward))
+        let since = stamp - earlier.system;
+        let earliest = (self.before - age - slack(age)).min(earlier.before + since);
+        let latest = (self.after - age + slack(age)).max(earlier.after + since);
+        Some((earliest, latest))
     }
 }
 
@@ -132,21 +139,28 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_becomes_the_latest_counter_value_it_can_mean() {
+    fn a_stamp_becomes_the_earliest_and_the_latest_counter_value_it_can_mean() {
         let (sent, received) = (bracket(1_000, 501_000, 1_100), bracket(201_000, 701_000, 201_100));
         // 50 µs before the second bracket, 0.1 % slack.
-        assert_eq!(received.counter_of(UnixTime(651_000), &sent), Some(Counter(201_100 - 50_000 + 50)));
+        let (earliest, latest) = (Counter(201_000 - 50_000 - 50), Counter(201_100 - 50_000 + 50));
+        assert_eq!(received.counter_of(UnixTime(651_000), &sent), Some((earliest, latest)));
+        assert_eq!(received.departure(UnixTime(651_000), &sent), Some(earliest));
     }
 
     /// A datagram that came at counter value 9.99 s, read at 10 s; the system clock has gained `before` by the time
     /// of its arrival, and `after` since.
     fn arrival_despite(before: i64, after: i64) -> (Arrived, Counter) {
+        let (now, stamp, earlier, came) = stamped_despite(before, after);
+        (now.arrival(Some(stamp), &earlier), came)
+    }
+
+    /// The look after it, its stamp, the look before it, and the counter value that it was made at.
+    fn stamped_despite(before: i64, after: i64) -> (Bracket, UnixTime, Bracket, Counter) {
         const SECOND: i64 = 1_000_000_000;
         let (asleep, came, awake) = (0, 9_990_000_000, 10 * SECOND);
         let earlier = bracket(asleep - 50, 77 * SECOND, asleep + 50);
         let now = bracket(awake - 50, 77 * SECOND + awake + before + after, awake + 50);
-        let stamp = UnixTime(77 * SECOND + came + before);
-        (now.arrival(Some(stamp), &earlier), Counter(came))
+        (now, UnixTime(77 * SECOND + came + before), earlier, Counter(came))
     }
 
     #[test]
@@ -156,6 +170,17 @@ mod tests {
                 let (arrived, came) = arrival_despite(before, after);
                 assert!(arrived.at >= came, "{before}, {after}: {arrived:?}");
                 assert!(arrived.at <= Counter(10_000_000_000 - 50), "{before}, {after}: {arrived:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_departure_is_late_whatever_a_step_that_is_too_small_to_be_seen() {
+        for step in [0, 1_000, 100_000, 4_000_000, 9_900_000] {
+            for (before, after) in [(0, step), (step, 0), (0, -step), (-step, 0)] {
+                let (now, stamp, earlier, left) = stamped_despite(before, after);
+                let told = now.departure(stamp, &earlier).expect("no step is seen");
+                assert!(told <= left, "{before}, {after}: {told:?}");
             }
         }
     }

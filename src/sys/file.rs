@@ -4,12 +4,11 @@ use std::ffi::{CString, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::checked;
+use super::{beside_standard, checked};
 
 /// Why a file is not trusted, whatever is in it.
 #[derive(Debug, PartialEq, Eq)]
@@ -107,18 +106,6 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
     options.open(path).and_then(beside_standard)
-}
-
-/// `file` under a number that nobody takes for standard input, output or error: a host that has closed those may print all the
-/// same.
-fn beside_standard(file: File) -> io::Result<File> {
-    if file.as_raw_fd() > libc::STDERR_FILENO {
-        return Ok(file);
-    }
-    // SAFETY: the call takes no pointers.
-    let fd = checked(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) })?;
-    // SAFETY: `fd` was just opened and belongs to nobody else.
-    Ok(unsafe { File::from_raw_fd(fd) })
 }
 
 /// Puts `bytes` at `path`, where readers find all of them or none: written aside, on the disk before `name` gives them their name,

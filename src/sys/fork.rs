@@ -9,9 +9,8 @@
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
-use std::sync::Once;
 use std::sync::atomic::{
-    AtomicU32,
+    AtomicBool, AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::time::Duration;
@@ -24,7 +23,7 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 static FORKS: AtomicU32 = AtomicU32::new(0);
 static LIFECYCLE: Gate = Gate::new();
 static EXCLUSIVE: Gate = Gate::new();
-static REGISTERED: Once = Once::new();
+static REGISTERED: AtomicBool = AtomicBool::new(false);
 
 /// Descriptors that a child must not have. Locked only under [`exclusive`].
 static NOT_INHERITED: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
@@ -41,25 +40,31 @@ pub(crate) fn count() -> u32 {
 
 /// Has the C library call us around forks; costs nothing after the first time. To be called before the first thread
 /// of ours is made.
+///
+/// Nobody is waited for here, who might not be there in a child. So several threads may register the same handlers, or a
+/// child those of a parent that was about to note that it has; all but the first of those calls find nothing to do.
 pub(crate) fn watch() {
-    REGISTERED.call_once(|| {
+    if !REGISTERED.load(Acquire) {
         // SAFETY: the three functions are static and do nothing a fork handler must not do. If memory is short the
         // registration fails, and a child is not told from its parent; nothing else can be done about it.
         unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
-    });
+        REGISTERED.store(true, Release);
+    }
 }
 
-/// Held while a clock is started, restarted or stopped, for some milliseconds. Never taken by a thread of ours, nor
-/// while [`exclusive`] is held.
+/// Held while a clock is started or restarted, for some milliseconds and what it takes to read its files, and for an instant
+/// while one is stopped. Never taken by a thread of ours, nor while [`exclusive`] is held.
 ///
 /// `None` to a fork handler of the host's that runs while this very thread forks: it has the lock already, and what
 /// it would do, with threads that wait for the fork or that are not here, cannot be done.
 pub(crate) fn lifecycle() -> Option<Pass> {
+    watch();
     if is_forking() { None } else { Some(LIFECYCLE.lock()) }
 }
 
 /// Held for a few instructions at a time, over every other process-wide lock.
 pub(crate) fn exclusive() -> Option<Pass> {
+    watch();
     // Who forks holds it already.
     if is_forking() { None } else { Some(EXCLUSIVE.lock()) }
 }
@@ -86,19 +91,26 @@ pub(crate) fn is_forking() -> bool {
 }
 
 extern "C" fn before() {
+    if FORKING.replace(true) {
+        return;
+    }
     LIFECYCLE.enter();
     EXCLUSIVE.enter();
     FORKS.fetch_add(1, Relaxed);
-    FORKING.set(true);
 }
 
 extern "C" fn in_parent() {
-    FORKING.set(false);
+    if !FORKING.replace(false) {
+        return;
+    }
     EXCLUSIVE.leave();
     LIFECYCLE.leave();
 }
 
 extern "C" fn in_child() {
+    if !FORKING.replace(false) {
+        return;
+    }
     GENERATION.fetch_add(1, Relaxed);
     // Not locked: who forks holds `exclusive`. Nothing is allocated or freed.
     if let Some(mut descriptors) = NOT_INHERITED.try_lock() {
@@ -107,7 +119,6 @@ extern "C" fn in_child() {
             unsafe { libc::close(fd) };
         }
     }
-    FORKING.set(false);
     EXCLUSIVE.reset();
     LIFECYCLE.reset();
 }
@@ -187,6 +198,19 @@ mod tests {
             }
         });
         assert_eq!((COUNT.load(Relaxed), GATE.0.load(Relaxed)), (80_000, OPEN));
+    }
+
+    #[test]
+    fn handlers_that_are_registered_twice_do_once_what_they_do() {
+        let forks = count();
+        before();
+        before();
+        assert!(is_forking() && lifecycle().is_none() && exclusive().is_none());
+        in_parent();
+        in_parent();
+        assert!(!is_forking() && lifecycle().is_some() && exclusive().is_some());
+        // Other tests fork, too.
+        assert!(count() > forks);
     }
 
     #[test]

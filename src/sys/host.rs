@@ -12,6 +12,9 @@ use crate::units::{Counter, Nanos, UnixTime};
 /// Tells one thing from another of its kind, and nothing else about it.
 pub(crate) type Identity = [u8; 16];
 
+/// Bytes of an origin that tell the boot.
+pub(crate) const BOOT: usize = 8;
+
 /// The machine at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Host {
@@ -48,7 +51,8 @@ pub(crate) fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// The boot, and the time namespace, that the counter's origin belongs to; `None` if the kernel does not say.
+/// The boot (its first half), and the time namespace (the second), that the counter's origin belongs to; `None` if the kernel
+/// does not say.
 pub(crate) fn origin() -> Option<Identity> {
     origin_and(&[])
 }
@@ -66,8 +70,11 @@ fn origin_and(more: &[&str]) -> Option<Identity> {
     // Containers may count from origins of their own within one boot. Kernels without time namespaces have but one.
     let namespace = fs::read_link("/proc/self/ns/time").unwrap_or_default();
     let shift = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
-    let parts = [boot.trim(), &namespace.to_string_lossy(), &shift];
-    Some(identity(&[&parts[..], more].concat()))
+    let boot = identity(&[&[boot.trim()], more].concat());
+    let namespace = identity(&[&namespace.to_string_lossy(), &shift]);
+    let mut origin = namespace;
+    origin.iter_mut().zip(boot).take(BOOT).for_each(|(byte, of_boot)| *byte = of_boot);
+    Some(origin)
 }
 
 fn machine() -> Option<Identity> {

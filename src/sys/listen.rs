@@ -6,8 +6,8 @@ use std::net::TcpListener;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd};
 
-use super::checked;
-use super::socket::{self, DATAGRAM_MAX, Received, ask_for_stamps, set_option, storage};
+use super::socket::{ask_for_stamps, set_option, storage};
+use super::{beside_standard, checked};
 
 /// What a server's receive buffer should hold, in bytes as the kernel counts them: a thread that does not run for 10 ms
 /// loses nothing of a burst. What is not used costs nothing.
@@ -36,10 +36,10 @@ pub(crate) fn listening(address: SocketAddr, count: usize, kinds: Kinds) -> io::
     // The first alone finds out whether the port is free: two that both share may be of different programs.
     let first = bound_to(address, kinds, false)?;
     let bound = first.local_addr()?;
-    let mut sockets = vec![first];
     if count > 1 {
-        set_option(&sockets[0], libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+        set_option(&first, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
     }
+    let mut sockets = vec![first];
     for _ in 1..count {
         sockets.push(bound_to(bound, kinds, true)?);
     }
@@ -89,7 +89,7 @@ fn bound_to(address: SocketAddr, kinds: Kinds, shares: bool) -> io::Result<UdpSo
     // SAFETY: the call takes no pointers.
     let fd = checked(unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: `fd` was just opened and belongs to nobody else.
-    let socket = unsafe { UdpSocket::from_raw_fd(fd) };
+    let socket = beside_standard(unsafe { UdpSocket::from_raw_fd(fd) })?;
     if address.is_ipv6() && kinds == Kinds::OnlyIpv6 {
         set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
     }
@@ -98,7 +98,7 @@ fn bound_to(address: SocketAddr, kinds: Kinds, shares: bool) -> io::Result<UdpSo
     }
     let (name, length) = storage(address);
     // SAFETY: the name is ours, and so long.
-    checked(unsafe { libc::bind(fd, (&raw const name).cast(), length) })?;
+    checked(unsafe { libc::bind(socket.as_raw_fd(), (&raw const name).cast(), length) })?;
     ask_for_stamps(&socket);
     Ok(socket)
 }
@@ -125,14 +125,9 @@ pub(crate) fn awaiting(address: SocketAddr, kinds: Kinds) -> io::Result<TcpListe
     Ok(socket)
 }
 
-/// Has the kernel tell ([`departure`]) when those datagrams left for which that was wished.
+/// Has the kernel tell ([`socket::departure`]) when those datagrams left for which that was wished.
 pub(crate) fn tell_departures(socket: &UdpSocket) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, libc::SOF_TIMESTAMPING_SOFTWARE.cast_signed())
-}
-
-/// The next datagram of which the kernel tells when it left, with all headers in front (`WouldBlock`: none).
-pub(crate) fn departure(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io::Result<Received> {
-    socket::receive_with(socket, buffer, libc::MSG_ERRQUEUE)
 }
 
 /// What the kernel grants of a receive buffer, in bytes as it counts them.

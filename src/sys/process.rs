@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use super::checked;
+use super::{beside_standard, checked};
 
 /// One process of this machine: numbers are used again, but not at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Deathwatch {
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         let fd = checked(fd as libc::c_int).ok()?;
         // SAFETY: `fd` was just opened and belongs to nobody else; the kernel has it closed at an exec.
-        let watch = Self(unsafe { OwnedFd::from_raw_fd(fd) });
+        let watch = Self(beside_standard(unsafe { OwnedFd::from_raw_fd(fd) }).ok()?);
         // Only now: as long as this one is there, no other has its number.
         process.is_there().then_some(watch)
     }

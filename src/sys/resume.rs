@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 
-use super::checked;
+use super::{beside_standard, checked};
 
 /// A descriptor that becomes readable when `CLOCK_REALTIME` is set, as the kernel itself does at every resume: a `timerfd`
 /// that is cancelled then (`TFD_TIMER_CANCEL_ON_SET`).
@@ -25,15 +25,20 @@ impl ResumeWatch {
         let fd =
             checked(unsafe { libc::timerfd_create(libc::CLOCK_REALTIME, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) })?;
         // SAFETY: `fd` was just opened and belongs to nobody else.
-        let timer = unsafe { File::from_raw_fd(fd) };
+        let timer = beside_standard(unsafe { File::from_raw_fd(fd) })?;
         let expiry = libc::itimerspec {
             it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
             it_value: libc::timespec { tv_sec: second, tv_nsec: 0 },
         };
         let how = libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET;
         // SAFETY: `expiry` lives until the call returns; no former value is asked for.
-        checked(unsafe { libc::timerfd_settime(fd, how, &raw const expiry, std::ptr::null_mut()) })?;
-        Ok(Self(timer))
+        let set =
+            checked(unsafe { libc::timerfd_settime(timer.as_raw_fd(), how, &raw const expiry, std::ptr::null_mut()) });
+        match set {
+            // The clock was set at this very moment; the timer is, too.
+            Err(error) if error.raw_os_error() != Some(libc::ECANCELED) => Err(error),
+            _ => Ok(Self(timer)),
+        }
     }
 
     /// Makes it unreadable until the clock is set once more.

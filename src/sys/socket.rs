@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd};
 
-use super::checked;
+use super::{beside_standard, checked};
 use crate::units::{NANOS_PER_SECOND, Nanos, UnixTime};
 
 /// Room for the control messages we ask for (stamps and an address), and then some.
@@ -45,8 +45,8 @@ pub(crate) fn connected(peer: SocketAddr) -> io::Result<UdpSocket> {
     // SAFETY: the call takes no pointers.
     let fd = checked(unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: `fd` was just opened and belongs to nobody else.
-    let socket = unsafe { UdpSocket::from_raw_fd(fd) };
-    ask_for_stamps(&socket);
+    let socket = beside_standard(unsafe { UdpSocket::from_raw_fd(fd) })?;
+    ask_for_stamps_both_ways(&socket);
     socket.connect(peer)?;
     Ok(socket)
 }
@@ -61,7 +61,7 @@ pub(crate) fn connecting(peer: SocketAddr) -> io::Result<std::net::TcpStream> {
     // SAFETY: the call takes numbers only.
     let descriptor = checked(unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: just opened, and nobody else's.
-    let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    let socket = beside_standard(unsafe { OwnedFd::from_raw_fd(descriptor) })?;
     let (name, length) = storage(peer);
     // SAFETY: `name` holds `length` bytes of an address, and is alive here.
     let result = unsafe { libc::connect(socket.as_raw_fd(), (&raw const name).cast(), length) };
@@ -74,7 +74,7 @@ pub(crate) fn connecting(peer: SocketAddr) -> io::Result<std::net::TcpStream> {
 
 /// A socket bound to `address` that does not block and asks the kernel for receive timestamps.
 pub(crate) fn stamped(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(address)?;
+    let socket = UdpSocket::bind(address).and_then(beside_standard)?;
     socket.set_nonblocking(true)?;
     ask_for_stamps(&socket);
     Ok(socket)
@@ -83,6 +83,17 @@ pub(crate) fn stamped(address: SocketAddr) -> io::Result<UdpSocket> {
 /// Timestamps are a kindness of the kernel: where a sandbox forbids the option, we go on without.
 pub(super) fn ask_for_stamps(socket: &UdpSocket) {
     let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
+}
+
+/// As above, and the kernel also tells ([`departure`]) when each datagram left; not what was in it, which is known.
+fn ask_for_stamps_both_ways(socket: &UdpSocket) {
+    let wish = libc::SOF_TIMESTAMPING_RX_SOFTWARE
+        | libc::SOF_TIMESTAMPING_TX_SOFTWARE
+        | libc::SOF_TIMESTAMPING_SOFTWARE
+        | libc::SOF_TIMESTAMPING_OPT_TSONLY;
+    if set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, wish.cast_signed()).is_err() {
+        ask_for_stamps(socket);
+    }
 }
 
 /// Has the kernel drop what cannot answer a request that is answered with one of these two: whatever is too short,
@@ -151,11 +162,12 @@ pub(crate) fn receive(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io
     receive_with(socket, buffer, 0)
 }
 
-pub(super) fn receive_with(
-    socket: &UdpSocket,
-    buffer: &mut [u8; DATAGRAM_MAX],
-    flags: libc::c_int,
-) -> io::Result<Received> {
+/// The next datagram of which the kernel tells when it left, with all headers in front (`WouldBlock`: none).
+pub(crate) fn departure(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX]) -> io::Result<Received> {
+    receive_with(socket, buffer, libc::MSG_ERRQUEUE)
+}
+
+fn receive_with(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX], flags: libc::c_int) -> io::Result<Received> {
     let mut control = Control([0; CONTROL_LEN]);
     let mut name = MaybeUninit::<libc::sockaddr_in6>::zeroed();
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -357,6 +369,19 @@ mod tests {
     #[test]
     fn ipv6_works_alike() {
         assert!(exchange("[::1]:0").stamp.is_some());
+    }
+
+    #[test]
+    fn the_kernel_tells_once_when_a_datagram_left_and_not_what_was_in_it() {
+        let server = stamped("127.0.0.1:0".parse().unwrap()).unwrap();
+        let client = connected(server.local_addr().unwrap()).unwrap();
+        let mut buffer = [0; DATAGRAM_MAX];
+        let before = crate::sys::counter::system_time();
+        client.send(b"hello").unwrap();
+        let told = departure(&client, &mut buffer).unwrap();
+        let stamp = told.stamp.expect("loopback stamps what leaves");
+        assert!(before <= stamp && stamp <= crate::sys::counter::system_time() && told.length == 0, "{told:?}");
+        assert_eq!(departure(&client, &mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -42,14 +42,15 @@ pub(crate) struct Worker {
 #[derive(Debug)]
 pub(crate) struct Order {
     over: Arc<AtomicBool>,
+    generation: u32,
     /// Becomes readable when there is something to look at.
     pub(crate) waker: Arc<Waker>,
 }
 
 impl Order {
-    /// Whether the work is to end.
+    /// Whether the work is to end; it is over, too, for a forked child that has this very thread and no part in the work.
     pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Acquire)
+        self.over.load(Acquire) || self.generation != fork::generation()
     }
 }
 
@@ -66,9 +67,10 @@ impl Worker {
         fork::watch();
         let waker = Arc::new(Waker::new()?);
         let over = Arc::new(AtomicBool::new(false));
-        let order = Order { over: Arc::clone(&over), waker: Arc::clone(&waker) };
+        let generation = fork::generation();
+        let order = Order { over: Arc::clone(&over), generation, waker: Arc::clone(&waker) };
         let thread = spawn_with_stack(name, stack, move || work(order))?;
-        Ok(Self { thread: Some(thread), over, waker, generation: fork::generation() })
+        Ok(Self { thread: Some(thread), over, waker, generation })
     }
 
     /// Has the thread look at what there is to do.

@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::wake;
+use super::{beside_standard, wake};
 
 /// Where Linux has it.
 pub(crate) const DEVICE: &str = "/dev/vmclock0";
@@ -51,7 +51,7 @@ impl VmClock {
     ///
     /// It is there, and cannot be opened or read.
     pub(crate) fn open(path: &Path) -> io::Result<Option<Self>> {
-        let file = match File::open(path) {
+        let file = match File::open(path).and_then(beside_standard) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -59,7 +59,7 @@ impl VmClock {
         let mut device = Self { file, wakes: false };
         device.marks()?;
         // Kernels without notifications call the device readable always, or broken.
-        device.wakes = matches!(wake::wait(&[device.file.as_raw_fd()], Some(Duration::ZERO)), Ok(ready) if !ready[0]);
+        device.wakes = matches!(wake::wait(&[device.file.as_raw_fd()], Some(Duration::ZERO)), Ok(ready) if ready.first() == Some(&false));
         Ok(Some(device))
     }
 
@@ -75,7 +75,7 @@ impl VmClock {
         for _ in 0..ATTEMPTS {
             let mut page = [0; LENGTH];
             let length = self.file.read_at(&mut page, 0)?;
-            if let Some(marks) = parse(&page[..length])? {
+            if let Some(marks) = parse(page.get(..length).unwrap_or_default())? {
                 return Ok(marks);
             }
         }
@@ -94,12 +94,12 @@ fn parse(page: &[u8]) -> io::Result<Option<Marks>> {
     if page.len() < SHORTEST || !page.starts_with(MAGIC) {
         return Err(invalid("it is no vmclock"));
     }
-    if u16::from_le_bytes([page[8], page[9]]) != VERSION {
+    if page.get(8..10) != Some(&VERSION.to_le_bytes()) {
         return Err(invalid("it is a vmclock of an unknown version"));
     }
     let number = |at: usize| page.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
     // The lowest bit of the sequence count says that an update is under way.
-    let (changing, disruption, flags) = (page[12] & 1 != 0, number(16), number(24));
+    let (changing, disruption, flags) = (page.get(12).is_some_and(|count| count & 1 != 0), number(16), number(24));
     let counted = flags.is_some_and(|flags| flags & GENERATION_PRESENT != 0);
     let generation = number(104).filter(|_| counted);
     Ok(disruption.filter(|_| !changing).map(|disruption| Marks { disruption, generation }))

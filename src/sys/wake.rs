@@ -1,51 +1,103 @@
 //! Sleeping until a descriptor is ready, another thread calls, or time is up.
 
 use std::io;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use super::checked;
+use super::{beside_standard, checked, fork};
 
 /// A descriptor that another thread makes readable: an `eventfd`.
 #[derive(Debug)]
-pub(crate) struct Waker(OwnedFd);
+pub(crate) struct Waker {
+    event: ManuallyDrop<OwnedFd>,
+    /// The fork generation that made it.
+    generation: u32,
+}
 
 impl Waker {
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: the call takes no pointers.
         let fd = checked(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
         // SAFETY: `fd` was just opened and belongs to nobody else.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
-    }
-
-    /// Puts a new event under the same number: in a forked child, which has that of its parent.
-    pub(crate) fn renew(&self) -> io::Result<()> {
-        let new = Self::new()?;
-        // SAFETY: both descriptors are open; what `self` stands for from now on is as much its own as what it stood
-        // for.
-        checked(unsafe { libc::dup3(new.0.as_raw_fd(), self.0.as_raw_fd(), libc::O_CLOEXEC) })?;
-        Ok(())
+        let event = beside_standard(unsafe { OwnedFd::from_raw_fd(fd) })?;
+        Ok(Self { event: ManuallyDrop::new(event), generation: fork::generation() })
     }
 
     /// Makes the descriptor readable.
     pub(crate) fn wake(&self) {
         // An event counter that is full is readable already, which is all that is wanted.
         // SAFETY: the descriptor is open; the call takes no pointers of ours.
-        let _ = unsafe { libc::eventfd_write(self.0.as_raw_fd(), 1) };
+        let _ = unsafe { libc::eventfd_write(self.as_raw_fd(), 1) };
     }
 
     /// Makes it unreadable again.
     pub(crate) fn clear(&self) {
         let mut count = 0;
         // SAFETY: the descriptor is open and `count` writable.
-        let _ = unsafe { libc::eventfd_read(self.0.as_raw_fd(), &raw mut count) };
+        let _ = unsafe { libc::eventfd_read(self.as_raw_fd(), &raw mut count) };
     }
 }
 
 impl AsRawFd for Waker {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.event.as_raw_fd()
     }
+}
+
+impl Drop for Waker {
+    fn drop(&mut self) {
+        // A forked child may have closed the number, and opened a file of its own under it.
+        if self.generation == fork::generation() {
+            // SAFETY: dropped once, here, and not used any more.
+            unsafe { ManuallyDrop::drop(&mut self.event) };
+        }
+    }
+}
+
+/// A waker whose number others keep, also over forks.
+#[derive(Debug)]
+pub(crate) struct KnownWaker {
+    waker: Waker,
+    id: Option<String>,
+}
+
+impl KnownWaker {
+    pub(crate) fn new() -> io::Result<Self> {
+        let waker = Waker::new()?;
+        let id = event_id(waker.as_raw_fd());
+        Ok(Self { waker, id })
+    }
+
+    /// In a forked child: a new event instead of that of the parent. It has the same number, unless that may stand for something
+    /// else by now.
+    pub(crate) fn renew(&mut self) -> io::Result<()> {
+        let new = Self::new()?;
+        let number = self.waker.as_raw_fd();
+        if self.id.is_none() || event_id(number) != self.id {
+            *self = new;
+            return Ok(());
+        }
+        // SAFETY: both descriptors are open; what the number stands for from now on is as much our own as what it stood for.
+        checked(unsafe { libc::dup3(new.waker.as_raw_fd(), number, libc::O_CLOEXEC) })?;
+        (self.waker.generation, self.id) = (fork::generation(), new.id.clone());
+        Ok(())
+    }
+}
+
+impl Deref for KnownWaker {
+    type Target = Waker;
+    fn deref(&self) -> &Waker {
+        &self.waker
+    }
+}
+
+/// What the kernel calls the event behind the number `fd`; `None` if it is no event, or the kernel does not say (before Linux 5.2,
+/// or without `/proc`).
+fn event_id(fd: RawFd) -> Option<String> {
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    about.lines().find_map(|line| line.strip_prefix("eventfd-id:")).map(|id| id.trim().to_owned())
 }
 
 /// Descriptors to sleep on, again and again.
@@ -110,11 +162,35 @@ mod tests {
 
     #[test]
     fn a_renewed_waker_has_its_number_but_no_longer_its_event() {
-        let waker = Waker::new().unwrap();
-        let former = waker.0.try_clone().unwrap();
+        let mut waker = KnownWaker::new().unwrap();
+        let (former, number) = (waker.event.try_clone().unwrap(), waker.as_raw_fd());
         waker.renew().unwrap();
         waker.wake();
         let ready = wait(&[waker.as_raw_fd(), former.as_raw_fd()], Some(Duration::ZERO)).unwrap();
-        assert_eq!(ready, [true, false]);
+        assert_eq!((ready, waker.as_raw_fd()), (vec![true, false], number));
+        // And is known again.
+        waker.renew().unwrap();
+        assert_eq!(waker.as_raw_fd(), number);
+    }
+
+    #[test]
+    fn a_number_that_is_another_files_by_now_is_left_alone() {
+        let (file, event) = (std::fs::File::open("/dev/null").unwrap().into(), Waker::new().unwrap());
+        for another in [file, event.event.try_clone().unwrap()] {
+            let mut waker = KnownWaker::new().unwrap();
+            let number = waker.as_raw_fd();
+            // As a child has it.
+            waker.waker.generation = fork::generation().wrapping_sub(1);
+            // SAFETY: both numbers are open, and nobody else's.
+            checked(unsafe { libc::dup3(another.as_raw_fd(), number, libc::O_CLOEXEC) }).unwrap();
+            let about = || (std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap(), event_id(number));
+            let before = about();
+            waker.renew().unwrap();
+            assert!(waker.as_raw_fd() != number && about() == before);
+            drop(waker);
+            assert_eq!(about(), before);
+            // SAFETY: nobody uses the number any more.
+            unsafe { libc::close(number) };
+        }
     }
 }

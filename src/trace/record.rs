@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{HEADER, PRECISION, Recorded};
 use crate::error::Error;
+use crate::sys::beside_standard;
 use crate::units::{Counter, Nanos};
 
 /// A recording under way.
@@ -28,7 +29,7 @@ impl Recorder {
         let mut options = OpenOptions::new();
         // A pipe without a reader is an error now, and one that is full later: who records must not hold up who asks.
         options.write(true).create(true).truncate(true).custom_flags(libc::O_NONBLOCK);
-        let file = options.open(path).map_err(|error| Error::io(writing(path), error))?;
+        let file = options.open(path).and_then(beside_standard).map_err(|error| Error::io(writing(path), error))?;
         Self::begin(file, path)
     }
 
@@ -85,7 +86,7 @@ fn writing(path: &Path) -> String {
 }
 
 /// One line of a trace.
-fn line(entry: &Recorded) -> String {
+pub(crate) fn line(entry: &Recorded) -> String {
     let (stamps, server) = (&entry.exchange.stamps, &entry.exchange.server);
     // The format has no precision, and who reads it assumes a fine one: what is missing goes to the dispersion, so that
     // the distance stays.

@@ -10,6 +10,10 @@ use crate::error::Error;
 use crate::synchronizer::{SourceId, Synchronizer};
 use crate::units::{Counter, Nanos, UnixTime};
 
+/// Silences in a row from which on a further one tells nothing new, neither of reach nor of anything else: a recording
+/// may have holes of years.
+const SILENCES_MAX: u32 = 64;
+
 /// How a trace is replayed.
 #[derive(Clone, Debug)]
 pub struct Replay {
@@ -76,7 +80,7 @@ impl Replay {
         Ok(self.answer(&recorded, &asked))
     }
 
-    fn answer(&self, recorded: &[Recorded], asked: &[Counter]) -> String {
+    pub(crate) fn answer(&self, recorded: &[Recorded], asked: &[Counter]) -> String {
         let mut numbers: Vec<u32> = recorded.iter().map(|entry| entry.source).collect();
         numbers.sort_unstable();
         numbers.dedup();
@@ -114,8 +118,8 @@ struct Player<'a> {
     /// The file's number of each source, in ascending order.
     numbers: Vec<u32>,
     poll: Nanos,
-    /// When each source will have failed to answer once more.
-    overdue: Vec<Counter>,
+    /// When each source will have failed to answer once more, and how often it has failed in a row.
+    overdue: Vec<(Counter, u32)>,
 }
 
 impl<'a> Player<'a> {
@@ -126,25 +130,24 @@ impl<'a> Player<'a> {
         for _ in 0..sources {
             core.add_source(begin);
         }
-        Self { core, left: recorded, numbers, poll, overdue: vec![begin + poll; sources] }
+        Self { core, left: recorded, numbers, poll, overdue: vec![(begin + poll, 0); sources] }
     }
 
     /// Plays everything up to and including `counter`.
     fn run_until(&mut self, counter: Counter) {
         loop {
             let arrival = self.left.first().map_or(Counter(i64::MAX), |entry| entry.exchange.stamps.t4);
-            let silence = self.overdue.iter().copied().min().unwrap_or(Counter(i64::MAX));
+            let silence = self.overdue.iter().map(|(due, _)| *due).min().unwrap_or(Counter(i64::MAX));
             let settle = self.core.settles_at().unwrap_or(Counter(i64::MAX));
             let next = arrival.min(silence).min(settle);
-            if next > counter {
+            if next > counter || next == Counter(i64::MAX) && self.left.is_empty() {
                 return;
             }
             if arrival == next {
                 self.play();
-            } else if silence == next {
-                let index = self.overdue.iter().position(|&overdue| overdue == next).unwrap_or(0);
+            } else if let Some(index) = self.overdue.iter().position(|(due, _)| *due == next) {
                 self.core.handle_silence(SourceId(index), next);
-                self.overdue[index] = next + self.poll;
+                self.expect(index, next + self.poll, true);
             }
             if self.core.wants_plan(next) {
                 let plan = self.core.plan(next);
@@ -159,6 +162,35 @@ impl<'a> Player<'a> {
         let index = self.numbers.binary_search(&entry.source).unwrap_or(0);
         self.core.handle_recorded(SourceId(index), &entry.exchange);
         // Half a poll of grace: recorded polls are dithered.
-        self.overdue[index] = entry.exchange.stamps.t4 + self.poll + self.poll.half_up();
+        self.expect(index, entry.exchange.stamps.t4 + self.poll + self.poll.half_up(), false);
+    }
+
+    /// The next answer is to come before `due`; the last one did not, or did.
+    fn expect(&mut self, index: usize, due: Counter, silent: bool) {
+        let Some((overdue, silences)) = self.overdue.get_mut(index) else { return };
+        *silences = if silent { *silences + 1 } else { 0 };
+        *overdue = if *silences < SILENCES_MAX { due } else { Counter(i64::MAX) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{Exchange, ServerState, Stamps};
+
+    /// An exchange of a server that is right, which ends at `t4`.
+    fn answered(t4: i64) -> Recorded {
+        let stamps = Stamps { t1: Counter(t4 - 2), t2: UnixTime(t4 - 1), t3: UnixTime(t4 - 1), t4: Counter(t4) };
+        Recorded { source: 0, exchange: Exchange { stamps, server: ServerState::primary() } }
+    }
+
+    #[test]
+    fn a_hole_of_centuries_takes_no_longer_than_one_of_hours() {
+        let recorded = [answered(1_000_000_000), answered(i64::MAX / 2), answered(i64::MAX)];
+        let asked = [2_000_000_000, i64::MAX / 4, i64::MAX / 2, i64::MAX - 1, i64::MAX].map(Counter);
+        let rows = Replay::new().answer(&recorded, &asked);
+        let states: Vec<&str> = rows.lines().skip(1).filter_map(|row| row.split(',').nth(4)).collect();
+        // At the end of time every deadline is over.
+        assert_eq!(states, ["SYNCHRONIZED", "UNSYNCHRONIZED", "SYNCHRONIZED", "UNSYNCHRONIZED", "HOLDOVER"], "{rows}");
     }
 }

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -91,6 +92,35 @@ static void a_child_has_events_of_its_own(void)
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     /* The child has taken nothing of ours. */
     CHECK(readable(fd, 0) && (ntp_clock_take_events(NULL) & NTP_EVENT_SYNCHRONIZED));
+    ntp_stop();
+}
+
+/* A child that closes everything, as daemons do, and opens files of its own, keeps those; its events have another number. */
+static void a_child_keeps_what_it_opens_under_a_number_of_ours(void)
+{
+    int fd = -1, own = -2, status = 0;
+    struct stat before, after;
+    EXPECT(NTP_OK, ntp_start(list));
+    EXPECT(NTP_OK, ntp_wait(10000));
+    EXPECT(NTP_OK, ntp_clock_event_fd(NULL, &fd));
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        for (int number = 3; number < 256; number++)
+            close(number);
+        while (open("/dev/null", O_RDONLY) < fd)
+            continue;
+        CHECK(fstat(fd, &before) == 0);
+        EXPECT(NTP_OK, ntp_clock_restart(NULL));
+        EXPECT(NTP_OK, ntp_wait(10000));
+        EXPECT(NTP_OK, ntp_clock_event_fd(NULL, &own));
+        CHECK(own > fd && readable(own, 10000) && (ntp_clock_take_events(NULL) & NTP_EVENT_SYNCHRONIZED));
+        ntp_stop();
+        CHECK(fstat(fd, &after) == 0 && after.st_rdev == before.st_rdev && S_ISCHR(after.st_mode));
+        exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     ntp_stop();
 }
 
@@ -181,6 +211,33 @@ static void a_callback_may_stop_and_free(void)
     await(NTP_EVENT_SYNCHRONIZED);
 }
 
+static volatile pid_t forked;
+
+static void fork_once(void *context, uint32_t events)
+{
+    if (forked == 0) {
+        const pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0)
+            return;
+        forked = child;
+    }
+    note(context, events);
+}
+
+/* The callback's thread is all that such a child has: when the callback returns there, the child ends. */
+static void a_child_of_a_callback_ends_when_that_returns(void)
+{
+    int status = -1;
+    ntp_clock *clock = start(list);
+    EXPECT(NTP_OK, ntp_clock_on_event(clock, fork_once, &told));
+    await(NTP_EVENT_SYNCHRONIZED);
+    for (int round = 0; round < 1000 && waitpid(forked, &status, WNOHANG) == 0; round++)
+        usleep(10000);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    ntp_clock_free(clock);
+}
+
 /* With any argument, only what leaves no thread or process behind that a memory checker would have to understand. */
 int main(int argc, char **argv)
 {
@@ -192,7 +249,9 @@ int main(int argc, char **argv)
     a_callback_is_called_until_it_is_taken_back();
     if (argc == 1) {
         a_child_has_events_of_its_own();
+        a_child_keeps_what_it_opens_under_a_number_of_ours();
         a_callback_may_stop_and_free();
+        a_child_of_a_callback_ends_when_that_returns();
     }
     ntp_server_free(server);
     return 0;

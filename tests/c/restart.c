@@ -1,14 +1,24 @@
 /* Forked children that go on with their parent's clock: on demand, by themselves, as workers of a master that has loaded
  * everything beforehand, and out of the midst of whatever the parent's other threads do. */
 
-#define _DEFAULT_SOURCE
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
 
 #define WORKERS 4
 #define FORKS 400
@@ -95,6 +105,34 @@ static void keeps_the_count(ntp_clock *clock)
     ntp_stop();
     CHECK(threads() == 1);
     EXPECT(NTP_ERR_NOT_RUNNING, ntp_wait(0));
+}
+
+/* `ntp_start` names the servers alone, to a child as to a clock that runs; all else is as its parent has configured it. */
+static ntp_config *configured;
+
+static void starts_by_its_servers(ntp_clock *clock)
+{
+    ntp_reading first;
+    EXPECT(NTP_OK, ntp_clock_now(clock, &first));
+    CHECK(first.state == NTP_STATE_HOLDOVER && first.epoch != 0);
+    EXPECT(NTP_OK, ntp_start(list));
+    goes_on_from(clock, &first);
+    EXPECT(NTP_OK, ntp_start_with(configured));
+    ntp_stop();
+    ntp_stop();
+    CHECK(threads() == 1);
+}
+
+static void by_its_servers(void)
+{
+    configured = ntp_config_new();
+    EXPECT(NTP_OK, ntp_config_add_servers(configured, list));
+    EXPECT(NTP_OK, ntp_config_set_poll(configured, 3, 6));
+    EXPECT(NTP_OK, ntp_start_with(configured));
+    EXPECT(NTP_OK, ntp_wait(10000));
+    join(child(starts_by_its_servers, NULL));
+    ntp_stop();
+    ntp_config_free(configured);
 }
 
 /* A grandchild is a child of a child. */
@@ -285,13 +323,120 @@ static void forks_of_other_threads(void)
     ntp_stop();
 }
 
+/* The disk takes as long as it is told to. */
+static atomic_bool slow, syncing;
+
+int fsync(int fd)
+{
+    (void)fd;
+    atomic_store(&syncing, 1);
+    while (atomic_load(&slow))
+        usleep(1000);
+    return 0;
+}
+
+static void *stops(void *unused)
+{
+    ntp_stop();
+    return unused;
+}
+
+static atomic_bool started;
+
+static void *starts(void *unused)
+{
+    EXPECT(NTP_OK, ntp_start(list));
+    atomic_store(&started, 1);
+    return unused;
+}
+
+/* Its parent was about to stop the clock, and is not waited for. */
+static void starts_anew(ntp_clock *clock)
+{
+    atomic_store(&slow, 0);
+    EXPECT(NTP_ERR_NOT_RUNNING, ntp_clock_restart(clock));
+    EXPECT(NTP_OK, ntp_start(list));
+    EXPECT(NTP_OK, ntp_wait(10000));
+    ntp_stop();
+}
+
+/* A stop waits until the state is saved; a fork does not, but a start does: a page has one writer at a time. */
+static void while_the_disk_takes_its_time(void)
+{
+    char path[64];
+    pthread_t stopping, starting;
+    ntp_config *config = ntp_config_new();
+    snprintf(path, sizeof path, "/run/ntpclock-restart-%d", (int)getpid());
+    EXPECT(NTP_OK, ntp_config_add_servers(config, list));
+    EXPECT(NTP_OK, ntp_config_set_state_file(config, path));
+    EXPECT(NTP_OK, ntp_start_with(config));
+    EXPECT(NTP_OK, ntp_wait(10000));
+    ntp_config_free(config);
+    alarm(60);
+    atomic_store(&syncing, 0);
+    atomic_store(&slow, 1);
+    CHECK(pthread_create(&stopping, NULL, stops, NULL) == 0);
+    while (!atomic_load(&syncing))
+        usleep(1000);
+    join(child(starts_anew, NULL));
+    CHECK(pthread_create(&starting, NULL, starts, NULL) == 0);
+    usleep(100000);
+    CHECK(!atomic_load(&started));
+    atomic_store(&slow, 0);
+    CHECK(pthread_join(stopping, NULL) == 0 && pthread_join(starting, NULL) == 0);
+    EXPECT(NTP_OK, ntp_wait(10000));
+    ntp_stop();
+    alarm(0);
+    CHECK(unlink(path) == 0);
+}
+
+/* In a time namespace of its own, where all clocks but UTC are an hour ahead. */
+static void is_an_hour_ahead(ntp_clock *clock)
+{
+    ntp_reading reading;
+    struct timespec system;
+    const uint32_t before = (ntp_clock_now(clock, &reading), reading.epoch);
+    EXPECT(NTP_OK, ntp_clock_restart(clock));
+    ntp_clock_now(clock, &reading);
+    CHECK(reading.state == NTP_STATE_DISRUPTED || reading.epoch == before + 1);
+    EXPECT(NTP_OK, ntp_clock_wait(clock, 0, 10000));
+    EXPECT(NTP_OK, ntp_clock_now(clock, &reading));
+    CHECK(clock_gettime(CLOCK_REALTIME, &system) == 0);
+    CHECK(reading.epoch == before + 1 && llabs(reading.unix_ns / 1000000000 - system.tv_sec) < 5);
+}
+
+/* Not the vDSO's, which reads the processor's counter. */
+int clock_gettime(clockid_t id, struct timespec *time)
+{
+    return (int)syscall(SYS_clock_gettime, id, time);
+}
+
+/* Whoever unshares it stays where it was; its children do not. Where the processor's counter may not be read,
+ * the kernel's raw one is, of which each namespace has its own. */
+static void unshares(ntp_clock *clock)
+{
+    static const char ahead[] = "monotonic 3600 0\nboottime 3600 0\n";
+    CHECK(prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0) == 0 || errno == EINVAL);
+    EXPECT(NTP_OK, ntp_start(list));
+    EXPECT(NTP_OK, ntp_wait(10000));
+    CHECK(unshare(CLONE_NEWTIME) == 0);
+    const int offsets = open("/proc/self/timens_offsets", O_WRONLY);
+    CHECK(write(offsets, ahead, sizeof ahead - 1) == sizeof ahead - 1 && close(offsets) == 0);
+    join(child(is_an_hour_ahead, clock));
+    ntp_stop();
+}
+
 int main(void)
 {
     ntp_server *server = local_server(list);
+    /* First, for the page of a clock that has run here may be read by what the child is forbidden. */
+    join(child(unshares, NULL));
     on_demand_and_by_itself();
+    by_its_servers();
     on_a_shared_page();
     master_and_workers();
     forks_of_other_threads();
+    while_the_disk_takes_its_time();
     ntp_server_free(server);
     return 0;
 }

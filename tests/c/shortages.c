@@ -3,13 +3,16 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -230,7 +233,7 @@ static void starts_with_few_threads(const struct want *unused)
     limit(RLIMIT_NPROC, 1);
     EXPECT(NTP_ERR_SYSTEM, ntp_start(list));
     EXPECT_TEXT("starting the clock's thread: Resource temporarily unavailable");
-    /* One for the engine, none that helps. */
+    /* One for the engine, none that helps it. */
     limit(RLIMIT_NPROC, 2);
     EXPECT(NTP_OK, ntp_config_add_servers(config, "localhost:1"));
     EXPECT(NTP_OK, ntp_clock_start(config, &clock));
@@ -262,6 +265,63 @@ static void starts_without_memory(const struct want *unused)
     ntp_stop();
 }
 
+/* A socket at which nobody ever answers, though it can be connected with; its port. */
+static unsigned silence(int kind)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+    socklen_t length = sizeof address;
+    const int fd = socket(AF_INET, kind, 0);
+    CHECK(fd > 2 && bind(fd, (struct sockaddr *)&address, length) == 0 && (kind == SOCK_DGRAM || listen(fd, 9) == 0));
+    CHECK(getsockname(fd, (struct sockaddr *)&address, &length) == 0);
+    return ntohs(address.sin_port);
+}
+
+/* Whether a number is taken for longer than it takes to look into a file. */
+static int is_taken(int fd)
+{
+    for (int round = 0; round < 50; round++) {
+        if (fcntl(fd, F_GETFD) == -1)
+            return 0;
+        usleep(1000);
+    }
+    return 1;
+}
+
+/* A daemon that has closed its standard files may print all the same, or put others there: nothing of ours stays among them. */
+static void takes_no_standard_descriptor(const struct want *unused)
+{
+    char path[64], lock[80], own[32], silent[80];
+    ntp_clock *leader, *follower;
+    int fd;
+    (void)unused;
+    snprintf(silent, sizeof silent, "127.0.0.1:%u,127.0.0.1:%u nts", silence(SOCK_DGRAM), silence(SOCK_STREAM));
+    snprintf(path, sizeof path, "/run/ntpclock-standard-%d", (int)getpid());
+    snprintf(lock, sizeof lock, "%s.lock", path);
+    ntp_config *config = ntp_config_new();
+    for (int standard = 0; standard < 3; standard++)
+        close(standard);
+
+    ntp_server *server = local_server(own);
+    EXPECT(NTP_OK, ntp_start(own));
+    EXPECT(NTP_OK, ntp_config_add_servers(config, silent));
+    EXPECT(NTP_OK, ntp_config_set_shared_page(config, path));
+    EXPECT(NTP_OK, ntp_clock_start(config, &leader));
+    EXPECT(NTP_OK, ntp_clock_start(config, &follower));
+    EXPECT(NTP_OK, ntp_clock_on_event(NULL, told, NULL));
+    EXPECT(NTP_OK, ntp_clock_event_fd(NULL, &fd));
+    EXPECT(NTP_OK, ntp_wait(10000));
+    for (int round = 0; round < 30; round++) {
+        usleep(20000);
+        CHECK(!is_taken(0) && !is_taken(1) && !is_taken(2));
+    }
+    ntp_clock_free(follower);
+    ntp_clock_free(leader);
+    ntp_stop();
+    ntp_config_free(config);
+    ntp_server_free(server);
+    CHECK(unlink(path) == 0 && unlink(lock) == 0);
+}
+
 /* In a process of its own: a filter is for ever. */
 static pid_t child(void (*act)(const struct want *), const struct want *want)
 {
@@ -277,6 +337,7 @@ static pid_t child(void (*act)(const struct want *), const struct want *want)
 
 static void (*const others[])(const struct want *) = {
     survives_want_of_descriptors, starts_with_few_descriptors, starts_with_few_threads, starts_without_memory,
+    takes_no_standard_descriptor,
 };
 
 #define WANTS (sizeof wants / sizeof wants[0])

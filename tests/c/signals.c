@@ -9,23 +9,33 @@
 
 #include "check.h"
 
-/* How many threads the library has: engine, server, callback, and what helps. */
+/* How many kinds of thread the library has: engine, server, callback, help. Their names tell them apart. */
 #define KINDS 4
 
-static const char *const kinds[KINDS] = { "ntpclock", "ntpclock-server", "ntpclock-event", "ntpclock-help" };
-static int seen[KINDS];
+static char kinds[KINDS][64];
+static int seen;
 
-/* The value of `field` in a status file; false if its thread is gone. */
-static int field(const char *path, const char *name, char value[64])
+/* A status file, at one instant. */
+struct status {
+    char name[64], blocked[64], caught[64], threads[64];
+};
+
+/* Reads the status of a thread; false if it is gone. One that is about to be has no signals any more: the kernel then shows empty
+ * sets, and that its process has no threads. */
+static int status(const char *path, struct status *status)
 {
     char line[256];
     FILE *file = fopen(path, "r");
-    int found = 0;
-    while (file != NULL && !found && fgets(line, sizeof line, file) != NULL)
-        found = strncmp(line, name, strlen(name)) == 0 && sscanf(line + strlen(name), ": %63[^\n]", value) == 1;
+    memset(status, 0, sizeof *status);
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        (void)sscanf(line, "Name: %63[^\n]", status->name);
+        (void)sscanf(line, "Threads: %63[^\n]", status->threads);
+        (void)sscanf(line, "SigBlk: %63[^\n]", status->blocked);
+        (void)sscanf(line, "SigCgt: %63[^\n]", status->caught);
+    }
     if (file != NULL)
         fclose(file);
-    return found;
+    return status->caught[0] != '\0' && strcmp(status->threads, "0") != 0;
 }
 
 /* A set of signals in hexadecimal, without those that the C library keeps for itself. */
@@ -37,41 +47,45 @@ static unsigned long long set(const char *text)
     return all;
 }
 
-static void check_mask(const char *path, const char *thread)
+static void check_mask(const struct status *thread)
 {
-    char text[64];
-    if (!field(path, "SigBlk", text))
-        return;
-    /* Of a thread that is ending the kernel shows none for a moment, and then the thread is gone. */
-    for (int turn = 0; turn < 100 && set(text) == 0; turn++) {
-        const struct timespec moment = { .tv_nsec = 1000000 };
-        nanosleep(&moment, NULL);
-        if (!field(path, "SigBlk", text))
-            return;
-    }
     /* Nobody can block two of them. */
     const unsigned long long all = set("ffffffffffffffff") & ~(1ull << (SIGKILL - 1)) & ~(1ull << (SIGSTOP - 1));
-    if (set(text) == all)
+    if (set(thread->blocked) == all)
         return;
-    fprintf(stderr, "%s blocks %s only\n", thread, text);
+    fprintf(stderr, "%s blocks %s only\n", thread->name, thread->blocked);
     exit(1);
+}
+
+static void note(const char *name)
+{
+    for (int kind = 0; kind < seen; kind++)
+        if (strcmp(name, kinds[kind]) == 0)
+            return;
+    CHECK(seen < KINDS);
+    strcpy(kinds[seen++], name);
 }
 
 static void look(void)
 {
-    char path[128], name[64];
+    char path[128];
+    struct status thread;
     DIR *directory = opendir("/proc/self/task");
     struct dirent *entry;
     CHECK(directory != NULL);
     while ((entry = readdir(directory)) != NULL) {
-        if (!isdigit((unsigned char)entry->d_name[0]) || atoi(entry->d_name) == getpid())
+        const int id = atoi(entry->d_name);
+        if (!isdigit((unsigned char)entry->d_name[0]) || id == getpid())
             continue;
+        /* Waits for a moment in which this very thread does not block it, however short. */
+        (void)syscall(SYS_tgkill, getpid(), id, SIGUSR1);
         snprintf(path, sizeof path, "/proc/self/task/%.20s/status", entry->d_name);
-        if (!field(path, "Name", name))
+        if (!status(path, &thread))
             continue;
-        for (int kind = 0; kind < KINDS; kind++)
-            seen[kind] |= strcmp(name, kinds[kind]) == 0;
-        check_mask(path, name);
+        check_mask(&thread);
+        /* Before it names itself it is called as the program is. */
+        if (strncmp(thread.name, "ntpclock", 8) == 0)
+            note(thread.name);
     }
     closedir(directory);
 }
@@ -93,36 +107,38 @@ static void told(void *context, uint32_t events)
 
 int main(void)
 {
-    char list[64], caught[64], after[64];
+    char list[64];
+    struct status before, after;
     struct sigaction action = { .sa_handler = handler };
     CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
-    CHECK(field("/proc/self/status", "SigCgt", caught));
+    CHECK(status("/proc/self/status", &before));
 
     ntp_server *server = local_server(list);
     EXPECT(NTP_OK, ntp_start(list));
     EXPECT(NTP_OK, ntp_clock_on_event(NULL, told, NULL));
-    /* The helper that looks names up is there only while there is one to look up. */
+    /* The one that helps is there only while there is a name to look up. */
     ntp_config *config = ntp_config_new();
     for (int name = 0; name < 20; name++)
         EXPECT(NTP_OK, ntp_config_add_servers(config, "localhost:9,pool:localhost:9"));
     const time_t begun = time(NULL);
-    while (!(seen[0] && seen[1] && seen[2] && seen[3])) {
+    while (seen < KINDS) {
         ntp_clock *clock;
         EXPECT(NTP_OK, ntp_clock_start(config, &clock));
         for (int round = 0; round < 50; round++)
             look();
         ntp_clock_free(clock);
         if (time(NULL) - begun > 30)
-            fprintf(stderr, "seen: %d %d %d %d\n", seen[0], seen[1], seen[2], seen[3]);
+            fprintf(stderr, "seen: %s %s %s %s\n", kinds[0], kinds[1], kinds[2], kinds[3]);
         CHECK(time(NULL) - begun <= 30);
     }
     EXPECT(NTP_OK, ntp_wait(10000));
+    CHECK(!elsewhere);
 
     /* A signal for the process, of which the kernel lets any thread that does not block it be the one. */
     for (int round = 0; round < 1000; round++)
         CHECK(kill(getpid(), SIGUSR1) == 0);
     CHECK(handled > 0 && !elsewhere);
-    CHECK(field("/proc/self/status", "SigCgt", after) && set(after) == set(caught));
+    CHECK(status("/proc/self/status", &after) && set(after.caught) == set(before.caught));
     sigset_t own;
     CHECK(sigprocmask(SIG_BLOCK, NULL, &own) == 0 && sigisemptyset(&own));
 

@@ -39,25 +39,31 @@ impl Belief {
         self.ff
     }
 
-    /// Takes in an exchange with this `likelihood` of the offset; returns the density with which it was foreseen.
+    /// Takes in an exchange of which the likelihood of an offset is known; returns the density with which it was foreseen.
     ///
-    /// The likelihood is looked at all over the belief, on both sides of its two `edges`, where it jumps, and closely
-    /// within `tops`, pairs of a middle and a reach, so that none of its narrow tops falls between two points of a wide
-    /// belief.
-    pub(super) fn update(&mut self, tops: [(f64, f64); 2], edges: [f64; 2], likelihood: impl Fn(f64) -> f64) -> f64 {
+    /// The likelihood is `known` at the points that matter by themselves, its tops and edges, so that none of them falls
+    /// between two points of a wide belief; `likelihood` tells it at further ones, all over the belief.
+    pub(super) fn update(&mut self, known: &Looks, likelihood: impl Fn(&[f64], &mut [f64])) -> f64 {
         let deviation = self.oo.sqrt();
-        let reach = REACH * deviation;
-        let ends = (self.offset - reach, self.offset + reach);
-        let functions = |x: f64| {
-            let z = (x - self.offset) / deviation;
-            let weight = exp(-0.5 * z * z) * likelihood(x);
-            [weight, weight * z, weight * z * z]
-        };
-        let moments = if tops.iter().all(|top| top.1 > reach) {
-            integrate(&[(self.offset, reach)], edges, ends, functions)
-        } else {
-            integrate(&[(self.offset, reach), tops[0], tops[1]], edges, ends, functions)
-        };
+        let own = grid(self.offset, REACH * deviation);
+        let mut told = [0.0; POINTS];
+        likelihood(&own, &mut told);
+        let mut looks = known.between(self.offset - REACH * deviation, self.offset + REACH * deviation);
+        looks.merge(&own, &told);
+        let mut zs = [0.0; ROOM];
+        let scale = 1.0 / deviation;
+        let (points, weights) = looks.parts();
+        for ((z, weight), point) in zs.iter_mut().zip(weights).zip(points) {
+            *z = (point - self.offset) * scale;
+            *weight *= exp(-0.5 * *z * *z);
+        }
+        let mut moments = [0.0; 3];
+        for (z, weight) in zs.iter().zip(looks.weighed()) {
+            let first = weight * z;
+            moments[0] += weight;
+            moments[1] += first;
+            moments[2] += first * z;
+        }
         let density = moments[0] / (deviation * std::f64::consts::TAU.sqrt());
         if !(density > 0.0 && density.is_finite()) {
             return f64::MIN_POSITIVE;
@@ -83,48 +89,107 @@ impl Belief {
 
 /// e^x for x <= 0, to 1 part in 10^7: a filter looks at thousands of points for one exchange.
 ///
-/// 2^n times a Taylor series of the rest, which is at most ln √2.
+/// 2^n times a Taylor series of the rest, which is at most ln √2. Without branches and conversions, so that several are
+/// worked out at a time: a number of 2^52 and a half has no room for fractions, and what is added to it stands, to the
+/// nearest, in its low bits.
+#[inline(always)]
 pub(super) fn exp(x: f64) -> f64 {
-    let x = x.max(-700.0);
-    // To the nearest: a conversion cuts off towards zero.
-    let n = (x * std::f64::consts::LOG2_E - 0.5) as i64;
-    let r = x - n as f64 * std::f64::consts::LN_2;
+    const ROUNDER: f64 = 1.5 * (1_u64 << 52) as f64;
+    let x = if x > -700.0 { x } else { -700.0 };
+    let rounded = x * std::f64::consts::LOG2_E + ROUNDER;
+    let r = x - (rounded - ROUNDER) * std::f64::consts::LN_2;
     let series = 1.0 + r * (1.0 + r * (1.0 / 2.0 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r / 720.0)))));
-    series * f64::from_bits(((1023 + n) as u64) << 52)
+    series * f64::from_bits(rounded.to_bits().wrapping_add(1023) << 52)
 }
 
-/// Integrals of three functions between `ends`, looked at closely within `parts`, pairs of a middle and a reach; the
-/// functions may jump at `edges`.
-pub(super) fn integrate<const PARTS: usize>(
-    parts: &[(f64, f64); PARTS],
-    edges: [f64; 2],
-    ends: (f64, f64),
-    functions: impl Fn(f64) -> [f64; 3],
-) -> [f64; 3] {
-    // Wide enough for doubles, narrow enough for nothing to lie in between.
-    let hair = 1e-9 * (ends.1 - ends.0);
-    let jumps = edges.into_iter().flat_map(|edge| [edge - hair, edge + hair]);
-    let looks = parts.iter().flat_map(|&(middle, reach)| {
-        (0..POINTS).map(move |index| middle + reach * (2.0 * (index as f64 + 0.5) / POINTS as f64 - 1.0))
-    });
-    let mut points = [ends.1; 3 * POINTS + 4];
-    let points = &mut points[..PARTS * POINTS + 4];
-    for (point, look) in points.iter_mut().zip(looks.chain(jumps)) {
-        *point = look.clamp(ends.0, ends.1);
-    }
-    points.sort_unstable_by(f64::total_cmp);
-    // The trapezoid rule; points held at the ends have no width.
-    let mut totals = [0.0; 3];
-    let mut former = (points[0], functions(points[0]));
-    for &mut point in &mut points[1..] {
-        let next = (point, functions(point));
-        let width = (next.0 - former.0) / 2.0;
-        for (total, (a, b)) in totals.iter_mut().zip(next.1.into_iter().zip(former.1)) {
-            *total += width * (a + b);
+/// The most points at which a function is known: three parts of a likelihood and both sides of its edges, and a belief.
+pub(super) const ROOM: usize = 4 * POINTS + 4;
+
+/// A function at points, which are in ascending order.
+#[derive(Clone, Copy)]
+pub(super) struct Looks {
+    points: [f64; ROOM],
+    values: [f64; ROOM],
+    length: usize,
+}
+
+/// Points all over `reach` on both sides of `middle`.
+fn grid(middle: f64, reach: f64) -> [f64; POINTS] {
+    std::array::from_fn(|index| middle + reach * (2.0 * (index as f64 + 0.5) / POINTS as f64 - 1.0))
+}
+
+impl Looks {
+    /// A `function` where it matters: all over `parts`, up to three pairs of a middle and a reach, and on both sides of its
+    /// `edges`, where it jumps.
+    pub(super) fn new(parts: &[(f64, f64)], edges: [f64; 2], function: impl Fn(&[f64], &mut [f64])) -> Self {
+        // Wide enough for doubles, narrow enough for nothing to lie in between.
+        let hair = 1e-9 * parts.iter().map(|part| part.1).fold(0.0, f64::max);
+        let mut jumps = [edges[0] - hair, edges[0] + hair, edges[1] - hair, edges[1] + hair];
+        jumps.sort_unstable_by(f64::total_cmp);
+        let mut looks = Self { points: [0.0; ROOM], values: [0.0; ROOM], length: jumps.len() };
+        looks.points[..jumps.len()].copy_from_slice(&jumps);
+        for &(middle, reach) in parts {
+            looks.merge(&grid(middle, reach), &[0.0; POINTS]);
         }
-        former = next;
+        let (points, values) = looks.parts();
+        function(points, values);
+        looks
     }
-    totals
+
+    /// Those within two ends.
+    fn between(&self, low: f64, high: f64) -> Self {
+        let points = &self.points[..self.length];
+        let first = points.partition_point(|&point| point <= low);
+        let last = points.partition_point(|&point| point < high).max(first);
+        let mut within = Self { points: [0.0; ROOM], values: [0.0; ROOM], length: last - first };
+        within.points[..last - first].copy_from_slice(&points[first..last]);
+        within.values[..last - first].copy_from_slice(&self.values[first..last]);
+        within
+    }
+
+    /// Puts in further points, which are in ascending order, and the values there.
+    fn merge(&mut self, points: &[f64; POINTS], values: &[f64; POINTS]) {
+        let (mut ours, mut theirs) = (self.length, POINTS);
+        self.length += POINTS;
+        // From the highest down, in place.
+        for place in (0..self.length).rev() {
+            if theirs == 0 {
+                return;
+            }
+            if ours > 0 && self.points[ours - 1] > points[theirs - 1] {
+                ours -= 1;
+                (self.points[place], self.values[place]) = (self.points[ours], self.values[ours]);
+            } else {
+                theirs -= 1;
+                (self.points[place], self.values[place]) = (points[theirs], values[theirs]);
+            }
+        }
+    }
+
+    /// The points, and the values there.
+    fn parts(&mut self) -> (&[f64], &mut [f64]) {
+        (&self.points[..self.length], &mut self.values[..self.length])
+    }
+
+    /// Multiplies the values by `factor`.
+    pub(super) fn scale(&mut self, factor: f64) {
+        self.parts().1.iter_mut().for_each(|value| *value *= factor);
+    }
+
+    /// What each value adds to the integral, by the trapezoid rule.
+    fn weighed(&self) -> impl Iterator<Item = f64> {
+        let (points, values) = (&self.points[..self.length], &self.values[..self.length]);
+        let last = self.length.saturating_sub(1);
+        (0..self.length).map(move |index| {
+            let width = points[(index + 1).min(last)] - points[index.saturating_sub(1)];
+            0.5 * width * values[index]
+        })
+    }
+
+    /// The function's integral.
+    pub(super) fn integral(&self) -> f64 {
+        self.weighed().sum()
+    }
 }
 
 #[cfg(test)]
@@ -141,12 +206,36 @@ mod tests {
     }
 
     #[test]
+    fn looks_are_in_order_wherever_parts_and_edges_lie() {
+        let parts = [(0.0, 4.0), (3.0, 0.1), (-9.0, 2.0)];
+        let constant = |_: &[f64], values: &mut [f64]| values.fill(2.0);
+        for edges in [[-1.0, 1.0], [1.0, -1.0], [2.0, 2.0], [-50.0, 50.0], [f64::NEG_INFINITY, f64::INFINITY]] {
+            for count in [1, 3] {
+                let looks = Looks::new(&parts[..count], edges, constant);
+                assert_eq!(looks.length, count * POINTS + 4);
+                for (low, high) in [(-100.0, 100.0), (-4.0, 3.0), (0.01, 0.02), (5.0, 5.0), (9.0, 8.0)] {
+                    let mut looks = looks.between(low, high);
+                    looks.merge(&grid(0.0, 4.0), &[2.0; POINTS]);
+                    let points = &looks.points[..looks.length];
+                    assert!(points.windows(2).all(|pair| pair[0] <= pair[1]), "{points:?}");
+                    let (first, last) = (points[0], points[points.len() - 1]);
+                    assert!((looks.integral() - 2.0 * (last - first)).abs() < 1e-9 * (1.0 + last - first));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_gaussian_likelihood_gives_the_kalman_filters_answer() {
         let mut belief = Belief::new(100.0, 30.0, 5.0);
         belief.predict(2.0, 0.0);
         let variance = belief.variance();
-        let likelihood = |x: f64| (-0.5 * ((x - 130.0) / 40.0_f64).powi(2)).exp();
-        belief.update([(130.0, 1e9); 2], [-1e9, 1e9], likelihood);
+        let likelihood = |points: &[f64], values: &mut [f64]| {
+            for (value, x) in values.iter_mut().zip(points) {
+                *value = (-0.5 * ((x - 130.0) / 40.0_f64).powi(2)).exp();
+            }
+        };
+        belief.update(&Looks::new(&[(130.0, 1e9)], [-1e9, 1e9], likelihood), likelihood);
         let gain = variance / (variance + 1600.0);
         assert!((belief.offset - (100.0 + gain * 30.0)).abs() < 0.05, "{belief:?}");
         assert!((belief.variance() / ((1.0 - gain) * variance) - 1.0).abs() < 0.02, "{belief:?}");

@@ -5,7 +5,7 @@
 //! that its integral is 1: how long the round trip was tells nothing about the offset. It jumps at `x = ±q/2`, where
 //! one way would not have queued at all.
 
-use super::belief;
+use super::belief::{self, Looks, ROOM};
 use super::delays::{Delays, Spread};
 
 /// How often a delay follows no shape.
@@ -32,14 +32,19 @@ pub(super) enum Kind {
 
 /// What one exchange says about the offset, given one kind of queueing and how long its round trip was.
 pub(super) struct Shape {
-    /// `None`: uniform between the tops.
+    density: Density,
+    /// What it says where that matters by itself: closely within its tops, and on both sides of its edges.
+    pub(super) looks: Looks,
+}
+
+/// A likelihood, whose integral is `norm` times what is worked out.
+struct Density {
+    /// `None`: uniform within `half` of the middle.
     ways: Option<[Queueing; 2]>,
     middle: f64,
-    /// What both ways together have queued.
-    queued: f64,
-    /// Where the likelihood is to be looked at closely: pairs of a middle and a reach.
-    pub(super) tops: [(f64, f64); 2],
-    /// Makes it a density.
+    /// Half of what both ways together have queued, or more. There is an edge so far from the middle on either side: one of
+    /// the delays would be no longer than its base.
+    half: f64,
     norm: f64,
 }
 
@@ -53,40 +58,54 @@ impl Shape {
             Kind::Any => (1, false, STRAY, Spread::Common),
         };
         let scale = delays.scale(f64::from(k), apart, spread);
-        let queued = delay - 2.0 * scale.base;
+        let half = delay / 2.0 - scale.base;
         if matches!(kind, Kind::Any) {
-            let half = queued.max(0.0) / 2.0 + 0.05 * scale.there;
-            let norm = (1.0 - STRAY) / (2.0 * half);
-            return Self { ways: None, middle, queued, tops: [(middle, half); 2], norm };
+            let half = half.max(0.0) + 0.05 * scale.there;
+            return Self::looked_at(
+                Density { ways: None, middle, half, norm: (1.0 - STRAY) / (2.0 * half) },
+                &[(middle, half)],
+            );
         }
         let ways = [Queueing::new(k, scale.there, stray), Queueing::new(k, scale.back, stray)];
-        let tops =
-            [(queued / 2.0 - ways[0].usual(), ways[0].reach()), (ways[1].usual() - queued / 2.0, ways[1].reach())];
-        let wide = (0.0, queued.abs() / 2.0 + ways[0].reach().max(ways[1].reach()));
-        let shape = Self { ways: Some(ways), middle: 0.0, queued, tops, norm: 1.0 };
-        let parts = [wide, tops[0], tops[1]];
-        let total = belief::integrate(&parts, shape.edges(), (-wide.1, wide.1), |x| [shape.likelihood(x), 0.0, 0.0]);
-        let tops = tops.map(|(top, reach)| (middle + top, reach));
-        Self { middle, tops, norm: 1.0 / total[0].max(f64::MIN_POSITIVE), ..shape }
+        let [there, back] = &ways;
+        let wide = half.abs() + there.reach().max(back.reach());
+        let parts = [
+            (middle, wide),
+            (middle + half - there.usual(), there.reach()),
+            (middle + back.usual() - half, back.reach()),
+        ];
+        let mut shape = Self::looked_at(Density { ways: Some(ways), middle, half, norm: 1.0 }, &parts);
+        let norm = 1.0 / shape.looks.integral().max(f64::MIN_POSITIVE);
+        shape.density.norm = norm;
+        shape.looks.scale(norm);
+        shape
     }
 
-    /// Where the likelihood jumps: there one of the delays would be no longer than its base.
-    pub(super) fn edges(&self) -> [f64; 2] {
-        let half = if self.ways.is_some() { self.queued / 2.0 } else { self.tops[0].1 };
-        [self.middle - half, self.middle + half]
+    fn looked_at(density: Density, parts: &[(f64, f64)]) -> Self {
+        let edges = [density.middle - density.half, density.middle + density.half];
+        let looks = Looks::new(parts, edges, |offsets, values| density.at(offsets, values));
+        Self { density, looks }
     }
 
-    /// The density of this exchange if `offset` is the true one.
-    pub(super) fn likelihood(&self, offset: f64) -> f64 {
-        let lead = offset - self.middle;
+    /// The densities of this exchange if each of `offsets` is the true one, as many as there are `values`.
+    pub(super) fn likelihoods(&self, offsets: &[f64], values: &mut [f64]) {
+        self.density.at(offsets, values);
+    }
+}
+
+impl Density {
+    fn at(&self, offsets: &[f64], values: &mut [f64]) {
         match &self.ways {
             Some([there, back]) => {
-                self.norm * there.density(self.queued / 2.0 - lead) * back.density(self.queued / 2.0 + lead)
+                values.fill(self.norm);
+                there.multiply(values, offsets, self.half + self.middle, -1.0);
+                back.multiply(values, offsets, self.half - self.middle, 1.0);
             }
             None => {
-                let half = self.tops[0].1;
-                let beyond = (lead.abs() / half - 1.0).max(0.0);
-                if beyond == 0.0 { self.norm } else { self.norm * STRAY * belief::exp(-beyond) }
+                for (value, offset) in values.iter_mut().zip(offsets) {
+                    let beyond = ((offset - self.middle).abs() / self.half - 1.0).max(0.0);
+                    *value = self.norm * if beyond > 0.0 { STRAY * belief::exp(-beyond) } else { 1.0 };
+                }
             }
         }
     }
@@ -132,40 +151,65 @@ impl Queueing {
         3.0 * f64::from(self.k).sqrt() * self.theta
     }
 
-    fn density(&self, queued: f64) -> f64 {
-        let x = queued * self.per_theta;
-        if x <= 0.0 {
-            return self.below * belief::exp(2.0 * x);
+    /// Multiplies each of `values` by the density of `lead` plus or minus the offset beside it, [`ROOM`] at most. One step after the other for
+    /// all of them, for each step can then be done for several at a time.
+    fn multiply(&self, values: &mut [f64], offsets: &[f64], lead: f64, sign: f64) {
+        let mut room = [[0.0; ROOM]; 2];
+        let [xs, powers] = &mut room;
+        let (Some(xs), Some(powers)) = (xs.get_mut(..offsets.len()), powers.get_mut(..offsets.len())) else { return };
+        let (lead, sign) = (lead * self.per_theta, sign * self.per_theta);
+        for (x, offset) in xs.iter_mut().zip(offsets) {
+            *x = lead + sign * offset;
         }
-        let rest = 1.0 + x * self.decay;
-        let near = x.min(NOWHERE);
-        self.core * power(near, self.k - 1) * belief::exp(-near) + self.far / (rest * rest)
+        self.raise(xs, powers);
+        for ((value, &x), power) in values.iter_mut().zip(&*xs).zip(&*powers) {
+            let rest = 1.0 + x * self.decay;
+            let above = self.core * power * belief::exp(-x) + self.far / (rest * rest);
+            let below = self.below * belief::exp(2.0 * x);
+            *value *= if x > 0.0 { above } else { below };
+        }
     }
-}
 
-/// `x` to the power of `n`, which mostly is next to nothing: a call would cost more than it does.
-fn power(x: f64, n: i32) -> f64 {
-    let (mut square, mut left, mut product) = (x, n, 1.0);
-    while left > 0 {
-        if left & 1 == 1 {
-            product *= square;
+    /// `xs` to the power of `k - 1`, those beyond which nothing is left taken for smaller.
+    fn raise(&self, xs: &[f64], powers: &mut [f64]) {
+        powers.fill(1.0);
+        let mut squares = [0.0; ROOM];
+        let Some(squares) = squares.get_mut(..xs.len()) else { return };
+        for (square, x) in squares.iter_mut().zip(xs) {
+            *square = x.min(NOWHERE);
         }
-        square *= square;
-        left >>= 1;
+        let mut left = self.k - 1;
+        while left > 0 {
+            if left & 1 == 1 {
+                powers.iter_mut().zip(&*squares).for_each(|(power, square)| *power *= square);
+            }
+            squares.iter_mut().for_each(|square| *square *= *square);
+            left >>= 1;
+        }
     }
-    product
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn likelihood(shape: &Shape, offset: f64) -> f64 {
+        let mut value = [0.0];
+        shape.likelihoods(&[offset], &mut value);
+        value[0]
+    }
+
     #[test]
     fn a_density_is_never_negative_and_its_integral_is_one() {
         for k in [1, 2, 4, 40] {
             let way = Queueing::new(k, 100.0, STRAY);
             let step = 0.5;
-            let sum: f64 = (-4_000..2_000_000).map(|index| way.density(f64::from(index) * step) * step).sum();
+            let density = |queued: f64| {
+                let mut value = [1.0];
+                way.multiply(&mut value, &[queued], 0.0, 1.0);
+                value[0]
+            };
+            let sum: f64 = (-4_000..2_000_000).map(|index| density(f64::from(index) * step) * step).sum();
             // Below the base as well; the strays have no end.
             assert!((0.97..1.02).contains(&sum), "{k}: {sum}");
         }
@@ -179,9 +223,9 @@ mod tests {
         }
         for kind in [Kind::Alike { k: 4 }, Kind::Alike { k: 40 }] {
             let shape = Shape::new(kind, &delays, 5_000.0, 1_060_000.0);
-            assert!(shape.likelihood(5_000.0) > shape.likelihood(25_000.0));
-            assert!(shape.likelihood(5_000.0) > shape.likelihood(-15_000.0));
-            assert!((shape.likelihood(12_000.0) / shape.likelihood(-2_000.0) - 1.0).abs() < 1e-6, "lopsided");
+            assert!(likelihood(&shape, 5_000.0) > likelihood(&shape, 25_000.0));
+            assert!(likelihood(&shape, 5_000.0) > likelihood(&shape, -15_000.0));
+            assert!((likelihood(&shape, 12_000.0) / likelihood(&shape, -2_000.0) - 1.0).abs() < 1e-6, "lopsided");
         }
     }
 
@@ -193,7 +237,7 @@ mod tests {
         }
         for kind in [Kind::Alike { k: 1 }, Kind::Apart { k: 1 }, Kind::Bursty, Kind::Any] {
             let shape = Shape::new(kind, &delays, 0.0, 1_100_000.0);
-            assert!(shape.likelihood(0.0) > 10.0 * shape.likelihood(60_000.0), "{kind:?}");
+            assert!(likelihood(&shape, 0.0) > 10.0 * likelihood(&shape, 60_000.0), "{kind:?}");
         }
     }
 }

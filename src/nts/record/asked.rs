@@ -37,7 +37,10 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Wish>, Refusal> {
     loop {
         let Some((kind, body, after)) = split(rest) else {
             // A record that says that it is longer than all is not waited for.
-            let announced = rest.get(2..4).map_or(0, |length| usize::from(u16::from_be_bytes([length[0], length[1]])));
+            let announced = rest
+                .get(2..)
+                .and_then(<[u8]>::first_chunk)
+                .map_or(0, |length| usize::from(u16::from_be_bytes(*length)));
             let too_long = bytes.len() - rest.len() + announced > REQUEST_MAX || bytes.len() >= REQUEST_MAX;
             return if too_long { Err(Refusal::Bad) } else { Ok(None) };
         };

@@ -174,9 +174,8 @@ impl Desk {
     }
 
     fn let_in(&mut self, access: &Access) {
-        for index in 0..self.listeners.len() {
+        for (listener, port) in &self.listeners {
             while self.visitors.len() < PLACES {
-                let (listener, port) = &self.listeners[index];
                 match listener.accept() {
                     Ok((stream, from)) => {
                         let from = neighbourhood(from.ip());

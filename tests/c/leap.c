@@ -1,0 +1,89 @@
+/* The raw counter is replaced while the clock runs: by one that shows other numbers, smaller or larger ones. */
+
+#define _GNU_SOURCE
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "check.h"
+
+#define SECOND INT64_C(1000000000)
+
+static _Atomic int64_t leap_s;
+
+/* Comes before the C library's: for the library under test, too. */
+int clock_gettime(clockid_t id, struct timespec *time)
+{
+    long result = syscall(SYS_clock_gettime, id, time);
+    if (id == CLOCK_MONOTONIC_RAW)
+        time->tv_sec += atomic_load(&leap_s);
+    return (int)result;
+}
+
+static int64_t time_of(clockid_t id)
+{
+    struct timespec now;
+    CHECK(clock_gettime(id, &now) == 0);
+    return now.tv_sec * SECOND + now.tv_nsec;
+}
+
+/* The server shows our own system clock: that is the truth. */
+static ntp_state state_of_true_reading(void)
+{
+    ntp_reading reading;
+    int64_t before = time_of(CLOCK_REALTIME);
+    ntp_clock_now(NULL, &reading);
+    int64_t after = time_of(CLOCK_REALTIME);
+    CHECK(reading.earliest_ns <= after && before <= reading.latest_ns);
+    return reading.state;
+}
+
+static void until(ntp_state wanted, ntp_state (*look)(void))
+{
+    int64_t begun = time_of(CLOCK_MONOTONIC);
+    while (look() != wanted) {
+        CHECK(time_of(CLOCK_MONOTONIC) - begun < 15 * SECOND);
+        usleep(1000);
+    }
+}
+
+/* Until the thread has run once more nobody knows. */
+static ntp_state state_of_reading(void)
+{
+    ntp_reading reading;
+    ntp_clock_now(NULL, &reading);
+    return reading.state;
+}
+
+int main(void)
+{
+    char list[32];
+    ntp_server *server = local_server(list);
+    ntp_config *config = ntp_config_new();
+    EXPECT(NTP_OK, ntp_config_add_servers(config, list));
+    EXPECT(NTP_OK, ntp_config_set_poll(config, 0, 0));
+    EXPECT(NTP_OK, ntp_start_with(config));
+    ntp_config_free(config);
+    EXPECT(NTP_OK, ntp_wait(10000));
+
+    const int leaps[] = {-20, 20, -100};
+    for (int i = 0; i < 3; i++) {
+        atomic_fetch_add(&leap_s, leaps[i]);
+        until(NTP_STATE_DISRUPTED, state_of_reading);
+        until(NTP_STATE_SYNCHRONIZED, state_of_true_reading);
+        int64_t begun = time_of(CLOCK_MONOTONIC);
+        while (time_of(CLOCK_MONOTONIC) - begun < SECOND) {
+            CHECK(state_of_true_reading() == NTP_STATE_SYNCHRONIZED);
+            usleep(1000);
+        }
+    }
+
+    /* Whatever was to come at a number that is far away now. */
+    atomic_fetch_sub(&leap_s, 30);
+    int64_t begun = time_of(CLOCK_MONOTONIC);
+    ntp_stop();
+    CHECK(time_of(CLOCK_MONOTONIC) - begun < 5 * SECOND);
+    ntp_server_free(server);
+    return 0;
+}
