@@ -950,6 +950,34 @@ typedef struct {
      * Zero.
      */
     uint32_t reserved;
+    /**
+     * Requests with NTS whose fields made sense.
+     */
+    uint64_t nts_requests;
+    /**
+     * Replies that were authenticated.
+     */
+    uint64_t nts_replies;
+    /**
+     * Clients that were told to exchange keys anew: their cookies were too old, or nobody's.
+     */
+    uint64_t nts_naks;
+    /**
+     * Dropped: of NTS, with fields that made no sense, or left no room for a reply.
+     */
+    uint64_t nts_malformed;
+    /**
+     * Key exchanges that gave keys.
+     */
+    uint64_t key_exchanges;
+    /**
+     * Key exchanges that gave none: too slow, too long, refused, or no TLS at all.
+     */
+    uint64_t key_exchange_failures;
+    /**
+     * How often the file of cookie keys had changed and was of no use.
+     */
+    uint64_t cookie_key_faults;
 } ntp_server_counters;
 
 #ifdef __cplusplus
@@ -1925,6 +1953,59 @@ ntp_result ntp_server_config_set_silent_unless_synchronized(ntp_server_config *c
                                                             int32_t is_silent);
 
 /**
+ * Serves Network Time Security (RFC 8915) beside plain NTP, to whoever asks for it: as the server whose certificates (PEM,
+ * its own first) and private key (PEM, not for everybody to read) are in these files. They are read when the
+ * server starts.
+ *
+ * Keys are exchanged over TLS at every address that is listened on, port 4460 unless set
+ * (`ntp_server_config_set_nts_port`).
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if a path names no file or a pointer is NULL, `NTP_ERR_UNSUPPORTED` in a build
+ * without NTS.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+ *   meanwhile.
+ * - `certificate` and `private_key` are NULL or NUL-terminated strings that do not change during the call.
+ */
+ntp_result ntp_server_config_set_nts(ntp_server_config *config,
+                                     const char *certificate,
+                                     const char *private_key);
+
+/**
+ * Exchanges keys at this port; 0 picks a free one, which `ntp_server_nts_port` tells.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` unless 0 <= `port` <= 65535, if NTS is not served, or if `config` is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+ *   meanwhile.
+ */
+ntp_result ntp_server_config_set_nts_port(ntp_server_config *config,
+                                          int32_t port);
+
+/**
+ * Seals cookies with the keys in the file at `path`, which several servers may share, so that each of them understands
+ * the clients of the others. Unless set, they are a server's own, made anew every day, and gone when it stops.
+ *
+ * A line has an id and `HEX:` with 64 digits; the newest key comes first, for others to know, the second seals, and
+ * all of them open. The file must be this process's user's or root's, for nobody else to read or write (mode 0600);
+ * it is read when the server starts, and again when it changes.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if NTS is not served, if `path` names no file, or if a pointer is NULL.
+ *
+ * Contract:
+ *
+ * - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+ *   meanwhile.
+ * - `path` is NULL or a NUL-terminated string that does not change during the call.
+ */
+ntp_result ntp_server_config_set_nts_cookie_keys(ntp_server_config *config,
+                                                 const char *path);
+
+/**
  * Starts to answer NTP clients with the time of `clock`; `server` gets the handle.
  *
  * A NULL `clock` is the process-wide one. The configuration is copied. Free the server with
@@ -1965,6 +2046,22 @@ void ntp_server_free(ntp_server *server);
  * - `port` is NULL, or points to a number that no other thread uses meanwhile.
  */
 ntp_result ntp_server_port(const ntp_server *server, size_t index, uint16_t *port);
+
+/**
+ * Tells the port at which keys are exchanged, of address number `index`; addresses that differ in their port alone count
+ * once.
+ *
+ * Any number of threads may ask at the same time. Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if
+ * a pointer is NULL or there is no such address, as where NTS is not served.
+ *
+ * Contract:
+ *
+ * - `server` is NULL, or came from `ntp_server_start` and is not freed.
+ * - `port` is NULL, or points to a number that no other thread uses meanwhile.
+ */
+ntp_result ntp_server_nts_port(const ntp_server *server,
+                               size_t index,
+                               uint16_t *port);
 
 /**
  * Tells what a server has done since its start. Pass `sizeof(ntp_server_counters)` as `size`, which is understood as in
