@@ -504,7 +504,7 @@ impl Run {
     }
 
     /// When there is something to do, if nothing arrives before.
-    fn due(&self, now: Counter) -> Counter {
+    fn due(&mut self, now: Counter) -> Counter {
         let mut due = self.core.next_due(now).min(self.roster.look_due());
         due = due.min(self.files.due()).min(self.told.watch.due(now));
         due = due.min(if self.told.lead.is_some() { self.lead_due } else { Counter(i64::MAX) });
