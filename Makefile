@@ -7,6 +7,8 @@
 # make live       follows a real chronyd for 10 minutes (MINUTES=...) beside another; make test does for 20 s
 # make tree       three strata of servers and clients for 5 minutes (MINUTES=...); make test does for half a minute
 # make flood      1 M datagrams of junk in 10 s at a clock's port (JUNK=...); make test sends 200 000
+# make sizes      how large the library is, with NTS and without; fails above what is promised; a minute
+# make deny       licences, origins and doubles of whom we depend on (deny.toml)
 # make fuzz      what comes from outside, by fuzzers; FUZZ_SECONDS=... for each of the targets (60), FUZZ_JOBS=... at a time (2)
 # make asan       the Rust tests under the address sanitizer; two minutes
 # make tsan       C programs that use the library from many threads, under the thread sanitizer; STRESS_SECONDS=...
@@ -86,7 +88,7 @@ MINUTES ?=
 BENCH_ROUNDS ?= 20
 JUNK    ?= 1000000
 
-.PHONY: demo test bench bench-server soak live tree flood fuzz asan tsan
+.PHONY: demo test bench bench-server soak live tree flood fuzz sizes deny asan tsan
 # Else what cargo builds for two goals at once would only wait for its lock.
 .NOTPARALLEL:
 
@@ -132,6 +134,18 @@ tree:
 # One line; fails if the next good answer is not accepted, or the flood costs processor or memory.
 flood:
 	NTPCLOCK_FLOOD=$(JUNK) $(CARGO) test --locked --release --all-features --test flood -- --nocapture
+
+# Built aside, so that what is installed is never the smaller one.
+sizes: lib
+	$(CARGO) rustc --release --locked --lib --features capi --crate-type cdylib --target-dir $(dir $(OUT))small
+	tests/sizes.sh $(OUT)/libntpclock.so $(dir $(OUT))small/release/libntpclock.so
+
+deny:
+	tests/tools.sh
+	for package in . python; do \
+	  target/deny/bin/cargo-deny --locked --config deny.toml --manifest-path $$package/Cargo.toml \
+	    check bans licenses sources || exit 1; \
+	done
 
 # One line a target; fails if something does not hold, and names the input that shows it.
 fuzz:

@@ -3,6 +3,8 @@
 //! The binary and Python's `ntpclock` script both call [`run`]. Nothing here prints, exits or installs
 //! anything by itself: bytes go to the writers that came in, the exit code goes back to the caller.
 
+#[cfg(feature = "_nts")]
+mod cookies;
 mod demo;
 mod json;
 mod record;
@@ -81,7 +83,10 @@ enum Command {
     /// Synchronise, then print one line a source
     Sources(Session),
     /// Answer NTP clients
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
+    /// Put a new key in front of those in a file that seal NTS servers' cookies
+    #[cfg(feature = "_nts")]
+    CookieKeys(cookies::CookieKeys),
     /// Show what the clock does, on a server of its own unless servers are given
     Demo(demo::Demo),
     /// Write every exchange to a file, for `replay`
@@ -98,6 +103,8 @@ impl Command {
             Self::Status(status) => status.run(out),
             Self::Sources(session) => session.sources(out),
             Self::Serve(serve) => serve.run(out),
+            #[cfg(feature = "_nts")]
+            Self::CookieKeys(keys) => keys.run(),
             Self::Demo(demo) => demo.run(out),
             Self::Record(record) => record.run(out),
             Self::Replay(replay) => replay.run(out),

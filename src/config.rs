@@ -495,7 +495,7 @@ impl fmt::Display for ServerSpec {
 }
 
 /// The path of a file, there already or not.
-fn file(name: &'static str, path: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn file(name: &'static str, path: &Path) -> Result<PathBuf, Error> {
     match path.file_name() {
         Some(_) => Ok(path.to_owned()),
         None => Err(Error::argument(name, format!("is `{}`, which names no file", path.display()))),

@@ -112,7 +112,7 @@ impl Key {
 }
 
 /// Bytes in hexadecimal behind `HEX:`; or the text itself, with `ASCII:` before it or without.
-fn secret_bytes(text: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+pub(crate) fn secret_bytes(text: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     let Some(digits) = text.strip_prefix("HEX:") else {
         return Ok(Zeroizing::new(text.strip_prefix("ASCII:").unwrap_or(text).as_bytes().to_vec()));
     };

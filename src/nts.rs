@@ -14,8 +14,14 @@
 #[cfg(feature = "_nts")]
 pub(crate) mod aead;
 #[cfg(feature = "_nts")]
+pub(crate) mod cookie;
+#[cfg(feature = "_nts")]
 pub(crate) mod record;
+#[cfg(feature = "_nts")]
+pub(crate) mod request;
 pub(crate) mod session;
+#[cfg(feature = "_nts")]
+mod siv;
 pub(crate) mod trust;
 
 /// Where there are no ciphers there are no keys, and so no sessions: the compiler leaves out all that would use them.
@@ -54,6 +60,10 @@ const COOKIE_LENGTH_MAX: usize = 256;
 
 /// The shortest: a field of RFC 7822 has 16 bytes at least.
 const COOKIE_LENGTH_MIN: usize = 12;
+
+/// The longest key of a cipher.
+#[cfg(feature = "_nts")]
+const KEY_MAX: usize = 64;
 
 /// Ciphers by their numbers in the registry of AEAD algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

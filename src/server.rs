@@ -7,6 +7,8 @@
 //! ```
 //!
 //! `access`, `limit`, `pairs` and `respond` are values and tables without a clock or a socket; `serving` is the threads.
+//! `security` is what NTS takes: between `limit` and `respond` it looks who asks, and behind `respond` it seals; a thread of its own
+//! exchanges keys.
 
 mod access;
 mod config;
@@ -15,6 +17,8 @@ mod listeners;
 mod moment;
 mod pairs;
 mod respond;
+#[cfg_attr(not(feature = "_nts"), path = "server/unsecured.rs")]
+mod security;
 mod serving;
 #[expect(clippy::indexing_slicing, reason = "there is an entry for every count")]
 mod statistics;
@@ -26,19 +30,26 @@ pub(crate) mod fuzzed;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::clock::{Clock, process};
 use crate::error::Error;
 use crate::sys::listen;
-use crate::sys::thread::Worker;
+use crate::sys::thread::{Order, Worker};
 pub use config::ServerConfig;
 use limit::Limiter;
 pub(crate) use listeners::Listeners;
 use moment::Source;
 use pairs::Pairs;
+#[cfg(all(feature = "_nts", feature = "cli"))]
+pub(crate) use security::renew as renew_cookie_keys;
+use security::{Desk, Doors, Told};
 use serving::{Attendant, Common};
 use statistics::Board;
 pub use statistics::ServerStatistics;
+
+/// Enough for a TLS handshake in a build without optimisations.
+const EXCHANGE_STACK: usize = 1024 * 1024;
 
 /// A running server; it stops when dropped.
 #[derive(Debug)]
@@ -46,6 +57,10 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     workers: Vec<Worker>,
     common: Arc<Common>,
+    /// Where keys are exchanged, by whom, and what has come of it.
+    exchange_addresses: Vec<SocketAddr>,
+    exchanger: Option<Worker>,
+    told: Arc<Told>,
     /// The same sockets as the threads', for questions to the kernel; empty once stopped.
     sockets: Vec<Arc<Vec<UdpSocket>>>,
 }
@@ -64,7 +79,7 @@ impl Server {
 
     /// The same on sockets that are bound already.
     pub(crate) fn run(clock: Option<&Clock>, config: &ServerConfig, listeners: Listeners) -> Result<Self, Error> {
-        let Listeners { addresses, seats } = listeners;
+        let Listeners { addresses, seats, doors } = listeners;
         let common = Arc::new(Common {
             access: config.rules.compile(),
             limiter: Limiter::new(config.limit),
@@ -73,18 +88,34 @@ impl Server {
             boards: seats.iter().map(|_| Board::default()).collect(),
         });
         let sockets: Vec<_> = seats.into_iter().map(Arc::new).collect();
-        let mut server = Self { addresses, workers: Vec::new(), common, sockets: sockets.clone() };
+        let exchange_addresses = doors.as_ref().map(|doors| doors.addresses.clone()).unwrap_or_default();
+        let told = Arc::<Told>::default();
+        let mut server = Self {
+            addresses,
+            workers: Vec::new(),
+            common,
+            exchange_addresses,
+            exchanger: None,
+            told: Arc::clone(&told),
+            sockets: sockets.clone(),
+        };
         for (seat, sockets) in sockets.into_iter().enumerate() {
             let source = match config.local {
                 Some(local) => Source::Local(local),
                 None => Source::of(clock.map_or_else(process::shared, Clock::shared)),
             };
-            let common = Arc::clone(&server.common);
+            let (common, guard) = (Arc::clone(&server.common), doors.as_ref().map(Doors::guard));
             // Those that run already end when `server` is dropped.
             let worker = Worker::start("ntpclock-server", move |order| {
-                Attendant::new(common, seat, source).serve(&sockets, &order);
+                Attendant::new(common, seat, source, guard).serve(&sockets, &order);
             });
             server.workers.push(worker.map_err(|error| Error::io("starting a server's thread", error))?);
+        }
+        if let Some(doors) = doors {
+            let common = Arc::clone(&server.common);
+            let work = move |order: Order| Desk::new(doors, told).serve(&common.access, &order);
+            let worker = Worker::start_with_stack("ntpclock-ntske", EXCHANGE_STACK, work);
+            server.exchanger = Some(worker.map_err(|error| Error::io("starting the thread of key exchanges", error))?);
         }
         Ok(server)
     }
@@ -92,6 +123,11 @@ impl Server {
     /// The addresses served, with the ports that were picked.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where keys are exchanged for NTS, with the ports that were picked; none unless that is served.
+    pub fn key_exchange_addresses(&self) -> &[SocketAddr] {
+        &self.exchange_addresses
     }
 
     /// What it has done so far; what threads have not yet told, for a second at most, is missing.
@@ -102,13 +138,16 @@ impl Server {
         ServerStatistics {
             overflowed,
             receive_buffer_bytes: smallest.unwrap_or(0) as u64,
+            key_exchanges: self.told.granted.load(Relaxed),
+            key_exchange_failures: self.told.failed.load(Relaxed),
+            cookie_key_faults: self.told.key_faults.load(Relaxed),
             ..ServerStatistics::of(&self.common.boards)
         }
     }
 
     /// Stops answering; all threads have ended when this returns.
     pub fn stop(&mut self) {
-        self.workers.iter_mut().for_each(Worker::stop);
+        self.workers.iter_mut().chain(&mut self.exchanger).for_each(Worker::stop);
         self.sockets.clear();
     }
 }

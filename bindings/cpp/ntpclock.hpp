@@ -806,6 +806,22 @@ public:
         return *this;
     }
 
+    /** Serves Network Time Security beside plain NTP, with these files in PEM; see ntp_server_config_set_nts. */
+    server_config& nts(const std::string& certificate, const std::string& private_key) {
+        detail::check(ntp_server_config_set_nts(detail::held(handle_), certificate.c_str(), private_key.c_str()));
+        return *this;
+    }
+    /** Exchanges keys at this port; 0 picks a free one. Unless set, 4460. */
+    server_config& nts_port(std::int32_t port) {
+        detail::check(ntp_server_config_set_nts_port(detail::held(handle_), port));
+        return *this;
+    }
+    /** Seals cookies with keys that servers share; see ntp_server_config_set_nts_cookie_keys. */
+    server_config& nts_cookie_keys(const std::string& path) {
+        detail::check(ntp_server_config_set_nts_cookie_keys(detail::held(handle_), path.c_str()));
+        return *this;
+    }
+
     /** As C has it. */
     const ntp_server_config* c() const { return detail::held(handle_); }
 
@@ -824,6 +840,13 @@ public:
     std::uint16_t port(std::size_t index = 0) const {
         std::uint16_t port = 0;
         detail::check(ntp_server_port(detail::held(handle_), index, &port));
+        return port;
+    }
+
+    /** The port at which keys are exchanged, of address number `index`. */
+    std::uint16_t nts_port(std::size_t index = 0) const {
+        std::uint16_t port = 0;
+        detail::check(ntp_server_nts_port(detail::held(handle_), index, &port));
         return port;
     }
 

@@ -1127,6 +1127,34 @@ class ServerStatistics:
     def receive_buffer_bytes(self) -> int:
         """The smallest receive buffer of a socket, in bytes as the kernel counts them."""
 
+    @property
+    def nts_requests(self) -> int:
+        """Requests with NTS whose fields made sense."""
+
+    @property
+    def nts_replies(self) -> int:
+        """Replies that were authenticated."""
+
+    @property
+    def nts_naks(self) -> int:
+        """Clients that were told to exchange keys anew: their cookies were too old, or nobody's."""
+
+    @property
+    def nts_malformed(self) -> int:
+        """Dropped: of NTS, with fields that made no sense, or left no room for a reply."""
+
+    @property
+    def key_exchanges(self) -> int:
+        """Key exchanges that gave keys."""
+
+    @property
+    def key_exchange_failures(self) -> int:
+        """Key exchanges that gave none: too slow, too long, refused, or no TLS at all."""
+
+    @property
+    def cookie_key_faults(self) -> int:
+        """How often the file of cookie keys had changed and was of no use."""
+
     def to_dict(self) -> dict[str, Any]:
         """The attributes by name, for tables and logs."""
 
@@ -1145,7 +1173,14 @@ class Server:
     answered all the same, and some are told to ask less. `threads` is one for each processor unless set. While the
     clock is not synchronised clients are told so, or nothing at all.
 
-    Raises ConfigError, and NtpOSError if an address cannot be bound.
+    With `nts=(certificate, private_key)`, two files in PEM, it serves Network Time Security (RFC 8915) beside plain NTP; the
+    private key is not for everybody to read. Keys are exchanged at every address of `listen`, at `nts_port`; 0 picks a
+    free one. Cookies are sealed with the keys in the file `nts_cookie_keys`, which several servers may share and which
+    is read again when it changes, or else with the server's own, made anew every day. A line of the file has an id and `HEX:` with 64
+    digits; the newest comes first, for others to know, the second seals, and all of them open; nobody but its owner may read
+    or write it.
+
+    Raises ConfigError, and NtpOSError if an address cannot be bound or a file cannot be read.
     """
 
     def __new__(
@@ -1159,11 +1194,19 @@ class Server:
         rate_limit: tuple[int, int] | None = None,
         threads: int | None = None,
         silent_unless_synchronized: bool = False,
+        nts: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+        nts_port: int = 4460,
+        nts_cookie_keys: str | os.PathLike[str] | None = None,
     ) -> Server: ...
 
     @property
     def addresses(self) -> list[str]:
         """The addresses served, with the ports that were picked; each may stand in a server list."""
+
+    @property
+    def key_exchange_addresses(self) -> list[str]:
+        """Where keys are exchanged for NTS, with the ports that were picked; with ` nts` behind, each may stand in a server
+        list. Empty unless NTS is served."""
 
     def statistics(self) -> ServerStatistics:
         """What it has done since its start; also once it is stopped. What its threads have not told yet, for a second at

@@ -511,6 +511,20 @@ record! {
         threads: u32,
         /// The smallest receive buffer of a socket, in bytes as the kernel counts them.
         receive_buffer_bytes: u64,
+        /// Requests with NTS whose fields made sense.
+        nts_requests: u64,
+        /// Replies that were authenticated.
+        nts_replies: u64,
+        /// Clients that were told to exchange keys anew: their cookies were too old, or nobody's.
+        nts_naks: u64,
+        /// Dropped: of NTS, with fields that made no sense, or left no room for a reply.
+        nts_malformed: u64,
+        /// Key exchanges that gave keys.
+        key_exchanges: u64,
+        /// Key exchanges that gave none: too slow, too long, refused, or no TLS at all.
+        key_exchange_failures: u64,
+        /// How often the file of cookie keys had changed and was of no use.
+        cookie_key_faults: u64,
     }
 }
 
@@ -535,6 +549,13 @@ impl From<ntpclock::ServerStatistics> for ServerStatistics {
             replies_per_second,
             threads,
             receive_buffer_bytes,
+            nts_requests,
+            nts_replies,
+            nts_naks,
+            nts_malformed,
+            key_exchanges,
+            key_exchange_failures,
+            cookie_key_faults,
         } = told;
         Self {
             requests,
@@ -555,6 +576,13 @@ impl From<ntpclock::ServerStatistics> for ServerStatistics {
             replies_per_second,
             threads,
             receive_buffer_bytes,
+            nts_requests,
+            nts_replies,
+            nts_naks,
+            nts_malformed,
+            key_exchanges,
+            key_exchange_failures,
+            cookie_key_faults,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A server that answers NTP clients.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use ntpclock::ServerConfig;
@@ -15,6 +17,7 @@ use crate::records::ServerStatistics;
 pub(crate) struct Server {
     server: Mutex<Running>,
     addresses: Vec<String>,
+    key_exchange_addresses: Vec<String>,
     /// The clock served, if it is the caller's own: it would stop if nobody held it.
     #[expect(dead_code, reason = "held for its life alone")]
     clock: Option<Py<Clock>>,
@@ -35,7 +38,7 @@ impl Server {
 impl Server {
     #[new]
     #[pyo3(signature = (listen, clock = None, *, local = None, allow = None, deny = None, rate_limit = None,
-        threads = None, silent_unless_synchronized = false))]
+        threads = None, silent_unless_synchronized = false, nts = None, nts_port = 4460, nts_cookie_keys = None))]
     #[expect(clippy::too_many_arguments, reason = "keywords, as Python has them")]
     fn new(
         py: Python<'_>,
@@ -47,6 +50,9 @@ impl Server {
         rate_limit: Option<(i64, i64)>,
         threads: Option<i64>,
         silent_unless_synchronized: bool,
+        nts: Option<(PathBuf, PathBuf)>,
+        nts_port: u16,
+        nts_cookie_keys: Option<PathBuf>,
     ) -> PyResult<Self> {
         let mut config = ServerConfig::new();
         for address in arguments::addresses(listen)? {
@@ -69,16 +75,31 @@ impl Server {
             config.set_threads(arguments::count("threads", threads)?).map_err(raise)?;
         }
         config.set_silent_unless_synchronized(silent_unless_synchronized);
+        if let Some((certificate, private_key)) = nts {
+            config.set_nts(certificate, private_key).map_err(raise)?;
+            config.set_nts_port(nts_port).map_err(raise)?;
+        }
+        if let Some(path) = nts_cookie_keys {
+            config.set_nts_cookie_keys(path).map_err(raise)?;
+        }
         let served = clock.as_ref().map(|clock| &*clock.get().clock);
         let server = py.detach(|| ntpclock::Server::start(served, &config)).map_err(raise)?;
-        let addresses = server.addresses().iter().map(ToString::to_string).collect();
-        Ok(Self { server: Mutex::new(Running { server, is_stopped: false }), addresses, clock })
+        let texts = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect();
+        let (addresses, key_exchange_addresses) = (texts(server.addresses()), texts(server.key_exchange_addresses()));
+        let server = Mutex::new(Running { server, is_stopped: false });
+        Ok(Self { server, addresses, key_exchange_addresses, clock })
     }
 
     /// The addresses served, with the ports that were picked; each may stand in a server list.
     #[getter]
     fn addresses(&self) -> Vec<String> {
         self.addresses.clone()
+    }
+
+    /// Where keys are exchanged for NTS.
+    #[getter]
+    fn key_exchange_addresses(&self) -> Vec<String> {
+        self.key_exchange_addresses.clone()
     }
 
     /// What it has done since its start; also once it is stopped.

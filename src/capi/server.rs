@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use super::clock::ntp_clock;
 use super::config::duration;
 use super::result::ntp_result;
-use super::text::{NAME_LIMIT, borrow_text};
+use super::text::{NAME_LIMIT, PATH_LIMIT, borrow_text};
 use super::values::{Growing, check_size, hand_over};
 use super::{boundary, guarded, not_null};
 use crate::error::Error;
@@ -60,6 +60,20 @@ pub struct ntp_server_counters {
     pub threads: u32,
     /// Zero.
     pub reserved: u32,
+    /// Requests with NTS whose fields made sense.
+    pub nts_requests: u64,
+    /// Replies that were authenticated.
+    pub nts_replies: u64,
+    /// Clients that were told to exchange keys anew: their cookies were too old, or nobody's.
+    pub nts_naks: u64,
+    /// Dropped: of NTS, with fields that made no sense, or left no room for a reply.
+    pub nts_malformed: u64,
+    /// Key exchanges that gave keys.
+    pub key_exchanges: u64,
+    /// Key exchanges that gave none: too slow, too long, refused, or no TLS at all.
+    pub key_exchange_failures: u64,
+    /// How often the file of cookie keys had changed and was of no use.
+    pub cookie_key_faults: u64,
 }
 
 impl Growing for ntp_server_counters {
@@ -88,6 +102,13 @@ impl From<&ServerStatistics> for ntp_server_counters {
             replies_per_second,
             threads,
             receive_buffer_bytes,
+            nts_requests,
+            nts_replies,
+            nts_naks,
+            nts_malformed,
+            key_exchanges,
+            key_exchange_failures,
+            cookie_key_faults,
         } = told;
         Self {
             requests,
@@ -109,6 +130,13 @@ impl From<&ServerStatistics> for ntp_server_counters {
             replies_per_second,
             threads,
             reserved: 0,
+            nts_requests,
+            nts_replies,
+            nts_naks,
+            nts_malformed,
+            key_exchanges,
+            key_exchange_failures,
+            cookie_key_faults,
         }
     }
 }
@@ -294,6 +322,84 @@ pub unsafe extern "C" fn ntp_server_config_set_silent_unless_synchronized(
     })
 }
 
+/// Serves Network Time Security (RFC 8915) beside plain NTP, to whoever asks for it: as the server whose certificates (PEM,
+/// its own first) and private key (PEM, not for everybody to read) are in these files. They are read when the
+/// server starts.
+///
+/// Keys are exchanged over TLS at every address that is listened on, port 4460 unless set
+/// (`ntp_server_config_set_nts_port`).
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` if a path names no file or a pointer is NULL, `NTP_ERR_UNSUPPORTED` in a build
+/// without NTS.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+///   meanwhile.
+/// - `certificate` and `private_key` are NULL or NUL-terminated strings that do not change during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_server_config_set_nts(
+    config: *mut ntp_server_config,
+    certificate: *const c_char,
+    private_key: *const c_char,
+) -> ntp_result {
+    boundary(|| {
+        // SAFETY: NULL or live and ours alone for this call, by contract.
+        let config = unsafe { config.as_mut() }.ok_or_else(|| Error::argument("config", "is NULL"))?;
+        // SAFETY: NULL or a string by contract, and it is used during this call only.
+        let certificate = unsafe { borrow_text("certificate", certificate, PATH_LIMIT) }?;
+        // SAFETY: as above.
+        let private_key = unsafe { borrow_text("private_key", private_key, PATH_LIMIT) }?;
+        config.0.set_nts(certificate, private_key).map(drop)
+    })
+}
+
+/// Exchanges keys at this port; 0 picks a free one, which `ntp_server_nts_port` tells.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` unless 0 <= `port` <= 65535, if NTS is not served, or if `config` is NULL.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+///   meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_server_config_set_nts_port(config: *mut ntp_server_config, port: i32) -> ntp_result {
+    boundary(|| {
+        // SAFETY: NULL or live and ours alone for this call, by contract.
+        let config = unsafe { config.as_mut() }.ok_or_else(|| Error::argument("config", "is NULL"))?;
+        let wrong = |_| Error::argument("port", format!("is {port}; 0 to 65535 is possible"));
+        config.0.set_nts_port(u16::try_from(port).map_err(wrong)?).map(drop)
+    })
+}
+
+/// Seals cookies with the keys in the file at `path`, which several servers may share, so that each of them understands
+/// the clients of the others. Unless set, they are a server's own, made anew every day, and gone when it stops.
+///
+/// A line has an id and `HEX:` with 64 digits; the newest key comes first, for others to know, the second seals, and
+/// all of them open. The file must be this process's user's or root's, for nobody else to read or write (mode 0600);
+/// it is read when the server starts, and again when it changes.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` if NTS is not served, if `path` names no file, or if a pointer is NULL.
+///
+/// # Safety
+///
+/// - `config` is NULL, or came from `ntp_server_config_new`, is not freed, and no other thread uses it
+///   meanwhile.
+/// - `path` is NULL or a NUL-terminated string that does not change during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_server_config_set_nts_cookie_keys(
+    config: *mut ntp_server_config,
+    path: *const c_char,
+) -> ntp_result {
+    boundary(|| {
+        // SAFETY: NULL or live and ours alone for this call, by contract.
+        let config = unsafe { config.as_mut() }.ok_or_else(|| Error::argument("config", "is NULL"))?;
+        // SAFETY: NULL or a string by contract, and it is used during this call only.
+        let path = unsafe { borrow_text("path", path, PATH_LIMIT) }?;
+        config.0.set_nts_cookie_keys(path).map(drop)
+    })
+}
+
 /// Starts to answer NTP clients with the time of `clock`; `server` gets the handle.
 ///
 /// A NULL `clock` is the process-wide one. The configuration is copied. Free the server with
@@ -364,6 +470,32 @@ pub unsafe extern "C" fn ntp_server_port(server: *const ntp_server, index: usize
         let addresses = server.0.addresses();
         let address = addresses.get(index).ok_or_else(|| {
             Error::argument("index", format!("is {index}; the server has {} addresses", addresses.len()))
+        })?;
+        // SAFETY: not NULL, so by contract writable and ours alone for this call.
+        unsafe { port.write(address.port()) };
+        Ok(())
+    })
+}
+
+/// Tells the port at which keys are exchanged, of address number `index`; addresses that differ in their port alone count
+/// once.
+///
+/// Any number of threads may ask at the same time. Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if
+/// a pointer is NULL or there is no such address, as where NTS is not served.
+///
+/// # Safety
+///
+/// - `server` is NULL, or came from `ntp_server_start` and is not freed.
+/// - `port` is NULL, or points to a number that no other thread uses meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ntp_server_nts_port(server: *const ntp_server, index: usize, port: *mut u16) -> ntp_result {
+    boundary(|| {
+        // SAFETY: NULL or live for this call, by contract.
+        let server = unsafe { server.as_ref() }.ok_or_else(|| Error::argument("server", "is NULL"))?;
+        not_null("port", port)?;
+        let addresses = server.0.key_exchange_addresses();
+        let address = addresses.get(index).ok_or_else(|| {
+            Error::argument("index", format!("is {index}; keys are exchanged at {} addresses", addresses.len()))
         })?;
         // SAFETY: not NULL, so by contract writable and ours alone for this call.
         unsafe { port.write(address.port()) };

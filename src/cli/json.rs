@@ -411,6 +411,13 @@ pub(super) struct Statistics {
     pub(super) replies_per_second: f64,
     pub(super) threads: u32,
     pub(super) receive_buffer_bytes: u64,
+    pub(super) nts_requests: u64,
+    pub(super) nts_replies: u64,
+    pub(super) nts_naks: u64,
+    pub(super) nts_malformed: u64,
+    pub(super) key_exchanges: u64,
+    pub(super) key_exchange_failures: u64,
+    pub(super) cookie_key_faults: u64,
 }
 
 impl From<&ServerStatistics> for Statistics {
@@ -434,6 +441,13 @@ impl From<&ServerStatistics> for Statistics {
             replies_per_second,
             threads,
             receive_buffer_bytes,
+            nts_requests,
+            nts_replies,
+            nts_naks,
+            nts_malformed,
+            key_exchanges,
+            key_exchange_failures,
+            cookie_key_faults,
         } = told;
         Self {
             unix_ns: counter::system_time().0,
@@ -455,6 +469,13 @@ impl From<&ServerStatistics> for Statistics {
             replies_per_second,
             threads,
             receive_buffer_bytes,
+            nts_requests,
+            nts_replies,
+            nts_naks,
+            nts_malformed,
+            key_exchanges,
+            key_exchange_failures,
+            cookie_key_faults,
         }
     }
 }

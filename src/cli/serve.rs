@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::settings::{Local, RateLimit, Service, Settings};
+use super::settings::{Local, Nts, RateLimit, Service, Settings};
 use super::{Failure, Files, Upstream, json, seconds, table};
 use crate::clock::Clock;
 use crate::error::Error;
@@ -26,7 +26,7 @@ const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Serve {
     /// Read all of it from this file, in TOML, instead of the options
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "listen", "servers", "interleaved", "state_file", "shared_page", "local", "allow", "deny", "rate_limit", "burst", "threads", "user",
+        "nts_certificate", "nts_private_key", "nts_port", "nts_cookie_keys", "listen", "servers", "interleaved", "state_file", "shared_page", "local", "allow", "deny", "rate_limit", "burst", "threads", "user",
         "statistics_file", "silent_unless_synchronized",
     ])]
     config: Option<PathBuf>,
@@ -64,6 +64,18 @@ pub(super) struct Serve {
     /// Say nothing while the clock is not synchronised, instead of saying so
     #[arg(long)]
     silent_unless_synchronized: bool,
+    /// Serve Network Time Security, too: as the server whose certificates (PEM) are in this file
+    #[arg(long, value_name = "FILE", requires = "nts_private_key")]
+    nts_certificate: Option<PathBuf>,
+    /// The private key (PEM) of the server's certificate
+    #[arg(long, value_name = "FILE", requires = "nts_certificate")]
+    nts_private_key: Option<PathBuf>,
+    /// Exchange keys at this port; 0 picks a free one [default: 4460]
+    #[arg(long, value_name = "PORT", requires = "nts_certificate")]
+    nts_port: Option<u16>,
+    /// Seal cookies with the keys in this file, which servers may share (`ntpclock cookie-keys`)
+    #[arg(long, value_name = "FILE", requires = "nts_certificate")]
+    nts_cookie_keys: Option<PathBuf>,
     /// Become this user once the sockets are bound, if started as root
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -99,6 +111,14 @@ impl Serve {
                     per_second: self.rate_limit.unwrap_or(usual.per_second),
                     burst: self.burst.unwrap_or(usual.burst),
                 }),
+                nts: self.nts_certificate.clone().zip(self.nts_private_key.clone()).map(
+                    |(certificate, private_key)| Nts {
+                        certificate,
+                        private_key,
+                        port: self.nts_port,
+                        cookie_keys: self.nts_cookie_keys.clone(),
+                    },
+                ),
                 local: local
                     .map(|(stratum, dispersion)| Local { stratum, root_dispersion_ms: dispersion.as_secs_f64() * 1e3 }),
             },
@@ -117,6 +137,7 @@ impl Serve {
             if let Some(user) = &settings.user {
                 user::check(user).map_err(|error| named(Error::io(format!("looking for the user `{user}`"), error)))?;
             }
+            config.check_files().map_err(named)?;
             return Ok(writeln!(out, "{} makes sense", self.config.as_deref().unwrap_or(Path::new("it")).display())?);
         }
         // What only root may comes first; what is to be another user's last.
@@ -135,6 +156,9 @@ impl Serve {
         let mut server = Server::run(clock.as_ref(), &config, listeners)?;
         for address in server.addresses() {
             writeln!(out, "serving {whose} on {address}")?;
+        }
+        for address in server.key_exchange_addresses() {
+            writeln!(out, "exchanging keys on {address}")?;
         }
         // Whoever reads these lines through a pipe waits for the port.
         out.flush()?;

@@ -35,6 +35,17 @@ pub(super) struct Service {
     pub(super) silent_unless_synchronized: bool,
     pub(super) rate_limit: Option<RateLimit>,
     pub(super) local: Option<Local>,
+    pub(super) nts: Option<Nts>,
+}
+
+/// Network Time Security.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Nts {
+    pub(super) certificate: PathBuf,
+    pub(super) private_key: PathBuf,
+    pub(super) port: Option<u16>,
+    pub(super) cookie_keys: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,7 +91,7 @@ impl Settings {
 
     /// The server, if all that is said of it makes sense.
     pub(crate) fn server(&self) -> Result<ServerConfig, Error> {
-        let Service { listen, allow, deny, threads, silent_unless_synchronized, rate_limit, local } = &self.server;
+        let Service { listen, allow, deny, threads, silent_unless_synchronized, rate_limit, local, nts } = &self.server;
         let mut config = ServerConfig::new();
         for address in listen {
             config.add_listen(address)?;
@@ -98,6 +109,15 @@ impl Settings {
             config.set_threads(*threads)?;
         }
         config.set_silent_unless_synchronized(*silent_unless_synchronized);
+        if let Some(Nts { certificate, private_key, port, cookie_keys }) = nts {
+            config.set_nts(certificate, private_key)?;
+            if let Some(port) = port {
+                config.set_nts_port(*port)?;
+            }
+            if let Some(path) = cookie_keys {
+                config.set_nts_cookie_keys(path)?;
+            }
+        }
         if let Some(local) = local {
             let dispersion = Duration::try_from_secs_f64(local.root_dispersion_ms / 1e3)
                 .map_err(|error| Error::argument("root-dispersion-ms", error.to_string()))?;

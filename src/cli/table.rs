@@ -98,6 +98,20 @@ pub(super) fn statistics(told: &json::Statistics) -> Table<2> {
                 told.malformed, told.wrong_version, told.wrong_mode
             ),
         ),
+        (
+            "nts",
+            format!(
+                "{} requests, {} replies, {} told to exchange keys, {} malformed",
+                told.nts_requests, told.nts_replies, told.nts_naks, told.nts_malformed
+            ),
+        ),
+        (
+            "key exchanges",
+            format!(
+                "{}, {} failed, {} files of cookie keys of no use",
+                told.key_exchanges, told.key_exchange_failures, told.cookie_key_faults
+            ),
+        ),
         ("lost", format!("{} in a full receive buffer, {} not sent", told.overflowed, told.unsent)),
         ("without a stamp", told.unstamped.to_string()),
         ("threads", format!("{}, receive buffers of {} KiB", told.threads, told.receive_buffer_bytes / 1024)),

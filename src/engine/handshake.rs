@@ -16,10 +16,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, KeyProvider};
-use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::sign::SigningKey;
+use rustls::crypto::CryptoProvider;
+#[cfg(feature = "nts-aws-lc")]
+use rustls::crypto::aws_lc_rs as chosen;
+#[cfg(not(feature = "nts-aws-lc"))]
+use rustls::crypto::ring as chosen;
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
+use zeroize::Zeroizing;
 
 use super::helper::{self, Pause, Task, Turn};
 use super::resolve::resolve;
@@ -33,9 +37,12 @@ use crate::sys::socket;
 use crate::sys::wake::Waker;
 pub(crate) use certificates::Trust;
 use certificates::{AtOurTime, Certificates, in_words};
+use chosen::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384};
+use chosen::default_provider;
+use chosen::kx_group::{SECP256R1, X25519};
 
-const ALPN: &[u8] = b"ntske/1";
-const EXPORTER_LABEL: &[u8] = b"EXPORTER-network-time-security";
+pub(crate) const ALPN: &[u8] = b"ntske/1";
+pub(crate) const EXPORTER_LABEL: &[u8] = b"EXPORTER-network-time-security";
 
 /// Bytes in both directions, TLS and all: a chain of certificates takes some thousands, a response some hundreds.
 const BYTES_MAX: usize = 64 * 1024;
@@ -80,23 +87,11 @@ pub(crate) struct Granted {
     pub(crate) grant: Grant,
 }
 
-/// The cryptography, chosen when we were built; but for what it would take to show a certificate of our own.
-fn provider() -> CryptoProvider {
-    #[cfg(feature = "nts-aws-lc")]
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    #[cfg(not(feature = "nts-aws-lc"))]
-    let provider = rustls::crypto::ring::default_provider();
-    CryptoProvider { key_provider: &NoKeys, ..provider }
-}
-
-/// A client is whoever it is: there are no private keys.
-#[derive(Debug)]
-struct NoKeys;
-
-impl KeyProvider for NoKeys {
-    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-        Err(rustls::Error::General("a client has no private keys".to_owned()))
-    }
+/// The cryptography, chosen when we were built: of the ciphers those that everybody has (RFC 8446, section 9.1), since each
+/// takes its room.
+pub(crate) fn cryptography() -> CryptoProvider {
+    let cipher_suites = vec![TLS13_AES_256_GCM_SHA384, TLS13_AES_128_GCM_SHA256];
+    CryptoProvider { cipher_suites, kx_groups: vec![X25519, SECP256R1], ..default_provider() }
 }
 
 /// A key exchange under way: with one address of the host after the other, until one gives keys or the time is over.
@@ -311,11 +306,11 @@ impl Attempt {
         }
         let key = |direction| {
             let context = response.exporter_context(direction);
-            let key = vec![0; response.algorithm.key_length()];
+            let key = Zeroizing::new(vec![0; response.algorithm.key_length()]);
             client.export_keying_material(key, EXPORTER_LABEL, Some(&context)).map_err(|error| error.to_string())
         };
         let (c2s, s2c) = (key(Direction::ClientToServer)?, key(Direction::ServerToClient)?);
-        let keys = Keys::new(response.algorithm, c2s, s2c).ok_or("the keys have the wrong length")?;
+        let keys = Keys::new(response.algorithm, &c2s, &s2c).ok_or("the keys have the wrong length")?;
         let certificates = client.peer_certificates().ok_or("the server has shown no certificate")?;
         let chain = Arc::new(Certificates {
             verifier: Arc::clone(&tls.verifier),
@@ -369,7 +364,7 @@ impl Tls {
         let host = order.host.split('%').next().unwrap_or_default().trim_end_matches('.');
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| failed(format!("`{host}` cannot be the name in a certificate")))?;
-        let provider = Arc::new(provider());
+        let provider = Arc::new(cryptography());
         let roots = Arc::new(order.trust.roots()?);
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
             .build()

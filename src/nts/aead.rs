@@ -1,96 +1,158 @@
-//! The ciphers that keys are negotiated for: nonce, associated data and plaintext to ciphertext, and back.
+//! The ciphers that keys are negotiated for: nonce, associated data and plaintext to ciphertext, and back, in place.
 
 use std::fmt;
 
-use aes_gcm_siv::aead::{Aead as _, Payload};
-use aes_gcm_siv::{Aes128GcmSiv, KeyInit as _};
-use aes_siv::siv::{Aes128Siv, Aes256Siv};
+use aes::Aes128Enc;
+use aes_gcm_siv::aead::AeadInOut as _;
+use aes_gcm_siv::{AesGcmSiv, KeyInit as _};
 use zeroize::Zeroizing;
 
-use super::Algorithm;
+use super::siv::Siv;
+use super::{Algorithm, KEY_MAX};
 
-/// Random bytes that a request's nonce is made of: the longest nonce any of the ciphers takes.
+/// AES-128-GCM-SIV with a cipher that can encrypt only, which is all that it takes.
+type Aes128GcmSiv = AesGcmSiv<Aes128Enc>;
+
+/// Random bytes that a nonce is made of: the longest nonce any of the ciphers takes.
 pub(crate) const NONCE_MAX: usize = 16;
 
 /// The nonce of AES-GCM-SIV (RFC 8452).
 const GCM_SIV_NONCE: usize = 12;
 
+/// By so much what is sealed is longer, whatever the cipher.
+pub(crate) const TAG: usize = 16;
+
+/// A key and zeros behind it.
+type Key = Zeroizing<[u8; KEY_MAX]>;
+
 /// The keys of one session.
 pub(crate) struct Keys {
     algorithm: Algorithm,
-    /// Client to server.
-    c2s: Zeroizing<Vec<u8>>,
-    /// Server to client.
-    s2c: Zeroizing<Vec<u8>>,
+    /// What we seal with.
+    ours: Key,
+    /// What the other side seals with.
+    theirs: Key,
 }
 
 impl Keys {
-    /// `None` if a key has not the algorithm's length.
-    pub(crate) fn new(algorithm: Algorithm, c2s: Vec<u8>, s2c: Vec<u8>) -> Option<Self> {
-        let (c2s, s2c) = (Zeroizing::new(c2s), Zeroizing::new(s2c));
-        let fits = |key: &[u8]| key.len() == algorithm.key_length();
-        (fits(&c2s) && fits(&s2c)).then_some(Self { algorithm, c2s, s2c })
+    /// A client's; `None` if a key has not the algorithm's length.
+    pub(crate) fn new(algorithm: Algorithm, c2s: &[u8], s2c: &[u8]) -> Option<Self> {
+        let key = |bytes: &[u8]| {
+            let mut key = Key::new([0; KEY_MAX]);
+            let fits = bytes.len() == algorithm.key_length();
+            key.get_mut(..bytes.len()).filter(|_| fits)?.copy_from_slice(bytes);
+            Some(key)
+        };
+        Some(Self { algorithm, ours: key(c2s)?, theirs: key(s2c)? })
+    }
+
+    /// The same session as its other side sees it.
+    pub(crate) fn mirrored(self) -> Self {
+        let Self { algorithm, ours, theirs } = self;
+        Self { algorithm, ours: theirs, theirs: ours }
     }
 
     pub(crate) fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Encrypts `plaintext` for the server: the nonce, a part of `random`, and the ciphertext. `None` only if a bug of
-    /// ours has made the keys wrong.
+    /// Our key and theirs: a client's in the order in which they are negotiated.
+    pub(crate) fn raw(&self) -> (&[u8], &[u8]) {
+        (self.of_its_length(&self.ours), self.of_its_length(&self.theirs))
+    }
+
+    /// A key without the zeros behind it.
+    fn of_its_length<'a>(&self, key: &'a Key) -> &'a [u8] {
+        // No cipher's is longer than there is room.
+        key.get(..self.algorithm.key_length()).unwrap_or_default()
+    }
+
+    /// The nonce that is made of `random`.
+    pub(crate) fn nonce<'a>(&self, random: &'a [u8; NONCE_MAX]) -> &'a [u8] {
+        match self.algorithm {
+            Algorithm::AesSivCmac256 | Algorithm::AesSivCmac512 => random,
+            Algorithm::Aes128GcmSiv => random.first_chunk::<GCM_SIV_NONCE>().map_or(&[], |nonce| nonce),
+        }
+    }
+
+    /// Where in the place of what is sealed the plaintext stands before: the tag comes before it or behind it.
+    pub(crate) fn text_at(&self) -> usize {
+        match self.algorithm {
+            Algorithm::AesSivCmac256 | Algorithm::AesSivCmac512 => TAG,
+            Algorithm::Aes128GcmSiv => 0,
+        }
+    }
+
+    /// Seals what stands in `place` from [`Self::text_at`] on, which is [`TAG`] bytes shorter than `place`. `None` only
+    /// if a bug of ours has made nonce or place wrong.
+    pub(crate) fn seal_in_place(&self, nonce: &[u8], associated: &[u8], place: &mut [u8]) -> Option<()> {
+        let key = self.of_its_length(&self.ours);
+        match self.algorithm {
+            // RFC 5297, section 3: the nonce is the last component of the associated data.
+            Algorithm::AesSivCmac256 | Algorithm::AesSivCmac512 => {
+                let (tag, text) = place.split_first_chunk_mut::<TAG>()?;
+                *tag = Siv::new(key)?.seal([associated, nonce], text)?;
+            }
+            Algorithm::Aes128GcmSiv => {
+                let (text, tag) = place.split_last_chunk_mut::<TAG>()?;
+                let nonce: &[u8; GCM_SIV_NONCE] = nonce.try_into().ok()?;
+                let cipher = Aes128GcmSiv::new_from_slice(key).ok()?;
+                *tag = cipher.encrypt_inout_detached(&(*nonce).into(), associated, text.into()).ok()?.into();
+            }
+        }
+        Some(())
+    }
+
+    /// Opens what the other side has sealed, in place: its plaintext. `None` if anything in it or in `associated` is not
+    /// the other side's.
+    pub(crate) fn open_in_place<'a>(
+        &self,
+        nonce: &[u8],
+        associated: &[u8],
+        sealed: &'a mut [u8],
+    ) -> Option<&'a mut [u8]> {
+        let key = self.of_its_length(&self.theirs);
+        match self.algorithm {
+            Algorithm::AesSivCmac256 | Algorithm::AesSivCmac512 => {
+                let (tag, text) = sealed.split_first_chunk_mut::<TAG>()?;
+                Siv::new(key)?.open([associated, nonce], tag, text).then_some(text)
+            }
+            Algorithm::Aes128GcmSiv => {
+                let (text, tag) = sealed.split_last_chunk_mut::<TAG>()?;
+                let nonce: &[u8; GCM_SIV_NONCE] = nonce.try_into().ok()?;
+                let cipher = Aes128GcmSiv::new_from_slice(key).ok()?;
+                let tag = (*tag).into();
+                cipher.decrypt_inout_detached(&(*nonce).into(), associated, (&mut *text).into(), &tag).ok()?;
+                Some(text)
+            }
+        }
+    }
+
+    /// Seals `plaintext`: the nonce, a part of `random`, and the ciphertext. `None` only if a bug of ours has made the keys
+    /// wrong.
     pub(crate) fn seal<'a>(
         &self,
         random: &'a [u8; NONCE_MAX],
         associated: &[u8],
         plaintext: &[u8],
     ) -> Option<(&'a [u8], Vec<u8>)> {
-        let nonce = match self.algorithm {
-            Algorithm::AesSivCmac256 | Algorithm::AesSivCmac512 => &random[..],
-            Algorithm::Aes128GcmSiv => &random[..GCM_SIV_NONCE],
-        };
-        Some((nonce, encrypt(self.algorithm, &self.c2s, nonce, associated, plaintext)?))
+        let nonce = self.nonce(random);
+        let mut place = vec![0; plaintext.len() + TAG];
+        place.get_mut(self.text_at()..)?.get_mut(..plaintext.len())?.copy_from_slice(plaintext);
+        self.seal_in_place(nonce, associated, &mut place)?;
+        Some((nonce, place))
     }
 
-    /// Decrypts what the server has encrypted; `None` if anything in it or in `associated` is not the server's.
+    /// Decrypts what the other side has encrypted; `None` if anything in it or in `associated` is not the other side's.
     pub(crate) fn open(&self, nonce: &[u8], associated: &[u8], ciphertext: &[u8]) -> Option<Vec<u8>> {
-        decrypt(self.algorithm, &self.s2c, nonce, associated, ciphertext)
-    }
-
-    /// The same session as its server sees it.
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn mirrored(&self) -> Self {
-        Self { algorithm: self.algorithm, c2s: self.s2c.clone(), s2c: self.c2s.clone() }
+        let mut place = ciphertext.to_vec();
+        self.open_in_place(nonce, associated, &mut place).map(|text| text.to_vec())
     }
 }
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keys({:?})", self.algorithm)
-    }
-}
-
-fn encrypt(algorithm: Algorithm, key: &[u8], nonce: &[u8], associated: &[u8], plaintext: &[u8]) -> Option<Vec<u8>> {
-    match algorithm {
-        // RFC 5297, section 3: the nonce is the last component of the associated data.
-        Algorithm::AesSivCmac256 => Aes128Siv::new_from_slice(key).ok()?.encrypt([associated, nonce], plaintext).ok(),
-        Algorithm::AesSivCmac512 => Aes256Siv::new_from_slice(key).ok()?.encrypt([associated, nonce], plaintext).ok(),
-        Algorithm::Aes128GcmSiv => {
-            let nonce = nonce.first_chunk::<GCM_SIV_NONCE>()?;
-            let payload = Payload { msg: plaintext, aad: associated };
-            Aes128GcmSiv::new_from_slice(key).ok()?.encrypt(&(*nonce).into(), payload).ok()
-        }
-    }
-}
-
-fn decrypt(algorithm: Algorithm, key: &[u8], nonce: &[u8], associated: &[u8], ciphertext: &[u8]) -> Option<Vec<u8>> {
-    match algorithm {
-        Algorithm::AesSivCmac256 => Aes128Siv::new_from_slice(key).ok()?.decrypt([associated, nonce], ciphertext).ok(),
-        Algorithm::AesSivCmac512 => Aes256Siv::new_from_slice(key).ok()?.decrypt([associated, nonce], ciphertext).ok(),
-        Algorithm::Aes128GcmSiv => {
-            let nonce: &[u8; GCM_SIV_NONCE] = nonce.try_into().ok()?;
-            let payload = Payload { msg: ciphertext, aad: associated };
-            Aes128GcmSiv::new_from_slice(key).ok()?.decrypt(&(*nonce).into(), payload).ok()
-        }
     }
 }
 
@@ -104,36 +166,29 @@ mod tests {
     }
 
     #[test]
-    fn aes_siv_is_that_of_rfc_5297() {
-        // Appendix A.1, which has no nonce: one component of associated data.
-        let key = bytes("fffefdfcfbfaf9f8f7f6f5f4f3f2f1f0 f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff");
-        let associated = bytes("101112131415161718191a1b1c1d1e1f2021222324252627");
-        let plaintext = bytes("112233445566778899aabbccddee");
-        let sealed = Aes128Siv::new_from_slice(&key).unwrap().encrypt([&associated], &plaintext).unwrap();
-        assert_eq!(sealed, bytes("85632d07c6e8f37f950acd320a2ecc93 40c02b9690c4dc04daef7f6afe5c"));
-    }
-
-    #[test]
     fn the_nonce_of_aes_siv_is_the_last_component() {
-        // Appendix A.2 has two components before the nonce; what is said here is the order.
+        // Appendix A.2 of RFC 5297 has two components before the nonce; what is said here is the order.
         let key = bytes("7f7e7d7c7b7a79787776757473727170 404142434445464748494a4b4c4d4e4f");
         let (associated, nonce) = (bytes("102030405060708090a0"), bytes("09f911029d74e35bd84156c5635688c0"));
-        let ours = encrypt(Algorithm::AesSivCmac256, &key, &nonce, &associated, b"text").unwrap();
-        let theirs = Aes128Siv::new_from_slice(&key).unwrap().encrypt([&associated, &nonce], b"text").unwrap();
-        assert_eq!(ours, theirs);
+        let keys = Keys::new(Algorithm::AesSivCmac256, &key, &[0; 32]).unwrap();
+        let (_, ours) = keys.seal(nonce.as_slice().try_into().unwrap(), &associated, b"text").unwrap();
+        let mut theirs = b"text".to_vec();
+        let tag = Siv::new(&key).unwrap().seal([&associated, &nonce], &mut theirs).unwrap();
+        assert_eq!(ours, [&tag[..], &theirs].concat());
     }
 
     #[test]
     fn aes_gcm_siv_is_that_of_rfc_8452() {
         // Appendix C.1: the vector with one byte of associated data and eight of plaintext.
         let key = bytes("01000000000000000000000000000000");
-        let nonce = bytes("030000000000000000000000");
-        let sealed = encrypt(Algorithm::Aes128GcmSiv, &key, &nonce, &[1], &bytes("0200000000000000")).unwrap();
+        let nonce = bytes("030000000000000000000000 00000000");
+        let keys = Keys::new(Algorithm::Aes128GcmSiv, &key, &[0; 16]).unwrap();
+        let (_, sealed) = keys.seal(nonce.as_slice().try_into().unwrap(), &[1], &bytes("0200000000000000")).unwrap();
         assert_eq!(sealed, bytes("1e6daba35669f427 3b0a1a2560969cdf790d99759abd1508"));
     }
 
     fn keys(algorithm: Algorithm) -> Keys {
-        Keys::new(algorithm, vec![1; algorithm.key_length()], vec![2; algorithm.key_length()]).unwrap()
+        Keys::new(algorithm, &[1; KEY_MAX][..algorithm.key_length()], &[2; KEY_MAX][..algorithm.key_length()]).unwrap()
     }
 
     #[test]
@@ -141,7 +196,7 @@ mod tests {
         for algorithm in Algorithm::OFFERED {
             let (client, random) = (keys(algorithm), [9; NONCE_MAX]);
             let (nonce, sealed) = client.seal(&random, b"header", b"cookies").unwrap();
-            let server = client.mirrored();
+            let server = keys(algorithm).mirrored();
             assert_eq!(server.open(nonce, b"header", &sealed).as_deref(), Some(&b"cookies"[..]), "{algorithm:?}");
             // The keys of the two directions are not the same.
             assert_eq!(client.open(nonce, b"header", &sealed), None);
@@ -163,8 +218,8 @@ mod tests {
         for algorithm in Algorithm::OFFERED {
             let right = algorithm.key_length();
             for wrong in [0, right - 1, right + 1] {
-                assert!(Keys::new(algorithm, vec![0; right], vec![0; wrong]).is_none());
-                assert!(Keys::new(algorithm, vec![0; wrong], vec![0; right]).is_none());
+                assert!(Keys::new(algorithm, &vec![0; right], &vec![0; wrong]).is_none());
+                assert!(Keys::new(algorithm, &vec![0; wrong], &vec![0; right]).is_none());
             }
         }
     }

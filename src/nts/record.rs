@@ -1,4 +1,7 @@
-//! Records of a key exchange (RFC 8915, section 4): what is asked for inside TLS, and what comes back.
+//! Records of a key exchange (RFC 8915, section 4): what is asked for inside TLS, and what comes back; `asked` is its
+//! server's side.
+
+pub(crate) mod asked;
 
 use std::fmt;
 
@@ -205,10 +208,13 @@ pub(crate) enum Direction {
 impl Response {
     /// The context of the TLS exporter for the key of one direction (RFC 8915, section 5.1).
     pub(crate) fn exporter_context(&self, direction: Direction) -> [u8; 5] {
-        let ([protocol, protocol_low], [algorithm, algorithm_low]) =
-            (NTPV4.to_be_bytes(), self.exported_as.to_be_bytes());
-        [protocol, protocol_low, algorithm, algorithm_low, direction as u8]
+        exporter_context(self.exported_as, direction)
     }
+}
+
+fn exporter_context(algorithm: u16, direction: Direction) -> [u8; 5] {
+    let ([protocol, protocol_low], [algorithm, algorithm_low]) = (NTPV4.to_be_bytes(), algorithm.to_be_bytes());
+    [protocol, protocol_low, algorithm, algorithm_low, direction as u8]
 }
 
 #[cfg(test)]

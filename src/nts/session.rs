@@ -19,11 +19,11 @@ pub(crate) const UNIQUE_LEN: usize = 32;
 /// Extension fields of RFC 8915, section 7.5.
 pub(crate) const UNIQUE: u16 = 0x0104;
 pub(crate) const COOKIE: u16 = 0x0204;
-const PLACEHOLDER: u16 = 0x0304;
+pub(crate) const PLACEHOLDER: u16 = 0x0304;
 pub(crate) const AUTHENTICATOR: u16 = 0x0404;
 
 /// The kiss code of a server that cannot make anything of our cookie.
-const NAK: [u8; 4] = *b"NTSN";
+pub(super) const NAK: [u8; 4] = *b"NTSN";
 
 /// Longer requests are not made: what comes back is as long, and both should pass any network in one piece.
 const REQUEST_MAX: usize = 1_200;
@@ -254,7 +254,7 @@ pub(crate) fn authenticator(nonce: &[u8], sealed: &[u8]) -> Vec<u8> {
 }
 
 /// Nonce and ciphertext of an authenticator.
-fn split_authenticator(body: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split_authenticator(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&[nonce, nonce_low, sealed, sealed_low], rest) = body.split_first_chunk()?;
     let (nonce, sealed) = (u16::from_be_bytes([nonce, nonce_low]), u16::from_be_bytes([sealed, sealed_low]));
     let (nonce_length, sealed_length) = (usize::from(nonce), usize::from(sealed));
@@ -308,10 +308,10 @@ pub(crate) mod tests {
         /// What it grants, and the server itself.
         pub(crate) fn grant(algorithm: Algorithm, cookies: usize, basis: Basis, until: i64) -> (Grant, Self) {
             let length = algorithm.key_length();
-            let keys = Keys::new(algorithm, vec![1; length], vec![2; length]).unwrap();
-            let mut server = Self { keys: keys.mirrored(), given: 0, seen: Vec::new() };
+            let keys = || Keys::new(algorithm, &vec![1; length], &vec![2; length]).unwrap();
+            let mut server = Self { keys: keys().mirrored(), given: 0, seen: Vec::new() };
             let cookies = (0..cookies).map(|_| server.cookie()).collect();
-            (Grant { keys, cookies, credential: Credential { chain: Arc::new(Until(until)), basis } }, server)
+            (Grant { keys: keys(), cookies, credential: Credential { chain: Arc::new(Until(until)), basis } }, server)
         }
 
         fn cookie(&mut self) -> Cookie {
@@ -440,7 +440,8 @@ pub(crate) mod tests {
             assert_eq!(association.open(&answer().bytes()), Reply::Unproven("it is not authenticated"));
             assert_eq!(association.open(&request), Reply::Unproven("its authentication is wrong"));
             // Sealed with the key of the other direction.
-            let mut swapped = Server { keys: server.keys.mirrored(), given: 100, seen: Vec::new() };
+            let (_, other) = Server::grant(algorithm, 0, Basis::Host, i64::MAX);
+            let mut swapped = Server { keys: other.keys.mirrored(), given: 100, seen: Vec::new() };
             let swapped = swapped.reply(&answer(), &unique, 1);
             assert_eq!(association.open(&swapped), Reply::Unproven("its authentication is wrong"));
             assert!(matches!(association.open(&good), Reply::Proven(cookies) if cookies.len() == 2));

@@ -1,11 +1,13 @@
 //! What a server is told before it starts: parsed once into types.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use super::access::Rules;
 use super::limit::Limit;
-use crate::config::{NTP_PORT, split_port};
+use super::security::Wish;
+use crate::config::{NTP_PORT, file, split_port};
 use crate::error::Error;
 use crate::units::Nanos;
 
@@ -27,6 +29,7 @@ pub struct ServerConfig {
     pub(super) limit: Limit,
     pub(super) threads: Option<usize>,
     pub(super) is_silent: bool,
+    pub(super) security: Option<Wish>,
 }
 
 /// The system clock, served on its own authority.
@@ -133,6 +136,63 @@ impl ServerConfig {
     pub fn set_silent_unless_synchronized(&mut self, is_silent: bool) -> &mut Self {
         self.is_silent = is_silent;
         self
+    }
+
+    /// Serves Network Time Security (RFC 8915) beside plain NTP, to whoever asks for it: as the server whose certificates (PEM,
+    /// its own first) and private key (PEM, not for everybody to read) are in these files. They are read when the server starts.
+    ///
+    /// Keys are exchanged over TLS at every address that is listened on, port 4460 unless set.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if a path names no file, [`Error::Unsupported`] in a build without NTS.
+    pub fn set_nts(
+        &mut self,
+        certificate: impl AsRef<Path>,
+        private_key: impl AsRef<Path>,
+    ) -> Result<&mut Self, Error> {
+        if !cfg!(feature = "_nts") {
+            return Err(Error::Unsupported("Network Time Security"));
+        }
+        let files = (file("certificate", certificate.as_ref())?, file("private_key", private_key.as_ref())?);
+        self.security = Wish::new(files.0, files.1);
+        Ok(self)
+    }
+
+    /// Exchanges keys at this port; 0 picks a free one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if NTS is not served ([`set_nts`](Self::set_nts)).
+    pub fn set_nts_port(&mut self, port: u16) -> Result<&mut Self, Error> {
+        self.secure("port")?.port = port;
+        Ok(self)
+    }
+
+    /// Seals cookies with the keys in the file at `path`, which several servers may share: so that each of them understands the
+    /// clients of the others. Unless set, they are a server's own, made anew every day, and gone when it stops.
+    ///
+    /// A line has an id and `HEX:` with 64 digits; the newest key comes first, for others to know, the second seals, and all
+    /// of them open. The file must be ours or root's, for nobody else to read or write (mode 0600); it is read when the server
+    /// starts, and again when it changes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if NTS is not served ([`set_nts`](Self::set_nts)), or `path` names no file.
+    pub fn set_nts_cookie_keys(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, Error> {
+        let path = file("path", path.as_ref())?;
+        self.secure("path")?.cookie_keys = Some(path);
+        Ok(self)
+    }
+
+    fn secure(&mut self, name: &'static str) -> Result<&mut Wish, Error> {
+        self.security.as_mut().ok_or_else(|| Error::argument(name, "makes no sense without a certificate for NTS"))
+    }
+
+    /// Reads the files that are named, and says what is wrong with them.
+    #[cfg(feature = "cli")]
+    pub(crate) fn check_files(&self) -> Result<(), Error> {
+        self.security.as_ref().map_or(Ok(()), Wish::check)
     }
 
     /// How many threads are to serve.

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use super::config::ServerConfig;
+use super::security::Doors;
 use crate::error::Error;
 use crate::sys::listen::{self, Kinds};
 
@@ -12,11 +13,23 @@ pub(crate) struct Listeners {
     pub(super) addresses: Vec<SocketAddr>,
     /// By thread, then by address.
     pub(super) seats: Vec<Vec<UdpSocket>>,
+    /// Where keys are exchanged.
+    pub(super) doors: Option<Doors>,
 }
 
 impl Listeners {
     /// Binds what `config` names, for as many threads as it says.
     pub(crate) fn bind(config: &ServerConfig) -> Result<Self, Error> {
+        Self::bind_ntp(config)?.with_doors(config)
+    }
+
+    /// Binds what NTS takes beside, and reads the files that it needs.
+    fn with_doors(mut self, config: &ServerConfig) -> Result<Self, Error> {
+        self.doors = config.security.as_ref().map(|wish| Doors::open(wish, &self.addresses)).transpose()?;
+        Ok(self)
+    }
+
+    fn bind_ntp(config: &ServerConfig) -> Result<Self, Error> {
         if config.listen.is_empty() {
             return Err(Error::argument("config", "names no address to listen on"));
         }
@@ -31,7 +44,7 @@ impl Listeners {
             addresses.extend(sockets.first().map(UdpSocket::local_addr).transpose().map_err(failed)?);
             seats.iter_mut().zip(sockets).for_each(|(seat, socket)| seat.push(socket));
         }
-        Ok(Self { addresses, seats })
+        Ok(Self { addresses, seats, doors: None })
     }
 
     /// Takes over sockets that somebody else has bound, descriptors 3 and following, `count` of them; beside them what
@@ -39,9 +52,9 @@ impl Listeners {
     #[cfg(feature = "cli")]
     pub(crate) fn inherit(count: usize, config: &ServerConfig) -> Result<Self, Error> {
         let mut listeners = if config.listen.is_empty() {
-            Self { addresses: Vec::new(), seats: Vec::new() }
+            Self { addresses: Vec::new(), seats: Vec::new(), doors: None }
         } else {
-            Self::bind(config)?
+            Self::bind_ntp(config)?
         };
         for index in 0..count {
             let failed = |error| Error::io(format!("taking over descriptor {}", 3 + index), error);
@@ -57,6 +70,6 @@ impl Listeners {
                 }
             }
         }
-        Ok(listeners)
+        listeners.with_doors(config)
     }
 }

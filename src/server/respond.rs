@@ -54,6 +54,9 @@ pub(super) enum Silence {
     Limited,
     /// There is no time to give, and that is not to be said.
     Unsynchronized,
+    /// It asks for NTS, and its fields make no sense, or leave no room for a reply.
+    #[cfg_attr(not(feature = "_nts"), expect(dead_code, reason = "without ciphers nobody looks"))]
+    Insecure,
 }
 
 /// NTP's port.
@@ -161,9 +164,14 @@ pub(super) fn is_interleaved(request: &Packet) -> bool {
     names_an_origin(request) && request.receive != request.transmit && request.receive != NtpTime::ZERO
 }
 
-/// Tells the sender of `request` to ask less often (RFC 5905, section 7.4).
+/// Tells the sender of `request` to ask less often.
 pub(super) fn rate_kiss(request: &Packet) -> [u8; HEADER_LEN] {
-    let (stratum, reference_id) = (0, u32::from_be_bytes(*b"RATE"));
+    kiss(request, *b"RATE")
+}
+
+/// Gives the sender of `request` a code instead of the time (RFC 5905, section 7.4).
+pub(super) fn kiss(request: &Packet, code: [u8; 4]) -> [u8; HEADER_LEN] {
+    let (stratum, reference_id) = (0, u32::from_be_bytes(code));
     let template = Template::new(&Identity { stratum, reference_id, ..Identity::UNSYNCHRONIZED });
     template.filled(request, request.transmit, NtpTime::ZERO, NtpTime::ZERO)
 }

@@ -18,6 +18,7 @@ use super::limit::{Allowance, Limiter};
 use super::moment::Source;
 use super::pairs::{Key, Pair, Pairs, Unique};
 use super::respond::{self, Silence, Template};
+use super::security::{Guard, Secured};
 use super::statistics::{Board, Count, Tally};
 use crate::packet::{HEADER_LEN, Packet};
 use crate::sys::batch::{BATCH, Batch};
@@ -62,6 +63,8 @@ struct Admitted {
     received: Received,
     came: Counter,
     is_kissed: bool,
+    /// What NTS adds to the reply. Elsewhere: there is none, for the most part.
+    secured: Option<Box<Secured>>,
 }
 
 /// A reply of which the kernel is to tell when it left.
@@ -88,6 +91,8 @@ pub(super) struct Attendant {
     leaving: VecDeque<Leaving>,
     /// The sockets that were asked to tell departures.
     telling: Vec<RawFd>,
+    /// Where NTS is served.
+    guard: Option<Guard>,
     tally: Tally,
     keys: RandomState,
     drawn: u64,
@@ -95,7 +100,7 @@ pub(super) struct Attendant {
 
 impl Attendant {
     /// Thread number `seat`.
-    pub(super) fn new(common: Arc<Common>, seat: usize, source: Source) -> Self {
+    pub(super) fn new(common: Arc<Common>, seat: usize, source: Source, guard: Option<Guard>) -> Self {
         let looked = Bracket::read();
         Self {
             common,
@@ -109,6 +114,7 @@ impl Attendant {
             unique: Unique::new(seat),
             leaving: VecDeque::with_capacity(LEAVING),
             telling: Vec::new(),
+            guard,
             tally: Tally::new(counter::now()),
             keys: RandomState::new(),
             drawn: 0,
@@ -165,6 +171,7 @@ impl Attendant {
     /// Answers the `received` datagrams of the batch.
     fn answer(&mut self, socket: &UdpSocket, received: usize) {
         let view = self.look();
+        self.guard.iter_mut().for_each(Guard::renew);
         self.tally.add(Count::Requests, received);
         let mut admitted = std::mem::take(&mut self.admitted);
         for index in 0..received {
@@ -173,7 +180,7 @@ impl Attendant {
                 Err(silence) => self.tally.add(silence.into(), 1),
             }
         }
-        for part in admitted.chunks(PART) {
+        for part in admitted.chunks_mut(PART) {
             self.answer_part(socket, part, &view);
         }
         admitted.clear();
@@ -202,11 +209,18 @@ impl Attendant {
                 Allowance::Refused => return Err(Silence::Limited),
             }
         }
+        let secured = match &mut self.guard {
+            Some(guard) if request.version == 4 && received.length > HEADER_LEN => {
+                guard.judge(self.batch.datagram(index))?.map(Box::new)
+            }
+            _ => None,
+        };
+        self.tally.add(Count::Secure, usize::from(secured.is_some()));
         self.tally.add(Count::Unstamped, usize::from(!arrived.stamped_by_kernel));
-        Ok(Admitted { index, request, from: from.ip(), received, came: arrived.at, is_kissed })
+        Ok(Admitted { index, request, from: from.ip(), received, came: arrived.at, is_kissed, secured })
     }
 
-    fn answer_part(&mut self, socket: &UdpSocket, part: &[Admitted], view: &View) {
+    fn answer_part(&mut self, socket: &UdpSocket, part: &mut [Admitted], view: &View) {
         let oldest = part.iter().map(|admitted| admitted.came).min().unwrap_or(view.now().before);
         let moment = self.source.moment(oldest, view.now());
         if self.common.is_silent && !moment.identity.is_synchronized() {
@@ -216,16 +230,23 @@ impl Attendant {
         let template = Template::new(&moment.identity);
         let transmit = NtpTime::from_unix(moment.leaving);
         for admitted in part {
-            let Admitted { index, request, received, .. } = admitted;
+            let request = &admitted.request;
             let receive = NtpTime::from_unix(moment.received(admitted.came));
-            if admitted.is_kissed {
+            let (reply, stamped) = if admitted.is_kissed {
                 self.tally.add(Count::Kisses, 1);
-                self.batch.queue(*index, &respond::rate_kiss(request), received, false);
+                (respond::rate_kiss(request), false)
             } else if respond::names_an_origin(request) && moment.identity.is_synchronized() {
-                let (reply, stamped) = self.interleave(socket, admitted, &template, moment.epoch, (receive, transmit));
-                self.batch.queue(*index, &reply, received, stamped);
+                self.interleave(socket, admitted, &template, moment.epoch, (receive, transmit))
             } else {
-                self.batch.queue(*index, &template.reply(request, receive, transmit), received, false);
+                (template.reply(request, receive, transmit), false)
+            };
+            let Some(secured) = admitted.secured.take() else {
+                self.batch.queue(admitted.index, &reply, &admitted.received, stamped);
+                continue;
+            };
+            if let Some((reply, count)) = secured.reply(&reply, &respond::kiss(&admitted.request, *b"NTSN")) {
+                self.batch.queue(admitted.index, &reply, &admitted.received, false);
+                self.tally.add(count, 1);
             }
         }
         let sent = self.batch.send(socket);
@@ -256,6 +277,10 @@ impl Attendant {
         pairs.store(key, Pair { transmit, root_dispersion });
         let Some(earlier) = earlier else { return (template.reply(request, unique, transmit), false) };
         self.tally.add(Count::Interleaved, 1);
+        if admitted.secured.is_some() {
+            // What the kernel tells is found by a header at its end.
+            return (template.interleaved(request, unique, &earlier), false);
+        }
         if !self.telling.contains(&socket.as_raw_fd()) {
             // Where that is forbidden, the times of before they were sent are all there is.
             let _ = listen::tell_departures(socket);

@@ -30,6 +30,20 @@ pub struct ServerStatistics {
     pub limited: u64,
     /// Dropped: there was no time to give.
     pub unsynchronized: u64,
+    /// Requests with NTS whose fields made sense.
+    pub nts_requests: u64,
+    /// Replies that were authenticated.
+    pub nts_replies: u64,
+    /// Clients that were told to exchange keys anew: their cookies were too old, or nobody's.
+    pub nts_naks: u64,
+    /// Dropped: of NTS, with fields that made no sense, or left no room for a reply.
+    pub nts_malformed: u64,
+    /// Key exchanges that gave keys.
+    pub key_exchanges: u64,
+    /// Key exchanges that gave none: too slow, too long, refused, or no TLS at all.
+    pub key_exchange_failures: u64,
+    /// How often the file of cookie keys had changed and was of no use.
+    pub cookie_key_faults: u64,
     /// Replies that the system would not send.
     pub unsent: u64,
     /// Requests answered that had no receive stamp of the kernel that could be used: their times are a little late.
@@ -63,9 +77,13 @@ pub(super) enum Count {
     Unsynchronized,
     Unsent,
     Unstamped,
+    Secure,
+    SecureReplies,
+    Naks,
+    Insecure,
 }
 
-const COUNTS: usize = Count::Unstamped as usize + 1;
+const COUNTS: usize = Count::Insecure as usize + 1;
 
 impl From<Silence> for Count {
     fn from(silence: Silence) -> Self {
@@ -76,6 +94,7 @@ impl From<Silence> for Count {
             Silence::Denied => Self::Denied,
             Silence::Limited => Self::Limited,
             Silence::Unsynchronized => Self::Unsynchronized,
+            Silence::Insecure => Self::Insecure,
         }
     }
 }
@@ -148,6 +167,10 @@ impl ServerStatistics {
             sum.unsynchronized += count(Count::Unsynchronized);
             sum.unsent += count(Count::Unsent);
             sum.unstamped += count(Count::Unstamped);
+            sum.nts_requests += count(Count::Secure);
+            sum.nts_replies += count(Count::SecureReplies);
+            sum.nts_naks += count(Count::Naks);
+            sum.nts_malformed += count(Count::Insecure);
             sum.requests_per_second += board.request_rate.load(Relaxed) as f64 / 1e3;
             sum.replies_per_second += board.reply_rate.load(Relaxed) as f64 / 1e3;
             sum.threads += 1;

@@ -19,6 +19,17 @@ impl Source {
         self.nts.as_ref().and_then(Association::basis).is_some_and(|basis| basis != Basis::Obtained)
     }
 
+    /// Nobody knows yet whether its certificate holds: it was checked at no clock's time.
+    pub(crate) fn is_provisional(&self) -> bool {
+        self.nts.as_ref().and_then(Association::basis) == Some(Basis::Floor)
+    }
+
+    /// How much depends on it, as [`Standing::rank`](super::Standing::rank) says; who is provisional stands with those
+    /// that are not authenticated.
+    pub(crate) fn rank(&self) -> u8 {
+        if self.is_provisional() { 0 } else { self.standing.rank() }
+    }
+
     /// Keys were exchanged: the server to ask from now on, and how.
     pub(crate) fn grant(&mut self, address: SocketAddr, grant: Grant, now: Counter) {
         self.assign(address, now);

@@ -3,11 +3,13 @@
 
 use std::net::SocketAddr;
 
+use super::plan::{Judgement, Purpose};
 use super::{SourceId, Synchronizer};
+use crate::config::Authentication;
 use crate::nts::session::{Grant, KeyFault};
 use crate::nts::trust::CertificateTime;
 use crate::source::Source;
-use crate::status::{Flags, State};
+use crate::status::{Flags, Selection, State};
 use crate::units::{Counter, UnixTime};
 
 impl Synchronizer {
@@ -41,6 +43,7 @@ impl Synchronizer {
 
     /// Checks the certificates that await it, if enough sources agree on a time; to be called before a plan is published.
     ///
+    /// It must hold at the time that the source tells itself, too: it may be alone with that one afterwards, and trusted.
     /// A source whose certificate does not hold at that time has no say in it, and the rest are asked again. If they are
     /// not enough to agree on a time, and something was published that rests on such a certificate, all is begun anew.
     pub(crate) fn review(&mut self, now: Counter) {
@@ -48,10 +51,16 @@ impl Synchronizer {
         while self.sources.iter().any(Source::awaits_review) {
             let Some((obtained, latest)) = self.obtained_time(now) else { break };
             // Nothing is marked before all have passed: who fails has helped to agree on the time.
-            let judge = |source: &Source| match source.check_certificate(obtained) {
-                _ if latest < self.floor => Some("the time obtained is before what it is known to be after".to_owned()),
-                Ok(()) => None,
-                Err(invalid) => Some(format!("at the time obtained, {obtained}: {invalid}")),
+            let judge = |source: &Source| {
+                if latest < self.floor {
+                    return Some("the time obtained is before what it is known to be after".to_owned());
+                }
+                let own =
+                    source.testimony(now, &self.settings).map(|told| UnixTime(now.0) + told.estimate.offset_at(now));
+                let times = [Some(("the time obtained", obtained)), own.map(|own| ("the time that it tells", own))];
+                times.into_iter().flatten().find_map(|(which, at)| {
+                    source.check_certificate(at).err().map(|invalid| format!("at {which}, {at}: {invalid}"))
+                })
             };
             let verdicts: Vec<Option<String>> =
                 (self.sources.iter()).map(|source| if source.awaits_review() { judge(source) } else { None }).collect();
@@ -72,11 +81,16 @@ impl Synchronizer {
         }
     }
 
-    /// The time that enough sources agree on, and the latest it can be: of three or more sources the majority of all,
-    /// of one or two those that answer.
+    /// The time that enough sources agree on, and the latest it can be: of three or more sources that may have a say the
+    /// majority of all, of one or two those that answer.
     fn obtained_time(&self, now: Counter) -> Option<(UnixTime, UnixTime)> {
-        let plan = self.plan(now);
-        let (agreeing, configured) = (plan.verdict.agreeing, plan.verdict.configured);
+        let plan = self.plan_for(Purpose::Review, now);
+        let any_has = self.settings.authentication != Authentication::Require;
+        let has_a_say = |(source, (selection, _)): &(&Source, &Judgement)| {
+            *selection != Selection::Duplicate && (any_has || source.standing.is_authenticated())
+        };
+        let configured = self.sources.iter().zip(&plan.judgements).filter(has_a_say).count();
+        let agreeing = plan.verdict.agreeing;
         let enough = configured <= 2 || agreeing * 2 > configured;
         let (_, utc, latest) = plan.model.at(now);
         (plan.model.state == State::Synchronized && enough).then_some((utc, latest))
@@ -88,9 +102,9 @@ impl Synchronizer {
 mod tests {
     use super::*;
     use crate::config::Settings;
+    use crate::nts::Algorithm;
     use crate::nts::session::tests::Server;
     use crate::nts::trust::Basis;
-    use crate::nts::{Algorithm, session};
     use crate::packet::{HEADER_LEN, Mode, Packet};
     use crate::source::{Chance, Standing};
     use crate::status::{NtsState, ServerOptions};
@@ -100,10 +114,14 @@ mod tests {
     const BEGIN: i64 = 1_795_000_000;
     const FLOOR: UnixTime = unix_seconds(BEGIN - 1_000_000);
 
-    /// A core whose sources all ask for NTS, and their servers; those without one never answer.
+    /// A core whose sources ask for NTS, but for the first ones, and their servers; those without one never answer.
     struct World {
         core: Synchronizer,
         servers: Vec<Option<Server>>,
+        /// By how many seconds the servers are off.
+        off: Vec<i64>,
+        /// The first so many are not authenticated.
+        plain: usize,
         now: Counter,
         /// Counts what chance has in store.
         chance: u8,
@@ -116,14 +134,21 @@ mod tests {
     impl World {
         /// `sources` of them; nobody has keys yet.
         fn new(sources: usize) -> Self {
-            let settings = Settings { poll_min: 0, poll_max: 0, ..Settings::default() };
+            Self::beside(&[], sources, Settings::default())
+        }
+
+        /// After plain servers that are off by so many seconds, `sources` of them.
+        fn beside(plain: &[i64], sources: usize, settings: Settings) -> Self {
+            let settings = Settings { poll_min: 0, poll_max: 0, ..settings };
             let mut core = Synchronizer::new(settings, FLOOR, 0);
-            for _ in 0..sources {
-                let options = ServerOptions { nts: true, ..ServerOptions::default() };
+            for index in 0..plain.len() + sources {
+                let options = ServerOptions { nts: index >= plain.len(), ..ServerOptions::default() };
                 core.add_source_of(Standing { options, key: None }, Counter(0));
             }
-            let servers = (0..sources).map(|_| None).collect();
-            Self { core, servers, now: Counter(0), chance: 0, wishes: Vec::new(), shown: Vec::new() }
+            let servers = (0..plain.len() + sources).map(|_| None).collect();
+            let off = plain.iter().copied().chain(std::iter::repeat_n(0, sources)).collect();
+            let (plain, now) = (plain.len(), Counter(0));
+            Self { core, servers, off, plain, now, chance: 0, wishes: Vec::new(), shown: Vec::new() }
         }
 
         /// Source `index` exchanges keys with a server whose certificate holds for so many seconds from the beginning on.
@@ -134,9 +159,8 @@ mod tests {
         }
 
         fn answer(&mut self, index: usize, request: &[u8]) -> Option<Vec<u8>> {
-            let server = self.servers[index].as_mut()?;
-            let (unique, wanted) = server.read(request);
-            let utc = NtpTime::from_unix(unix_seconds(BEGIN) + (self.now - Counter(0)) + Nanos(100_000));
+            let off = Nanos::from_seconds(self.off[index]);
+            let utc = NtpTime::from_unix(unix_seconds(BEGIN) + off + (self.now - Counter(0)) + Nanos(100_000));
             let header = Packet {
                 mode: Mode::Server,
                 stratum: 1,
@@ -146,6 +170,11 @@ mod tests {
                 transmit: utc,
                 ..Packet::request(NtpTime::ZERO)
             };
+            if index < self.plain {
+                return Some(header.bytes().to_vec());
+            }
+            let server = self.servers[index].as_mut()?;
+            let (unique, wanted) = server.read(request);
             Some(server.reply(&header, &unique, wanted))
         }
 
@@ -154,6 +183,10 @@ mod tests {
             while self.now < end {
                 while self.core.expire(self.now).is_some() {}
                 while let Some(id) = self.core.take_address_wish(self.now) {
+                    if id.0 < self.plain {
+                        self.core.assign(id, ([192, 0, 2, id.0 as u8 + 1], 123).into(), self.now);
+                        continue;
+                    }
                     self.wishes.push((id.0, self.now));
                     if self.servers[id.0].is_none() {
                         self.core.handle_no_keys(id, &KeyFault::Failed("nobody is there".into()), self.now);
@@ -163,7 +196,8 @@ mod tests {
                     self.chance = self.chance.wrapping_add(1);
                     let chance = Chance::new([self.chance.into(); 8]);
                     let Some(request) = self.core.poll_request(self.now, &chance) else { break };
-                    assert!(request.datagram.len() > HEADER_LEN + session::UNIQUE_LEN, "a plain request was sent");
+                    let is_plain = request.datagram.len() == HEADER_LEN;
+                    assert!(request.source.0 < self.plain || !is_plain, "a plain request was sent");
                     self.core.handle_sent(request.source, self.now, None);
                     if let Some(reply) = self.answer(request.source.0, &request.datagram) {
                         self.core.handle_datagram(request.source, &reply, self.now + Nanos(200_000));
@@ -273,6 +307,78 @@ mod tests {
         world.grant(0, Basis::Floor, 2_000_000);
         world.run_until(20);
         assert!(!world.has_shown(State::Synchronized), "{:?}", world.shown);
+    }
+
+    /// Every level of authentication beside the default one.
+    fn levels() -> [Settings; 3] {
+        [Authentication::Ignore, Authentication::Mix, Authentication::Require]
+            .map(|authentication| Settings { authentication, ..Settings::default() })
+    }
+
+    #[test]
+    fn who_is_provisional_is_not_believed_against_plain_servers_and_not_missed_by_who_requires_him() {
+        for settings in levels() {
+            // A stolen key, whose certificate has expired; the day before yesterday it held.
+            let mut world = World::beside(&[0, 0, 0], 1, settings.clone());
+            world.off[3] = -200_000;
+            world.grant(3, Basis::Floor, -100_000);
+            world.run_until(60);
+            let right =
+                |utc: UnixTime| (utc - unix_seconds(BEGIN) - (world.now - Counter(0))).abs() < Nanos::from_seconds(1);
+            match settings.authentication {
+                Authentication::Ignore => {
+                    assert!(right(world.core.model().line.utc_at(world.now)), "{:?}", world.shown);
+                    assert!(world.shown.iter().all(|(_, flags)| *flags == Flags::default()), "{:?}", world.shown);
+                    assert_eq!(world.state_of(3), NtsState::NoKeys);
+                }
+                // The others are not enough, and it is nobody.
+                Authentication::Mix => {
+                    assert!(!world.has_shown(State::Synchronized), "{:?}", world.shown);
+                    assert_eq!(world.state_of(3), NtsState::NoKeys);
+                }
+                // Nobody else has a say: as if it were alone, it is checked at the time that it tells, and held then.
+                Authentication::Require => assert_eq!(world.shown.last(), Some(&SURE)),
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_provisional_and_right_is_as_good_as_any_once_the_others_have_told_the_time() {
+        for settings in levels() {
+            let mut world = World::beside(&[0, 0, 0], 1, settings.clone());
+            world.grant(3, Basis::Floor, 1_000);
+            world.run_until(20);
+            assert_eq!(world.state_of(3), NtsState::Authenticated, "{settings:?}");
+            assert!(world.shown.iter().all(|(_, flags)| flags.0 & Flags::PROVISIONAL.0 == 0), "{:?}", world.shown);
+            assert!(world.has_shown(State::Synchronized), "{:?}", world.shown);
+        }
+    }
+
+    #[test]
+    fn plain_liars_cannot_have_a_certificate_checked_at_a_time_that_it_does_not_tell_itself() {
+        // They say when it held; it says now, when it does not.
+        let mut world = World::beside(&[-200_000; 3], 1, Settings::default());
+        world.grant(3, Basis::Floor, -100_000);
+        world.run_until(60);
+        assert_eq!(world.state_of(3), NtsState::NoKeys);
+        let fault = world.core.source_infos(world.now)[3].nts.fault.clone().unwrap();
+        assert!(fault.contains("the time that it tells") && !world.has_shown(State::Synchronized), "{fault}");
+    }
+
+    #[test]
+    fn who_is_provisional_is_outvoted_by_one_who_is_certain() {
+        let [_, mix, require] = levels();
+        for settings in [mix, require] {
+            let mut world = World::beside(&[], 3, settings);
+            world.off[1] = -200_000;
+            world.off[2] = -200_000;
+            world.grant(0, Basis::Host, 1_000);
+            world.grant(1, Basis::Floor, -100_000);
+            world.grant(2, Basis::Floor, -100_000);
+            world.run_until(30);
+            let utc = world.core.model().line.utc_at(world.now);
+            assert!((utc - unix_seconds(BEGIN)).abs() < Nanos::from_seconds(60), "{utc} {:?}", world.shown);
+        }
     }
 
     #[test]

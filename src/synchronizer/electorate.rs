@@ -7,6 +7,10 @@
 //! which stays inside. Who falls back on the others when no trusted source answers would be at the mercy of somebody who
 //! silences those: hence *required* sources, without one of which nothing new is published. (chrony's options of the
 //! same names mean the same.)
+//!
+//! A source whose certificate nobody could check at any clock's time yet is *provisional*, and may be whoever once had
+//! that name: it votes beside those that are not authenticated, is trusted by nobody, and content with it is nobody who
+//! requires it. Where others are authenticated for certain, they are trusted against it.
 
 use super::Synchronizer;
 use super::plan::Judgement;
@@ -28,18 +32,24 @@ struct Rights {
     /// It may have part in the estimate.
     speaks: bool,
     required: bool,
+    provisional: bool,
 }
 
 impl Synchronizer {
     pub(super) fn electorate(&self, testimonies: &[Option<Testimony>], duplicates: &[Option<usize>]) -> Electorate {
         let mode = self.settings.authentication;
         let authenticated = |source: &Source| source.standing.is_authenticated();
+        let certain = |source: &Source| authenticated(source) && !source.is_provisional();
         let mixed = mode == Authentication::Mix
             && self.sources.iter().any(authenticated)
             && !self.sources.iter().all(authenticated);
+        let uncertain = mode != Authentication::Ignore && self.sources.iter().any(Source::is_provisional);
         let speaks = |source: &Source| mode != Authentication::Require || authenticated(source);
-        let trusted =
-            |source: &Source| speaks(source) && (source.standing.options.trust || mixed && authenticated(source));
+        let trusted = |source: &Source| {
+            speaks(source)
+                && !source.is_provisional()
+                && (source.standing.options.trust || (mixed || uncertain) && certain(source))
+        };
         let trusted_answer =
             self.sources.iter().zip(testimonies).any(|(source, testimony)| trusted(source) && testimony.is_some());
         let rights = |(source, original): (&Source, &Option<usize>)| Rights {
@@ -47,6 +57,7 @@ impl Synchronizer {
             votes: speaks(source) && (trusted(source) || !trusted_answer),
             speaks: speaks(source),
             required: source.standing.options.require || mixed && authenticated(source),
+            provisional: source.is_provisional(),
         };
         Electorate(self.sources.iter().zip(duplicates).map(rights).collect())
     }
@@ -71,7 +82,8 @@ impl Electorate {
         let mut required = self.0.iter().enumerate().filter(|(_, rights)| rights.required).peekable();
         // What its other name is called holds for it.
         let is_believed = |(index, rights): (usize, &Rights)| {
-            judgements.get(rights.original.unwrap_or(index)).is_some_and(|(told, _)| *told == Selection::Truechimer)
+            let told = judgements.get(rights.original.unwrap_or(index)).map(|(told, _)| *told);
+            told == Some(Selection::Truechimer) && !rights.provisional
         };
         required.peek().is_none() || required.any(is_believed)
     }

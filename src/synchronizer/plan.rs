@@ -35,12 +35,25 @@ pub(crate) struct Plan {
     pub(super) unreviewed: bool,
 }
 
+/// What a plan is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Publication,
+    /// To learn the time at which certificates are to be checked.
+    Review,
+}
+
 /// What selection thinks of a source, and what it has against it.
 pub(super) type Judgement = (Selection, Option<Objection>);
 
 impl Synchronizer {
     /// What to publish so that it takes effect at `switch`, a little after now.
     pub(crate) fn plan(&self, switch: Counter) -> Plan {
+        self.plan_for(Purpose::Publication, switch)
+    }
+
+    /// The same; for a review nobody is required, since whoever is may be one of those that are reviewed.
+    pub(super) fn plan_for(&self, purpose: Purpose, switch: Counter) -> Plan {
         // Every pair of a source's exchanges has its say in its testimony: that is worked out once.
         let testimonies: Vec<Option<Testimony>> =
             self.sources.iter().map(|source| source.testimony(switch, &self.settings)).collect();
@@ -73,7 +86,7 @@ impl Synchronizer {
             () => State::Holdover,
         };
         let enough = verdict.agreeing >= self.settings.min_agreeing
-            && electorate.is_content_with(&judgements)
+            && (purpose == Purpose::Review || electorate.is_content_with(&judgements))
             && self.may_start(switch)
             && !self.is_disrupted()
             && !self.is_vetoed();
@@ -96,7 +109,7 @@ impl Synchronizer {
                 return true;
             }
             // Nor does anybody who is trusted less get to say that he is one who is trusted more.
-            if a.standing.rank() != b.standing.rank() {
+            if a.rank() != b.rank() {
                 return false;
             }
             let (Some(a), Some(b)) = (&a.server, &b.server) else { return false };
@@ -114,7 +127,7 @@ impl Synchronizer {
         let original = |index: usize| {
             let names = || (0..self.sources.len()).filter(|&other| other == index || same(other, index));
             let heard = |name: &usize| testimonies[*name].is_some();
-            let rank = |name: usize| self.sources[name].standing.rank();
+            let rank = |name: usize| self.sources[name].rank();
             let first = names().filter(heard).reduce(|best, other| if rank(other) > rank(best) { other } else { best });
             first.or_else(|| names().next()).filter(|&first| first != index)
         };
@@ -288,8 +301,7 @@ impl Synchronizer {
         });
         let remembered = self.remembered.as_ref();
         let known = remembered.is_none_or(|remembered| remembered.is_authenticated_or_silent(switch));
-        let on_floor = |source: &Source| source.nts().is_some_and(|nts| nts.basis() == Some(Basis::Floor));
-        let provisional = self.resting_on(voters, survivors).any(on_floor);
+        let provisional = self.resting_on(voters, survivors).any(Source::is_provisional);
         Flags::default().with(Flags::AUTHENTICATED, authenticated && known).with(Flags::PROVISIONAL, provisional)
     }
 
@@ -315,7 +327,7 @@ impl Synchronizer {
             return None;
         }
         let own = testimonies[index].as_ref()?.witness;
-        let rank = |index: usize| self.sources[index].standing.rank();
+        let rank = |index: usize| self.sources[index].rank();
         let others = duplicates
             .iter()
             .zip(testimonies)

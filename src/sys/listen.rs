@@ -1,6 +1,8 @@
 //! Sockets of servers: shared out among threads, deep, and telling when replies left.
 
 use std::io;
+#[cfg(feature = "_nts")]
+use std::net::TcpListener;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd};
 
@@ -10,6 +12,10 @@ use super::{beside_standard, checked};
 /// What a server's receive buffer should hold, in bytes as the kernel counts them: a thread that does not run for 10 ms
 /// loses nothing of a burst. What is not used costs nothing.
 const RECEIVE_BUFFER: libc::c_int = 8 << 20;
+
+/// Connections that the kernel takes before we do.
+#[cfg(feature = "_nts")]
+const BACKLOG: libc::c_int = 128;
 
 /// What a socket that is bound to all addresses of IPv6 takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +100,28 @@ fn bound_to(address: SocketAddr, kinds: Kinds, shares: bool) -> io::Result<UdpSo
     // SAFETY: the name is ours, and so long.
     checked(unsafe { libc::bind(socket.as_raw_fd(), (&raw const name).cast(), length) })?;
     ask_for_stamps(&socket);
+    Ok(socket)
+}
+
+/// A socket on which connections to `address` are awaited. It does not block.
+#[cfg(feature = "_nts")]
+pub(crate) fn awaiting(address: SocketAddr, kinds: Kinds) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: the call takes no pointers.
+    let fd = checked(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: `fd` was just opened and belongs to nobody else.
+    let socket = unsafe { TcpListener::from_raw_fd(fd) };
+    if address.is_ipv6() && kinds == Kinds::OnlyIpv6 {
+        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+    }
+    // Connections of before that are still being closed are in nobody's way.
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    let (name, length) = storage(address);
+    // SAFETY: the name is ours, and so long.
+    checked(unsafe { libc::bind(fd, (&raw const name).cast(), length) })?;
+    // SAFETY: the call takes no pointers.
+    checked(unsafe { libc::listen(fd, BACKLOG) })?;
     Ok(socket)
 }
 

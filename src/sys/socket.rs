@@ -145,7 +145,7 @@ pub(crate) fn stamping_holder() -> Option<UdpSocket> {
 }
 
 pub(super) fn set_option(
-    socket: &UdpSocket,
+    socket: &impl AsRawFd,
     level: libc::c_int,
     option: libc::c_int,
     value: libc::c_int,

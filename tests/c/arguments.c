@@ -177,7 +177,7 @@ static void numbers(ntp_config *config)
     EXPECT_TEXT("`shared_page` is `/`, which names no file");
 
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(config, "127.0.0.1", UINT32_MAX, 0));
-    EXPECT_TEXT("`options` has the bits 0xfffffff8");
+    EXPECT_TEXT("`options` has the bits 0xffffffe8");
     EXPECT(NTP_ERR_SYSTEM, ntp_config_load_keys(config, "/no/such/file"));
     EXPECT_TEXT("reading key file /no/such/file");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_khronos(config, 2));

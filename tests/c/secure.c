@@ -1,4 +1,5 @@
-/* secure EXCHANGER CERTIFICATES: has authenticated time, from a server that CERTIFICATES vouch for. */
+/* secure EXCHANGER CERTIFICATES: has authenticated time, from a server that CERTIFICATES vouch for.
+ * secure EXCHANGER CERTIFICATES OTHERS: beside others, and says what the time is worth until these have answered. */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
 #include <string.h>
@@ -11,8 +12,8 @@ static int failed(const char *what) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 3) {
-        fprintf(stderr, "usage: %s EXCHANGER CERTIFICATES\n", argv[0]);
+    if (argc != 3 && argc != 4) {
+        fprintf(stderr, "usage: %s EXCHANGER CERTIFICATES [OTHERS]\n", argv[0]);
         return 2;
     }
     ntp_config *config = ntp_config_new();
@@ -20,6 +21,9 @@ int main(int argc, char **argv) {
         ntp_config_add_trusted_certificates(config, argv[2]) != NTP_OK ||
         ntp_config_set_platform_trust(config, 0) != NTP_OK) {
         return failed("configuration");
+    }
+    if (argc == 4 && ntp_config_add_servers_with(config, argv[3], NTP_SERVER_NTS, 0) != NTP_OK) {
+        return failed("others");
     }
     ntp_clock *clock = NULL;
     if (ntp_clock_start(config, &clock) != NTP_OK || ntp_clock_wait(clock, -1, 20000) != NTP_OK) {
@@ -31,8 +35,16 @@ int main(int argc, char **argv) {
     }
     ntp_source_info source;
     size_t count = 0;
-    if (ntp_clock_sources(clock, &source, sizeof source, 1, &count) != NTP_OK || count != 1) {
+    if (ntp_clock_sources(clock, &source, sizeof source, 1, &count) != NTP_OK || count == 0) {
         return failed("no source");
+    }
+    if (argc == 4) {
+        const uint32_t both = NTP_FLAG_PROVISIONAL | NTP_FLAG_AUTHENTICATED;
+        printf("%s, source %s\n", (reading.flags & both) == NTP_FLAG_PROVISIONAL ? "provisional" : "not provisional",
+               ntp_nts_state_name((int32_t)source.nts));
+        ntp_clock_free(clock);
+        ntp_config_free(config);
+        return 0;
     }
     ntp_query_result answer;
     char entry[NTPCLOCK_NAME_SIZE];

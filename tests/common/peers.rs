@@ -141,17 +141,22 @@ impl ChronydClient {
 
     /// The same with more `options` of its own; it keeps `measurements.log`, too.
     pub(crate) fn asking(server: SocketAddr, polls: (i8, i8), options: &str) -> Self {
+        Self::with(Release::Present, server, polls, options, "")
+    }
+
+    /// The same of a release, with further lines of configuration.
+    pub(crate) fn with(release: Release, server: SocketAddr, polls: (i8, i8), options: &str, further: &str) -> Self {
         let directory = Directory::new();
         let own = directory.path().display();
         let text = format!(
             "server {} port {} minpoll {} maxpoll {} {options}\nport 0\ncmdport 0\npidfile {own}/pid\nlogdir {own}\n\
-             log tracking measurements\n",
+             log tracking measurements\n{further}",
             server.ip(),
             server.port(),
             polls.0,
             polls.1
         );
-        let child = spawn(Release::Present, &directory, &text, |_| ());
+        let child = spawn(release, &directory, &text, |_| ());
         Self { child, directory }
     }
 

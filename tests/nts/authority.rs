@@ -1,6 +1,7 @@
 //! A certificate authority of a test's own.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -52,6 +53,8 @@ impl Authority {
         let directory = Directory::new();
         fs::write(directory.path().join("cert.pem"), certificate.pem()).expect("the directory is writable");
         fs::write(directory.path().join("key.pem"), key.serialize_pem()).expect("the directory is writable");
+        let own = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(directory.path().join("key.pem"), own).expect("the file is ours");
         Identity { directory }
     }
 }

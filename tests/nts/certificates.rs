@@ -1,4 +1,4 @@
-//! Certificates that do not hold, and clocks of the host that are wrong (case 27).
+//! Certificates that do not hold, and clocks of the host that are wrong (case 27 of `tests/hostile`).
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -22,6 +22,7 @@ fn refusal(identity: Identity, authority: &Path) -> String {
     }
 }
 
+/// Another authority's certificate (case 27).
 #[test]
 fn an_attacker_who_terminates_tls_with_another_authority_gets_nowhere() {
     let (ours, theirs) = (Authority::new(), Authority::new());
@@ -29,6 +30,7 @@ fn an_attacker_who_terminates_tls_with_another_authority_gets_nowhere() {
     assert!(why.contains("UnknownIssuer") || why.contains("BadSignature"), "{why}");
 }
 
+/// A certificate of somebody else's (case 27).
 #[test]
 fn a_certificate_is_for_the_host_that_was_named() {
     let authority = Authority::new();
@@ -38,6 +40,7 @@ fn a_certificate_is_for_the_host_that_was_named() {
     assert!(why.contains("not valid for") || why.contains("NotValidForName"), "{why}");
 }
 
+/// A certificate that has expired, or is not valid yet (case 27).
 #[test]
 fn a_certificate_out_of_its_time_is_refused_and_the_time_is_named() {
     let (authority, now) = (Authority::new(), SystemTime::now());
@@ -64,19 +67,29 @@ fn a_file_without_certificates_is_named_at_the_start() {
     assert!(matches!(empty, Error::InvalidArgument { .. }) && empty.to_string().contains("none.pem"), "{empty}");
 }
 
+/// The same program on a host whose clock shows `clock`.
+fn faked<'a>(command: &'a mut Command, clock: &str) -> &'a mut Command {
+    command.env("LD_PRELOAD", faketime()).env("FAKETIME", clock).env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+}
+
+/// The same program on a host that has no clock.
+pub(crate) fn without_a_clock(command: &mut Command) -> &mut Command {
+    faked(command, IN_1970)
+}
+
 /// `ntpclock` with these arguments on a host whose clock shows `clock`.
-fn on_a_host_of(clock: &str, arguments: &[&str], authority: &Path) -> (bool, serde_json::Value, String) {
+pub(crate) fn on_a_host_of(clock: &str, arguments: &[&str], authority: &Path) -> (bool, serde_json::Value, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ntpclock"));
     command.args(arguments).args(["--json", "--no-platform-trust", "--trusted-certificates"]).arg(authority);
-    command.env("LD_PRELOAD", faketime()).env("FAKETIME", clock).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    let Output { status, stdout, stderr } = command.output().expect("the command can be run");
+    let Output { status, stdout, stderr } = faked(&mut command, clock).output().expect("the command can be run");
     let text = String::from_utf8_lossy(&stderr).into_owned();
     (status.success(), serde_json::from_slice(&stdout).unwrap_or_default(), text)
 }
 
-const IN_1970: &str = "@1970-01-02 00:00:00";
+pub(crate) const IN_1970: &str = "@1970-01-02 00:00:00";
 const IN_2040: &str = "@2040-06-01 00:00:00";
 
+/// A host without a clock (case 27).
 #[test]
 fn a_host_in_1970_gets_the_time_and_the_certificate_is_checked_again_at_that_time() {
     live_through("host_in_1970");
@@ -110,6 +123,7 @@ pub(crate) fn host_in_1970() {
     }
 }
 
+/// A host whose clock is ahead (case 27).
 #[test]
 fn a_host_in_2040_is_believed_and_told_so() {
     live_through("host_in_2040");

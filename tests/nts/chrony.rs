@@ -109,7 +109,7 @@ pub(crate) fn loss() {
     assert_eq!(clock.report().steps, 0);
 }
 
-/// Case 23.
+/// Replies that somebody on the way has changed (case 23).
 #[test]
 fn whatever_is_done_to_a_reply_it_is_refused_and_counted_and_plain_ntp_is_never_taken_instead() {
     live_through("tampering");
@@ -117,7 +117,7 @@ fn whatever_is_done_to_a_reply_it_is_refused_and_counted_and_plain_ntp_is_never_
 
 pub(crate) fn tampering() {
     let (_server, relay, clock) = relayed(Release::Present);
-    let mischiefs: [(&str, crate::relay::Mischief); 5] = [
+    let mischiefs: [(&str, crate::relay::Mischief); 7] = [
         ("a bit of the header", |_, _, mut reply| {
             reply[40] ^= 1;
             Some(reply)
@@ -126,6 +126,12 @@ pub(crate) fn tampering() {
             *reply.last_mut()? ^= 1;
             Some(reply)
         }),
+        ("the identifier of another request", |_, _, mut reply| {
+            reply[60] ^= 1;
+            Some(reply)
+        }),
+        // What is behind the header is sealed with the key of the other direction.
+        ("our own request, sent back", |_, request, reply| Some([&reply[..48], &request[48..]].concat())),
         ("no authenticator", |_, _, reply| Some(reply[..84].to_vec())),
         ("plain", |_, _, reply| Some(reply[..48].to_vec())),
         ("a field behind", |_, _, reply| Some([&reply[..], &[0x42, 0x42, 0, 28], &[0; 24]].concat())),
@@ -145,7 +151,7 @@ pub(crate) fn tampering() {
     }
 }
 
-/// Case 24.
+/// NAKs without end (case 24).
 #[test]
 fn forged_naks_cost_a_key_exchange_now_and_then_and_nothing_that_is_known() {
     live_through("forged_naks");

@@ -86,7 +86,7 @@ fn end() -> Vec<u8> {
     record(0x8000, &[])
 }
 
-/// Case 25.
+/// Messages that are wrong (case 25).
 #[test]
 fn a_message_that_is_not_as_it_should_be_brings_no_keys() {
     for (message, complaint) in [
@@ -104,7 +104,7 @@ fn a_message_that_is_not_as_it_should_be_brings_no_keys() {
     }
 }
 
-/// Case 25.
+/// Half a message (case 25).
 #[test]
 fn a_message_without_an_end_ends_by_itself() {
     live_through("no_end");
@@ -130,7 +130,7 @@ pub(crate) fn no_end() {
     assert!(why.contains("too long"), "{why}");
 }
 
-/// Case 25.
+/// A message that drips (case 25).
 #[test]
 fn a_message_of_one_byte_a_second_is_not_waited_for() {
     live_through("drip");
@@ -148,7 +148,7 @@ pub(crate) fn drip() {
     assert!(why.contains("too long"), "{why}");
 }
 
-/// Case 25.
+/// Silence, and noise (case 25).
 #[test]
 fn who_listens_and_says_nothing_is_not_waited_for_either() {
     live_through("silence");
@@ -181,7 +181,7 @@ fn a_server_that_does_not_say_ntske_is_none() {
     }
 }
 
-/// Case 26.
+/// Negotiation of whom nobody is (case 26).
 #[test]
 fn a_server_that_is_negotiated_must_be_one_hosts() {
     for name in ["224.0.1.1", "255.255.255.255", "0.0.0.0", "240.0.0.1", "::", "ff02::101", "::ffff:224.0.0.1"] {
@@ -191,7 +191,7 @@ fn a_server_that_is_negotiated_must_be_one_hosts() {
     }
 }
 
-/// Case 26.
+/// Negotiation of this very host (case 26).
 #[test]
 fn a_stranger_cannot_make_us_ask_this_host() {
     inside(module_path!(), "a_stranger_cannot_make_us_ask_this_host", || {

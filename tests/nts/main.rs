@@ -7,9 +7,11 @@
 mod authority;
 mod certificates;
 mod chrony;
+mod client;
 mod exchangers;
 mod languages;
 mod relay;
+mod serving;
 mod together;
 
 #[path = "../common/library.rs"]
@@ -87,7 +89,7 @@ pub(crate) fn secure_clock(servers: &str, authority: &Path) -> Clock {
 }
 
 /// Tests that mostly wait.
-pub(crate) const SLOW: [together::Story; 11] = [
+pub(crate) const SLOW: [together::Story; 14] = [
     ("either_cipher", chrony::either_cipher),
     ("restart", chrony::restart),
     ("rotation", chrony::rotation),
@@ -99,6 +101,9 @@ pub(crate) const SLOW: [together::Story; 11] = [
     ("no_end", exchangers::no_end),
     ("drip", exchangers::drip),
     ("silence", exchangers::silence),
+    ("idle_visitors", serving::idle_visitors),
+    ("few_descriptors", serving::few_descriptors),
+    ("lost_keys", serving::lost_keys),
 ];
 
 /// Waits until the clock is synchronised.

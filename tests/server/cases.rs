@@ -1,5 +1,5 @@
 //! Cases that were collected from the faults of other servers; the numbers are those of that list. Cases 11 to 13, 15 and 16
-//! are about NTS; 3 is played in the simulation, and 19 is `make bench-server`.
+//! are about NTS, and in `tests/nts/serving.rs`; 3 is played in the simulation, and 19 is `make bench-server`.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;

@@ -48,7 +48,7 @@ impl Chain for Sound {
 }
 
 fn keys(algorithm: Algorithm) -> Keys {
-    Keys::new(algorithm, vec![1; algorithm.key_length()], vec![2; algorithm.key_length()]).expect("of its length")
+    Keys::new(algorithm, &vec![1; algorithm.key_length()], &vec![2; algorithm.key_length()]).expect("of its length")
 }
 
 /// What a key exchange brings: the same keys each time, and that many cookies.

@@ -8,6 +8,7 @@ use super::access::Rules;
 use super::limit::{Limit, Limiter};
 use super::moment::Source;
 use super::pairs::Pairs;
+use super::security::Guard;
 use super::serving::{Attendant, Common};
 use super::statistics::{Board, ServerStatistics};
 use super::{Listeners, ServerConfig};
@@ -15,6 +16,14 @@ use crate::fuzzing::Input;
 use crate::packet::{HEADER_LEN, Mode, Packet};
 use crate::sys::batch::BATCH;
 use crate::units::{Nanos, NtpTime};
+
+/// NTS is served, too; what is not of NTS is answered as ever.
+fn guard() -> Option<Guard> {
+    #[cfg(feature = "_nts")]
+    return Some(Guard::known());
+    #[cfg(not(feature = "_nts"))]
+    None
+}
 
 /// What takes longer on the loopback will not come.
 const LATE: Duration = Duration::from_secs(5);
@@ -33,7 +42,7 @@ impl Pair {
         config.add_listen("127.0.0.1:0").expect("an address");
         config.set_local(3, Duration::from_millis(1)).expect("a stratum");
         config.set_threads(1).expect("a number");
-        let Listeners { addresses, mut seats } = Listeners::bind(&config).expect("a port is free");
+        let Listeners { addresses, mut seats, .. } = Listeners::bind(&config).expect("a port is free");
         let socket = seats.pop().and_then(|mut seat| seat.pop()).expect("one socket");
         let common = Common {
             access: config.rules.compile(),
@@ -47,7 +56,7 @@ impl Pair {
         client.connect(addresses[0]).expect("the loopback leads there");
         client.set_read_timeout(Some(LATE)).expect("a socket can");
         let common = Arc::new(common);
-        Self { attendant: Attendant::new(Arc::clone(&common), 0, source), common, socket, client }
+        Self { attendant: Attendant::new(Arc::clone(&common), 0, source, guard()), common, socket, client }
     }
 
     /// What was done so far: datagrams in, and out.

@@ -1,4 +1,4 @@
-//! `recvmmsg` and `sendmmsg` over NTP headers, with nothing around them.
+//! `recvmmsg` and `sendmmsg` over datagrams of one length, with nothing around them.
 
 /// Datagrams in one call at most.
 pub const BATCH: usize = 64;
@@ -6,22 +6,22 @@ pub const BATCH: usize = 64;
 pub const PACKET: usize = 48;
 
 /// Buffers that stay where they are.
-pub struct Batch {
+pub struct Batch<const N: usize> {
     headers: Vec<libc::mmsghdr>,
     _parts: Vec<libc::iovec>,
     names: Vec<libc::sockaddr_storage>,
-    packets: Vec<[u8; PACKET]>,
+    packets: Vec<[u8; N]>,
 }
 
-impl Batch {
+impl<const N: usize> Batch<N> {
     pub fn new() -> Self {
-        let mut packets = vec![[0; PACKET]; BATCH];
+        let mut packets = vec![[0; N]; BATCH];
         // SAFETY: zero bytes are valid for both.
         let (mut names, blank): (Vec<libc::sockaddr_storage>, libc::mmsghdr) =
             unsafe { (vec![std::mem::zeroed(); BATCH], std::mem::zeroed()) };
         let mut parts: Vec<libc::iovec> = packets
             .iter_mut()
-            .map(|packet| libc::iovec { iov_base: packet.as_mut_ptr().cast(), iov_len: PACKET })
+            .map(|packet| libc::iovec { iov_base: packet.as_mut_ptr().cast(), iov_len: N })
             .collect();
         let headers = (0..BATCH)
             .map(|index| {
@@ -35,8 +35,13 @@ impl Batch {
         Self { headers, _parts: parts, names, packets }
     }
 
-    pub fn packet(&mut self, index: usize) -> &mut [u8; PACKET] {
+    pub fn packet(&mut self, index: usize) -> &mut [u8; N] {
         &mut self.packets[index]
+    }
+
+    /// How long the datagram is that came in place `index`, cut to the place.
+    pub fn length(&self, index: usize) -> usize {
+        self.headers[index].msg_len as usize
     }
 
     /// How many came; none is no error.

@@ -7,15 +7,19 @@ use std::time::{Duration, Instant};
 use crate::batch::{BATCH, Batch};
 
 /// Requests in flight.
-const WINDOW: usize = 256;
+pub const WINDOW: usize = 256;
 
 /// After so long without any reply those in flight are taken for lost.
 const LOST: Duration = Duration::from_millis(100);
 
-pub struct Load {
+/// Requests of `N` bytes, and as long replies.
+pub struct Load<const N: usize> {
     socket: UdpSocket,
-    incoming: Batch,
-    outgoing: Batch,
+    incoming: Batch<N>,
+    outgoing: Batch<N>,
+    /// Of NTS, one for each slot: a server keeps nothing of a session, and answers the same request again and again. Empty
+    /// for plain ones, which are made as they go.
+    requests: Vec<[u8; N]>,
     /// Distinguishes this loop's requests from those of others.
     nonce: u64,
     next: u64,
@@ -30,8 +34,8 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
-impl Load {
-    pub fn new(server: SocketAddr) -> Self {
+impl<const N: usize> Load<N> {
+    pub fn new(server: SocketAddr, requests: Vec<[u8; N]>) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
         socket.connect(server).expect("loopback");
         let timeout = libc::timeval { tv_sec: 0, tv_usec: LOST.as_micros() as libc::suseconds_t };
@@ -46,7 +50,7 @@ impl Load {
             )
         };
         let nonce = u64::from(std::process::id()) << 48;
-        Self { socket, incoming: Batch::new(), outgoing: Batch::new(), nonce, next: 0 }
+        Self { socket, incoming: Batch::new(), outgoing: Batch::new(), requests, nonce, next: 0 }
     }
 
     pub fn run(&mut self, duration: Duration) -> Outcome {
@@ -66,13 +70,18 @@ impl Load {
                     while flying[self.next as usize % WINDOW] != 0 {
                         self.next += 1;
                     }
-                    let origin = self.nonce | self.next;
-                    flying[self.next as usize % WINDOW] = origin;
-                    self.next += 1;
+                    let slot = self.next as usize % WINDOW;
                     let packet = self.outgoing.packet(index);
-                    *packet = [0; 48];
-                    packet[0] = 0b00_100_011;
-                    packet[40..48].copy_from_slice(&origin.to_be_bytes());
+                    match self.requests.get(slot) {
+                        Some(request) => *packet = *request,
+                        None => {
+                            *packet = [0; N];
+                            packet[0] = 0b00_100_011;
+                            packet[40..48].copy_from_slice(&(self.nonce | self.next).to_be_bytes());
+                        }
+                    }
+                    flying[slot] = origin(&packet[40..48]);
+                    self.next += 1;
                 }
                 let mut sent = 0;
                 while sent < count {
@@ -86,10 +95,14 @@ impl Load {
                 (flying, free) = ([0; WINDOW], WINDOW);
             }
             for index in 0..received {
+                let is_whole = self.incoming.length(index) == N;
                 let packet = self.incoming.packet(index);
-                let origin = u64::from_be_bytes(packet[24..32].try_into().expect("eight bytes"));
+                let origin = origin(&packet[24..32]);
                 let slot = &mut flying[origin as usize % WINDOW];
+                // A request of NTS is answered with an authenticator, where it has its cookie.
+                let is_secure = self.requests.is_empty() || packet[84..86] == [4, 4];
                 let is_time = packet[0] & 7 == 4 && packet[0] >> 6 != 3 && (1..16).contains(&packet[1]);
+                let is_time = is_time && is_whole && is_secure;
                 if *slot != origin || origin == 0 {
                     outcome.bad += 1;
                     continue;
@@ -103,4 +116,8 @@ impl Load {
         outcome.seconds = begun.elapsed().as_secs_f64();
         outcome
     }
+}
+
+fn origin(bytes: &[u8]) -> u64 {
+    u64::from_be_bytes(bytes.try_into().expect("eight bytes"))
 }

@@ -8,6 +8,14 @@
 mod batch;
 mod load;
 mod responder;
+mod secure;
+
+#[path = "../../../../nts/authority.rs"]
+mod authority;
+#[path = "../../../../nts/client.rs"]
+#[expect(dead_code, reason = "what a test does wrong is of no use here")]
+mod client;
+mod peers;
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -17,6 +25,8 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use authority::{Authority, Identity};
+use batch::PACKET;
 use load::{Load, Outcome};
 
 /// At most this times the bare responder's.
@@ -25,17 +35,37 @@ const FLOOR: f64 = 1.10;
 /// `chronyd`'s is at least this times ours.
 const LEAD: f64 = 1.15;
 
+/// `chronyd`'s response with NTS costs at least this times ours.
+const SECURE_LEAD: f64 = 1.5;
+
 const ROUND: Duration = Duration::from_secs(1);
 
 const OURS: usize = 1;
 const CHRONYD: usize = 2;
+const SECURE_OURS: usize = 4;
+const SECURE_CHRONYD: usize = 5;
 
 /// A server of its own process, killed when dropped.
 struct Server {
     name: &'static str,
     child: Child,
-    load: Load,
+    load: Loads,
     rounds: Vec<Round>,
+}
+
+/// What it is asked.
+enum Loads {
+    Plain(Box<Load<PACKET>>),
+    Secure(Box<Load<{ secure::LENGTH }>>),
+}
+
+impl Loads {
+    fn run(&mut self, duration: Duration) -> Outcome {
+        match self {
+            Self::Plain(load) => load.run(duration),
+            Self::Secure(load) => load.run(duration),
+        }
+    }
 }
 
 struct Round {
@@ -70,7 +100,7 @@ impl Server {
             })
         };
         let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
-        let mut server = Self { name, child, load: Load::new(address), rounds: Vec::new() };
+        let mut server = Self { name, child, load: Loads::Plain(Box::new(Load::new(address, Vec::new()))), rounds: Vec::new() };
         for _ in 0..100 {
             let outcome = server.load.run(Duration::from_millis(100));
             if outcome.responses > 0 {
@@ -79,6 +109,12 @@ impl Server {
             sleep(Duration::from_millis(100));
         }
         panic!("{name} gives no time on {address}");
+    }
+
+    /// Asked with NTS from now on.
+    fn secured(mut self, address: SocketAddr, exchanger: SocketAddr, authority: &Authority) -> Self {
+        self.load = Loads::Secure(Box::new(secure::load(address, exchanger, &authority.file())));
+        self
     }
 
     fn play(&mut self) {
@@ -106,7 +142,7 @@ fn main() -> ExitCode {
         ["load", address, seconds] => {
             pin(0);
             let seconds = Duration::from_secs(seconds.parse().expect("SECONDS is a number"));
-            println!("{:?}", Load::new(address.parse().expect("an address and a port")).run(seconds));
+            println!("{:?}", Load::<PACKET>::new(address.parse().expect("an address and a port"), Vec::new()).run(seconds));
             return ExitCode::SUCCESS;
         }
         [ntpclock, chronyd, rounds] => (ntpclock, chronyd, rounds.parse().expect("ROUNDS is a number")),
@@ -130,7 +166,7 @@ fn main() -> ExitCode {
 
 /// The bare responder, ours, and `chronyd` in two ways. Ours follows one of them, so that what it serves is the page.
 fn start(ntpclock: &str, chronyd: &str, work: &Path) -> Vec<Server> {
-    let [first, second, third, fourth] = [0; 4].map(|_| free_address());
+    let [first, second, third, fourth, fifth, sixth] = [0; 6].map(|_| free_address());
     let myself = std::env::current_exe().expect("a program knows its path");
     let bare = Server::start("bare recvmmsg/sendmmsg", first, Command::new(myself).args(["respond", &first.to_string()]));
     let plain = start_chronyd("chronyd 4", third, chronyd, work, "");
@@ -140,7 +176,31 @@ fn start(ntpclock: &str, chronyd: &str, work: &Path) -> Vec<Server> {
     // One address asks here for thousands: it is counted as any other, and not refused.
     command.args(["--rate-limit", "1000000", "--burst", "1000000"]);
     let ours = Server::start("ntpclock", second, &mut command);
-    vec![bare, ours, plain, unlogged]
+    let authority = Authority::new();
+    let identity = authority.identity("127.0.0.1");
+    let [ours_exchanger, chronyds_exchanger] = [0; 2].map(|_| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.local_addr().expect("it has one")
+    });
+    let mut command = Command::new(ntpclock);
+    command.args(["serve", "--threads", "1", "--listen", &fifth.to_string(), "--servers", &third.to_string()]);
+    command.args(["--rate-limit", "1000000", "--burst", "1000000"]);
+    command.arg("--nts-certificate").arg(identity.certificate()).arg("--nts-private-key").arg(identity.key());
+    command.args(["--nts-port", &ours_exchanger.port().to_string()]);
+    let secure_ours = Server::start("ntpclock, NTS", fifth, &mut command).secured(fifth, ours_exchanger, &authority);
+    let more = chronyds_nts(&identity, chronyds_exchanger);
+    let secure_chronyd =
+        start_chronyd("chronyd 4, NTS", sixth, chronyd, work, &more).secured(sixth, chronyds_exchanger, &authority);
+    vec![bare, ours, plain, unlogged, secure_ours, secure_chronyd]
+}
+
+fn chronyds_nts(identity: &Identity, exchanger: SocketAddr) -> String {
+    format!(
+        "ntsserverkey {}\nntsservercert {}\nntsport {}\nntsprocesses 0\n",
+        identity.key().display(),
+        identity.certificate().display(),
+        exchanger.port()
+    )
 }
 
 fn start_chronyd(name: &'static str, address: SocketAddr, program: &str, work: &Path, more: &str) -> Server {
@@ -223,8 +283,11 @@ fn report(servers: &[Server]) -> ExitCode {
     }
     let (above, lead) = (ratio(&servers[OURS], bare), ratio(&servers[CHRONYD], &servers[OURS]));
     println!("\nOurs is {above:.3} × the bare responder's (at most {FLOOR}); chronyd's is {lead:.3} × ours (at least {LEAD}).");
+    let secure_lead = ratio(&servers[SECURE_CHRONYD], &servers[SECURE_OURS]);
+    println!("With NTS chronyd's is {secure_lead:.3} × ours (at least {SECURE_LEAD}).");
     let mut code = ExitCode::SUCCESS;
-    if above > FLOOR || lead < LEAD || above.is_nan() || lead.is_nan() {
+    let good = above <= FLOOR && lead >= LEAD && secure_lead >= SECURE_LEAD;
+    if !good {
         println!("\nMISSED");
         code = ExitCode::FAILURE;
     }

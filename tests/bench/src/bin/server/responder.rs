@@ -3,11 +3,11 @@
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 
-use crate::batch::{BATCH, Batch};
+use crate::batch::{BATCH, Batch, PACKET};
 
 /// Answers every datagram that comes to `socket`, for ever.
 pub fn run(socket: &UdpSocket) -> ! {
-    let mut batch = Batch::new();
+    let mut batch = Batch::<PACKET>::new();
     loop {
         let received = batch.receive(socket.as_raw_fd(), BATCH, libc::MSG_WAITFORONE);
         let now = now();

@@ -1,0 +1,184 @@
+//! Network Time Security for a server's clients (RFC 8915): keys and cookies.
+//!
+//! `exchange` is the thread that hands out keys over TLS; `secrets` are the keys that cookies are sealed with, and where they
+//! come from. The threads that answer find all that they need of a session in its cookie: between the two there is a
+//! [`Vault`] and nothing else.
+
+mod exchange;
+mod secrets;
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::respond::Silence;
+use super::statistics::Count;
+use crate::error::Error;
+use crate::nts::KEY_EXCHANGE_PORT;
+use crate::nts::aead::NONCE_MAX;
+use crate::nts::cookie::Sealer;
+use crate::nts::request::{self, Answer, Draft};
+use crate::packet::HEADER_LEN;
+use crate::sys;
+use crate::sys::listen::{self, Kinds};
+pub(super) use exchange::{Desk, Told};
+#[cfg(feature = "cli")]
+pub(crate) use secrets::renew;
+use secrets::{Source, Vault};
+
+/// What a server is told of it before it starts.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    pub(super) certificate: PathBuf,
+    pub(super) private_key: PathBuf,
+    pub(super) port: u16,
+    pub(super) cookie_keys: Option<PathBuf>,
+}
+
+impl Wish {
+    pub(super) fn new(certificate: PathBuf, private_key: PathBuf) -> Option<Self> {
+        Some(Self { certificate, private_key, port: KEY_EXCHANGE_PORT, cookie_keys: None })
+    }
+
+    /// Reads all files that are named, and says what is wrong with them.
+    #[cfg(feature = "cli")]
+    pub(super) fn check(&self) -> Result<(), Error> {
+        exchange::configuration(self)?;
+        Source::open(self.cookie_keys.as_deref()).map(drop)
+    }
+}
+
+/// All that only root may do, done: sockets bound and files read.
+#[derive(Debug)]
+pub(super) struct Doors {
+    /// With the port of the NTP server, if that is not the usual one.
+    pub(super) listeners: Vec<(TcpListener, Option<u16>)>,
+    pub(super) addresses: Vec<SocketAddr>,
+    tls: Arc<rustls::ServerConfig>,
+    source: Source,
+    vault: Arc<Vault>,
+}
+
+impl Doors {
+    /// Beside NTP servers at `served`.
+    pub(super) fn open(wish: &Wish, served: &[SocketAddr]) -> Result<Self, Error> {
+        let tls = exchange::configuration(wish)?;
+        let (source, ring) = Source::open(wish.cookie_keys.as_deref())?;
+        let kinds = if served.iter().any(SocketAddr::is_ipv4) { Kinds::OnlyIpv6 } else { Kinds::AsUsual };
+        let (mut listeners, mut addresses) = (Vec::new(), Vec::<SocketAddr>::new());
+        for (index, one) in served.iter().enumerate() {
+            // Two servers at one address share its key exchange.
+            if served.iter().take(index).any(|other| other.ip() == one.ip()) {
+                continue;
+            }
+            let mut address = *one;
+            address.set_port(wish.port);
+            let failed = |error| Error::io(format!("listening for key exchanges on {address}"), error);
+            let listener = listen::awaiting(address, kinds).map_err(failed)?;
+            addresses.push(listener.local_addr().map_err(failed)?);
+            listeners.push((listener, (one.port() != crate::config::NTP_PORT).then_some(one.port())));
+        }
+        Ok(Self { listeners, addresses, tls, source, vault: Arc::new(Vault::new(ring)) })
+    }
+
+    /// For a thread that answers.
+    pub(super) fn guard(&self) -> Guard {
+        Guard::new(&self.vault)
+    }
+}
+
+/// Random nonces, of which the system is asked for many at once: what an outsider knows of one tells nothing of the next.
+#[derive(Debug)]
+pub(super) struct Nonces {
+    drawn: Vec<[u8; NONCE_MAX]>,
+}
+
+/// Words that are drawn at once: 64 nonces.
+const DRAWN: usize = 128;
+
+impl Nonces {
+    fn next(&mut self) -> [u8; NONCE_MAX] {
+        if self.drawn.is_empty() {
+            // Without the system's there is no secure answer; but ciphers that withstand nonces that come twice.
+            let words = sys::random::<DRAWN>().unwrap_or([0; DRAWN]);
+            let (pairs, _) = words.as_chunks::<2>();
+            self.drawn.extend(pairs.iter().map(|[one, other]| {
+                let mut nonce = [0; NONCE_MAX];
+                let words = [one.to_ne_bytes(), other.to_ne_bytes()];
+                nonce.iter_mut().zip(words.as_flattened()).for_each(|(byte, random)| *byte = *random);
+                nonce
+            }));
+        }
+        self.drawn.pop().unwrap_or_default()
+    }
+}
+
+/// One thread's means to open and seal cookies.
+#[derive(Debug)]
+pub(super) struct Guard {
+    vault: Arc<Vault>,
+    generation: u32,
+    sealer: Sealer,
+    nonces: Nonces,
+}
+
+/// What is to be sent behind a header.
+#[derive(Debug)]
+pub(super) enum Secured {
+    Proven(Draft),
+    /// The request, which is not proven to be anybody's.
+    Unproven(Vec<u8>),
+}
+
+impl Guard {
+    /// One whose keys everybody knows.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn known() -> Self {
+        let secret = crate::nts::cookie::Secret { id: 7, key: [7; 32].into() };
+        Self::new(&Arc::new(Vault::new(crate::nts::cookie::KeyRing::own(secret))))
+    }
+
+    fn new(vault: &Arc<Vault>) -> Self {
+        let (generation, ring) = vault.ring();
+        Self { vault: Arc::clone(vault), generation, sealer: Sealer::new(&ring), nonces: Nonces { drawn: Vec::new() } }
+    }
+
+    /// Takes over keys that have changed; to be called now and then.
+    pub(super) fn renew(&mut self) {
+        if self.vault.generation() != self.generation {
+            let (generation, ring) = self.vault.ring();
+            (self.generation, self.sealer) = (generation, Sealer::new(&ring));
+        }
+    }
+
+    /// What is to be said to `datagram`; `None` if there is nothing of NTS in it.
+    pub(super) fn judge(&mut self, datagram: &[u8]) -> Result<Option<Secured>, Silence> {
+        let Some(request) = request::read(datagram).map_err(|request::Malformed| Silence::Insecure)? else {
+            return Ok(None);
+        };
+        let nonces = &mut self.nonces;
+        match request.answer(&self.sealer, || nonces.next()) {
+            Answer::Proven(draft) => Ok(Some(Secured::Proven(draft))),
+            Answer::Nak => Ok(Some(Secured::Unproven(datagram.to_vec()))),
+            Answer::TooShort => Err(Silence::Insecure),
+        }
+    }
+}
+
+impl Secured {
+    /// The reply with this header, or to somebody unproven with `nak`; and what that counts as.
+    pub(super) fn reply(self, header: &[u8; HEADER_LEN], nak: &[u8; HEADER_LEN]) -> Option<(Vec<u8>, Count)> {
+        match self {
+            Self::Proven(draft) => Some((draft.finish(header)?, Count::SecureReplies)),
+            Self::Unproven(datagram) => Some((request::read(&datagram).ok()??.nak(nak)?, Count::Naks)),
+        }
+    }
+}
+
+/// Beside which address a client's place is: of IPv6 its network of 64 bits.
+fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+        v4 => v4,
+    }
+}

@@ -1,0 +1,338 @@
+//! The thread that hands out keys: TLS 1.3 over TCP, one message each way (RFC 8915, section 4).
+//!
+//! Whoever comes has two seconds and some kilobytes for all of it. There are only so many places, and of these only so many
+//! for one address, so that idle visitors keep nobody else out for long; while all are taken, or the process has no descriptor
+//! to spare, new ones wait in the kernel's queue.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
+use rustls::{ServerConfig, ServerConnection};
+use zeroize::Zeroizing;
+
+use super::super::access::Access;
+use super::secrets::Source;
+use super::{Doors, Guard, Wish, neighbourhood};
+use crate::engine::handshake::{ALPN, EXPORTER_LABEL, cryptography};
+use crate::error::Error;
+use crate::nts::aead::Keys;
+use crate::nts::cookie::Sealer;
+use crate::nts::record::Direction;
+use crate::nts::record::asked::{self, Refusal};
+use crate::nts::{COOKIES_MAX, Cookie};
+use crate::sys::thread::Order;
+use crate::sys::wake::Sleeper;
+
+/// All that a visitor may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Bytes that a visitor may send, TLS and all: a record of TLS, the longest there is, and what comes before it.
+const BYTES_MAX: usize = 24 * 1024;
+
+/// Bytes that are still taken once all is said: if some were left when we close, the visitor's system would drop what it has of
+/// ours.
+const PARTING_MAX: usize = 64 * 1024;
+
+/// Visitors at a time, and of one address.
+const PLACES: usize = 128;
+const PLACES_EACH: usize = 32;
+
+/// How long nobody is let in when the system could not.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the keys for cookies are looked after.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// What has come of key exchanges.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) granted: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    /// Files of cookie keys that were of no use.
+    pub(crate) key_faults: AtomicU64,
+}
+
+/// TLS as we want it.
+pub(super) fn configuration(wish: &Wish) -> Result<Arc<ServerConfig>, Error> {
+    let named = |what: &str, path: &Path| format!("reading {what} from {}", path.display());
+    let text =
+        fs::read(&wish.certificate).map_err(|error| Error::io(named("certificates", &wish.certificate), error))?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect();
+    if chain.is_empty() {
+        let why = format!("`{}` holds no certificate in PEM", wish.certificate.display());
+        return Err(Error::argument("certificate", why));
+    }
+    let text =
+        private(&wish.private_key).map_err(|error| Error::io(named("a private key", &wish.private_key), error))?;
+    let no_key = |why: String| Error::argument("private_key", format!("`{}` {why}", wish.private_key.display()));
+    let key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| no_key("holds no private key in PEM".to_owned()))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(cryptography()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| Error::argument("certificate", error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| no_key(format!("does not serve: {error}")))?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    // Every exchange is a new one, and nothing is kept.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(Arc::new(config))
+}
+
+/// What is in a file that not everybody may read.
+fn private(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut file = File::open(path)?;
+    let mode = file.metadata()?.mode();
+    if mode & 0o007 != 0 {
+        let why = format!("everybody may read or write it (mode {:o})", mode & 0o7777);
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    let mut text = Zeroizing::new(Vec::new());
+    file.read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// The thread's own.
+pub(crate) struct Desk {
+    listeners: Vec<(TcpListener, Option<u16>)>,
+    tls: Arc<ServerConfig>,
+    source: Source,
+    guard: Guard,
+    told: Arc<Told>,
+    visitors: Vec<Visitor>,
+    /// Nobody is let in before.
+    opens: Instant,
+    looked: Instant,
+}
+
+impl Desk {
+    pub(crate) fn new(doors: Doors, told: Arc<Told>) -> Self {
+        let (guard, now) = (doors.guard(), Instant::now());
+        let Doors { listeners, tls, source, .. } = doors;
+        Self { listeners, tls, source, guard, told, visitors: Vec::new(), opens: now, looked: now }
+    }
+
+    /// Serves whom `access` lets in until told to stop.
+    pub(crate) fn serve(&mut self, access: &Access, order: &Order) {
+        while !order.is_over() {
+            let now = Instant::now();
+            let is_open = self.visitors.len() < PLACES && self.opens <= now;
+            let doors = self.listeners.iter().filter(|_| is_open).map(|(listener, _)| (listener.as_raw_fd(), false));
+            let visitors = self.visitors.iter().map(|visitor| (visitor.stream.as_raw_fd(), visitor.tls.wants_write()));
+            let mut sleeper =
+                Sleeper::for_either([(order.waker.as_raw_fd(), false)].into_iter().chain(doors).chain(visitors));
+            let until =
+                self.visitors.iter().map(|visitor| visitor.deadline).chain((self.opens > now).then_some(self.opens));
+            let nap = until.map(|until| until.saturating_duration_since(now)).fold(ROUND, Duration::min);
+            if sleeper.wait(Some(nap)).is_err() {
+                // Out of memory in the kernel: do not turn in circles at full speed meanwhile.
+                std::thread::sleep(PAUSE);
+            }
+            self.advance();
+            if is_open {
+                self.let_in(access);
+            }
+            self.look_after_keys();
+        }
+    }
+
+    fn look_after_keys(&mut self) {
+        let now = Instant::now();
+        if now.saturating_duration_since(self.looked) < ROUND {
+            return;
+        }
+        self.looked = now;
+        if self.source.renew(&self.guard.vault, now).is_err() {
+            self.told.key_faults.fetch_add(1, Relaxed);
+        }
+        self.guard.renew();
+    }
+
+    /// Goes on with everybody who is there.
+    fn advance(&mut self) {
+        let now = Instant::now();
+        let Self { visitors, guard, told, .. } = self;
+        visitors.retain_mut(|visitor| {
+            let going = visitor.advance(guard);
+            let over = visitor.deadline <= now || !matches!(going, Ok(true));
+            if over {
+                let count = if visitor.is_served { &told.granted } else { &told.failed };
+                count.fetch_add(1, Relaxed);
+            }
+            !over
+        });
+    }
+
+    fn let_in(&mut self, access: &Access) {
+        for (listener, port) in &self.listeners {
+            while self.visitors.len() < PLACES {
+                match listener.accept() {
+                    Ok((stream, from)) => {
+                        let from = neighbourhood(from.ip());
+                        let neighbours = self.visitors.iter().filter(|visitor| visitor.from == from).count();
+                        let visitor = Visitor::new(stream, from, *port, &self.tls);
+                        match visitor.filter(|_| neighbours < PLACES_EACH && access.allows(from)) {
+                            Some(visitor) => self.visitors.push(visitor),
+                            None => _ = self.told.failed.fetch_add(1, Relaxed),
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // The visitor has gone, or the system has no descriptor or memory to spare. The former may be said as often as
+                    // somebody likes to.
+                    Err(_) => {
+                        self.opens = Instant::now() + PAUSE;
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Somebody who wants keys.
+struct Visitor {
+    stream: TcpStream,
+    tls: ServerConnection,
+    from: IpAddr,
+    /// Of the NTP server, if that is to be said.
+    port: Option<u16>,
+    deadline: Instant,
+    /// Bytes that may still come.
+    left: usize,
+    message: Zeroizing<Vec<u8>>,
+    stage: Stage,
+    is_served: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The request is not here as a whole.
+    Listening,
+    /// All is said, and some of it still to be sent.
+    Telling,
+    /// All is sent. To close now might take away what is under way.
+    Parting,
+}
+
+impl Visitor {
+    fn new(stream: TcpStream, from: IpAddr, port: Option<u16>, tls: &Arc<ServerConfig>) -> Option<Self> {
+        stream.set_nonblocking(true).ok()?;
+        let _ = stream.set_nodelay(true);
+        Some(Self {
+            tls: ServerConnection::new(Arc::clone(tls)).ok()?,
+            stream,
+            from,
+            port,
+            deadline: Instant::now() + PATIENCE,
+            left: BYTES_MAX,
+            message: Zeroizing::new(Vec::new()),
+            stage: Stage::Listening,
+            is_served: false,
+        })
+    }
+
+    /// Goes as far as it can without waiting: whether there is more to come.
+    fn advance(&mut self, guard: &mut Guard) -> io::Result<bool> {
+        match self.go_on(guard) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            done => done,
+        }
+    }
+
+    fn go_on(&mut self, guard: &mut Guard) -> io::Result<bool> {
+        loop {
+            while self.tls.wants_write() {
+                self.tls.write_tls(&mut self.stream)?;
+            }
+            match self.stage {
+                Stage::Listening => {
+                    if !self.hear()? {
+                        return Ok(false);
+                    }
+                    self.reply(guard)?;
+                }
+                Stage::Telling => {
+                    self.stream.shutdown(Shutdown::Write)?;
+                    self.stage = Stage::Parting;
+                }
+                Stage::Parting => {
+                    let read = self.stream.read(&mut [0; 1024])?;
+                    self.left = self.left.saturating_sub(read);
+                    if read == 0 || self.left == 0 {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in what has come; whether there can be more.
+    fn hear(&mut self) -> io::Result<bool> {
+        let mut incoming = (&self.stream).take(self.left as u64);
+        let read = self.tls.read_tls(&mut incoming)?;
+        self.left -= read.min(self.left);
+        if let Err(error) = self.tls.process_new_packets() {
+            // The visitor may learn why, if it still listens.
+            let _ = self.tls.write_tls(&mut self.stream);
+            return Err(io::Error::other(error));
+        }
+        let mut buffer = Zeroizing::new([0; 1024]);
+        loop {
+            match self.tls.reader().read(&mut *buffer) {
+                Ok(0) => return Ok(false),
+                Ok(length) => self.message.extend(buffer.iter().take(length)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+            if self.message.len() > asked::REQUEST_MAX {
+                break;
+            }
+        }
+        Ok(read > 0)
+    }
+
+    /// Says what is to be said, once the request is here.
+    fn reply(&mut self, guard: &mut Guard) -> io::Result<()> {
+        let wish = match asked::parse(&self.message) {
+            Ok(None) => return Ok(()),
+            // Whoever does not say that it speaks this protocol is not answered in it.
+            _ if self.tls.alpn_protocol() != Some(ALPN) => return Err(io::Error::other("it does not speak ntske/1")),
+            Ok(Some(wish)) => Ok(wish),
+            Err(refusal) => Err(refusal),
+        };
+        let response = wish.and_then(|wish| self.grant(wish, guard).ok_or(Refusal::Internal));
+        self.is_served = response.is_ok();
+        let response = Zeroizing::new(response.unwrap_or_else(Refusal::response));
+        self.tls.writer().write_all(&response)?;
+        self.tls.send_close_notify();
+        (self.stage, self.left) = (Stage::Telling, PARTING_MAX);
+        Ok(())
+    }
+
+    /// Keys and cookies; `None` only if the system or a bug of ours keeps them from being made.
+    fn grant(&self, wish: asked::Wish, guard: &mut Guard) -> Option<Vec<u8>> {
+        let key = |direction| {
+            let key = Zeroizing::new(vec![0; wish.algorithm.key_length()]);
+            self.tls.export_keying_material(key, EXPORTER_LABEL, Some(&wish.exporter_context(direction))).ok()
+        };
+        let (c2s, s2c) = (key(Direction::ClientToServer)?, key(Direction::ServerToClient)?);
+        let keys = Keys::new(wish.algorithm, &c2s, &s2c)?.mirrored();
+        let mut place = vec![0; Sealer::cookie_length(wish.algorithm)];
+        let mut cookies = Vec::new();
+        for _ in 0..COOKIES_MAX {
+            guard.sealer.seal(&keys, &guard.nonces.next(), &mut place)?;
+            cookies.push(Cookie::new(&place)?);
+        }
+        Some(wish.response(&cookies, self.port))
+    }
+}

@@ -1,0 +1,271 @@
+//! The keys that cookies are sealed with: a server's own, made anew every day, or those in a file that several servers share.
+//!
+//! ```text
+//! # id   key, newest first: the first is the next one, the second seals, the others still open
+//! 12     HEX:0f1e…
+//! 11     HEX:9a8b…
+//! ```
+//!
+//! Whoever has the file can answer in the servers' names and listen to their clients: so it is refused if others than its
+//! owner may read or write it, and if it is neither ours nor root's. It is read again when it changes; servers that get to know of
+//! a new key one after the other understand each other meanwhile, since nobody seals with the first of several.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicU32,
+    Ordering::{Acquire, Release},
+};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+use crate::mac::secret_bytes;
+use crate::nts::cookie::{KeyRing, SECRET_LEN, SECRETS_MAX, Secret};
+use crate::sys::{self, file, host};
+
+/// A longer file is none of ours.
+const SIZE_MAX: u64 = 1 << 16;
+
+/// A key of our own seals for so long, and those of the two days before still open: a client that asks once a day keeps
+/// its cookies good.
+const OWN_LIFE: Duration = Duration::from_secs(86_400);
+const OWN_KEPT: usize = 2;
+
+/// Keys that [`renew`] leaves in a file.
+#[cfg(feature = "cli")]
+const KEPT: usize = 4;
+
+/// The ring that is in use: the exchange thread changes it, and those that answer take it over.
+#[derive(Debug)]
+pub(super) struct Vault {
+    ring: Mutex<Arc<KeyRing>>,
+    generation: AtomicU32,
+}
+
+impl Vault {
+    pub(super) fn new(ring: KeyRing) -> Self {
+        Self { ring: Mutex::new(Arc::new(ring)), generation: AtomicU32::new(0) }
+    }
+
+    /// Changes with the ring.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation.load(Acquire)
+    }
+
+    pub(super) fn ring(&self) -> (u32, Arc<KeyRing>) {
+        let ring = self.ring.lock();
+        (self.generation(), Arc::clone(&ring))
+    }
+
+    fn put(&self, new: KeyRing) {
+        let mut ring = self.ring.lock();
+        *ring = Arc::new(new);
+        self.generation.store(self.generation().wrapping_add(1), Release);
+    }
+}
+
+/// Where new keys come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    Own { made: Instant },
+    File { path: PathBuf, seen: Option<Mark> },
+}
+
+/// What changes when a file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark(u64, u64, i64, i64);
+
+impl Mark {
+    fn of(path: &Path) -> Option<Self> {
+        let about = fs::metadata(path).ok()?;
+        Some(Self(about.dev(), about.ino(), about.mtime(), about.mtime_nsec()))
+    }
+}
+
+impl Source {
+    /// The keys in the file at `path`, or else a first one of our own.
+    pub(super) fn open(path: Option<&Path>) -> Result<(Self, KeyRing), Error> {
+        let Some(path) = path else {
+            let secret = fresh(0).map_err(|error| Error::io("making a key for cookies".to_owned(), error))?;
+            return Ok((Self::Own { made: Instant::now() }, KeyRing::own(secret)));
+        };
+        let seen = Mark::of(path);
+        Ok((Self::File { path: path.to_owned(), seen }, read(path)?))
+    }
+
+    /// Changes the keys in `vault` if it is time; `Err` if a file that has changed is of no use, and then the keys stay.
+    pub(super) fn renew(&mut self, vault: &Vault, now: Instant) -> Result<(), Error> {
+        match self {
+            Self::Own { made } if now.saturating_duration_since(*made) >= OWN_LIFE => {
+                let (generation, ring) = vault.ring();
+                let secret = fresh(generation.wrapping_add(1));
+                let secret = secret.map_err(|error| Error::io("making a key for cookies".to_owned(), error))?;
+                *made = now;
+                vault.put(ring.rotated(secret, OWN_KEPT));
+            }
+            Self::Own { .. } => {}
+            Self::File { path, seen } => {
+                let mark = Mark::of(path);
+                if mark != *seen {
+                    *seen = mark;
+                    let ring = read(path)?;
+                    if *vault.ring().1 != ring {
+                        vault.put(ring);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fresh(id: u32) -> std::io::Result<Secret> {
+    let words = Zeroizing::new(sys::random::<{ SECRET_LEN / 8 }>()?);
+    let mut key = Zeroizing::new([0; SECRET_LEN]);
+    for (place, word) in key.as_chunks_mut::<8>().0.iter_mut().zip(words.iter()) {
+        *place = word.to_ne_bytes();
+    }
+    Ok(Secret { id, key })
+}
+
+/// The keys in the file at `path`.
+fn read(path: &Path) -> Result<KeyRing, Error> {
+    let wrong = |line, why: String| Error::Malformed { path: path.to_owned(), line, why };
+    let secrets = secrets(path)?;
+    let count = secrets.len();
+    KeyRing::shared(secrets)
+        .ok_or_else(|| wrong(1, format!("has {count} keys; 1 to {SECRETS_MAX} of different ids make sense")))
+}
+
+fn secrets(path: &Path) -> Result<Vec<Secret>, Error> {
+    let read = file::read_secret(path, host::effective_user(), SIZE_MAX);
+    let read = read.map_err(|error| Error::io(format!("reading cookie keys from {}", path.display()), error.into()));
+    let bytes = Zeroizing::new(read?);
+    let wrong = |line, why: String| Error::Malformed { path: path.to_owned(), line, why };
+    if bytes.len() as u64 > SIZE_MAX {
+        return Err(wrong(1, format!("is a file of more than {SIZE_MAX} bytes")));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| wrong(1, "is not UTF-8".to_owned()))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.trim().starts_with('#'));
+    lines.map(|(index, line)| parse(line).map_err(|why| wrong(index + 1, why.to_owned()))).collect()
+}
+
+fn parse(line: &str) -> Result<Secret, &'static str> {
+    let mut words = line.split_whitespace();
+    let (Some(id), Some(key), None) = (words.next(), words.next(), words.next()) else {
+        return Err("a line has an id and a key");
+    };
+    let id = id.parse().map_err(|_| "the id is not a number from 0 to 4294967295")?;
+    let is_hexadecimal = key.starts_with("HEX:");
+    let bytes = secret_bytes(key).ok().filter(|_| is_hexadecimal).ok_or("the key is not `HEX:` and its digits")?;
+    let key = bytes.as_slice().try_into().map_err(|_| "the key has not 32 bytes")?;
+    Ok(Secret { id, key: Zeroizing::new(key) })
+}
+
+/// Puts a new key in front of those in the file at `path`, which is made if there is none, and leaves the three that were the
+/// newest behind it.
+///
+/// # Errors
+///
+/// [`Error::Io`] and [`Error::Malformed`], as reading it gives; then it is as it was.
+#[cfg(feature = "cli")]
+pub(crate) fn renew(path: &Path) -> Result<(), Error> {
+    let failed = |error| Error::io(format!("renewing cookie keys in {}", path.display()), error);
+    let former = if path.exists() { secrets(path)? } else { Vec::new() };
+    let id = former.iter().map(|secret| secret.id).max().map_or(1, |newest| newest.wrapping_add(1));
+    let secret = fresh(id).map_err(failed)?;
+    let mut text = Zeroizing::new(String::from("# id and key, newest first; the second seals cookies\n"));
+    for secret in std::iter::once(&secret).chain(former.iter().filter(|former| former.id != id).take(KEPT - 1)) {
+        text.push_str(&format!("{} HEX:", secret.id));
+        secret.key.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        text.push('\n');
+    }
+    file::put(path, text.as_bytes(), |aside, path| fs::rename(aside, path)).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn file(name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("ntpclock-cookies-{}-{name}", std::process::id()));
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn line(id: u32) -> String {
+        format!("{id} HEX:{}\n", format!("{id:02x}").repeat(SECRET_LEN))
+    }
+
+    #[test]
+    fn a_file_is_read_again_when_it_changes_and_one_that_is_of_no_use_changes_nothing() {
+        let path = file("change", &(line(2) + &line(1)), 0o600);
+        let (mut source, ring) = Source::open(Some(&path)).unwrap();
+        let vault = Vault::new(ring.clone());
+        source.renew(&vault, Instant::now()).unwrap();
+        assert_eq!(vault.generation(), 0);
+        renew(&path).unwrap();
+        source.renew(&vault, Instant::now()).unwrap();
+        assert_eq!(vault.generation(), 1);
+        assert_ne!(*vault.ring().1, ring);
+        fs::remove_file(&path).unwrap();
+        assert!(source.renew(&vault, Instant::now()).is_err());
+        assert_eq!(vault.generation(), 1);
+        fs::write(&path, "nonsense").unwrap();
+        assert!(source.renew(&vault, Instant::now()).is_err());
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_key_of_our_own_lasts_for_a_day() {
+        let (mut source, ring) = Source::open(None).unwrap();
+        let vault = Vault::new(ring);
+        let begun = Instant::now();
+        for (hours, generation) in [(23, 0), (25, 1), (26, 1), (50, 2)] {
+            source.renew(&vault, begun + Duration::from_secs(hours * 3_600)).unwrap();
+            assert_eq!(vault.generation(), generation, "{hours}");
+        }
+    }
+
+    #[test]
+    fn renewing_makes_a_file_for_its_owner_and_keeps_four_keys() {
+        let path = file("renew", "", 0o600);
+        fs::remove_file(&path).unwrap();
+        for count in [1, 2, 3, 4, 4] {
+            renew(&path).unwrap();
+            assert_eq!(secrets(&path).unwrap().len(), count);
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        }
+        assert_eq!(secrets(&path).unwrap().iter().map(|secret| secret.id).collect::<Vec<_>>(), [5, 4, 3, 2]);
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_named_with_its_line_and_no_key_is_told() {
+        for (text, why) in [
+            ("# nothing\n".to_owned(), ":1: has 0 keys"),
+            (line(1) + &line(1), ":1: has 2 keys"),
+            (line(1) + "5 HEX:5ec2e7\n", ":2: the key has not 32 bytes"),
+            ("\nx HEX:5ec2e7\n".to_owned(), ":2: the id"),
+            ("1 5ec2e7\n".to_owned(), ":1: the key is not `HEX:`"),
+            ("1\n".to_owned(), ":1: a line has"),
+        ] {
+            let path = file("wrong", &text, 0o600);
+            let told = Source::open(Some(&path)).unwrap_err().to_string();
+            assert!(told.contains(why) && !told.contains("5ec2e7"), "{why}: {told}");
+            fs::remove_file(path).unwrap();
+        }
+        for mode in [0o640, 0o604, 0o620] {
+            let path = file("mode", &line(1), mode);
+            assert!(Source::open(Some(&path)).unwrap_err().to_string().contains("others may"), "{mode:o}");
+            fs::remove_file(path).unwrap();
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! Our own server: real clients, and the cases of `tests/server/cases.rs` that are about NTS.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ntpclock::{Flags, NtsState, Server, ServerConfig};
+
+use crate::authority::{Authority, Identity};
+use crate::client::{
+    AUTHENTICATOR, COOKIE, PATIENCE, PLACEHOLDER, SILENCE, Session, ask, connect, exchange, field, header, is_nak,
+    record, unique,
+};
+use crate::library::{command, run};
+use crate::peers::{ChronydClient, Directory, Release};
+use crate::programs::python;
+use crate::{await_that, secure_clock, source, synchronize};
+
+/// A server of this machine's clock, with NTS.
+struct Ours {
+    server: Server,
+    authority: Authority,
+    _identity: Identity,
+}
+
+fn ours() -> Ours {
+    ours_with(|_| ())
+}
+
+fn ours_with(wish: impl FnOnce(&mut ServerConfig)) -> Ours {
+    let authority = Authority::new();
+    let identity = authority.identity("127.0.0.1");
+    let mut config = ServerConfig::new();
+    config.add_listen("127.0.0.1:0").expect("a literal address");
+    config.set_local(3, Duration::from_millis(2)).expect("a stratum");
+    config.set_nts(identity.certificate(), identity.key()).expect("two files").set_nts_port(0).expect("a port");
+    wish(&mut config);
+    Ours { server: Server::start(None, &config).expect("a server can be started"), authority, _identity: identity }
+}
+
+impl Ours {
+    fn ntp(&self) -> SocketAddr {
+        self.server.addresses()[0]
+    }
+
+    fn exchanger(&self) -> SocketAddr {
+        self.server.key_exchange_addresses()[0]
+    }
+
+    fn session(&self, algorithm: u16) -> Session {
+        Session::begin(self.exchanger(), &self.authority.file(), algorithm)
+    }
+
+    fn ask(&self, datagram: &[u8]) -> Vec<u8> {
+        ask(self.ntp(), datagram, PATIENCE).expect("it is answered")
+    }
+
+    fn is_ignored(&self, datagram: &[u8]) -> bool {
+        ask(self.ntp(), datagram, SILENCE).is_none()
+    }
+
+    /// What the threads tell of themselves comes a little later.
+    fn eventually(&self, what: &str, holds: impl Fn(&ntpclock::ServerStatistics) -> bool) {
+        let begun = Instant::now();
+        while !holds(&self.server.statistics()) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{what}: {:?}", self.server.statistics());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+const ALGORITHMS: [u16; 3] = [15, 17, 30];
+
+#[test]
+fn a_clock_of_ours_has_authenticated_time_from_a_server_of_ours() {
+    let ours = ours();
+    let clock = secure_clock(&format!("{} nts", ours.exchanger()), &ours.authority.file());
+    synchronize(&clock);
+    await_that("four good exchanges", 20, &clock, |source| source.exchanges >= 4);
+    let found = source(&clock);
+    assert_eq!((found.nts.state, found.nts.algorithm), (NtsState::Authenticated, 30), "{found:?}");
+    assert_eq!((found.nts.cookies, found.nts.key_exchanges, found.nts.naks, found.rejected), (8, 1, 0, 0), "{found:?}");
+    assert_eq!(found.address, Some(ours.ntp()));
+    assert!(clock.now().flags.contains(Flags::AUTHENTICATED), "{:?}", clock.now());
+    assert!(found.offset_ns.abs() <= found.bound_ns, "{found:?}");
+    ours.eventually("all is counted", |told| told.nts_requests >= 4 && told.nts_replies == told.nts_requests);
+    let told = ours.server.statistics();
+    assert_eq!((told.key_exchanges, told.nts_naks, told.nts_malformed), (1, 0, 0), "{told:?}");
+}
+
+#[test]
+fn chronyd_of_either_release_synchronises_to_us_with_nts() {
+    let ours = ours();
+    for (release, options) in [(Release::Present, ""), (Release::Newer, ""), (Release::Newer, " xleave")] {
+        let before = ours.server.statistics();
+        let trusted = format!("ntstrustedcerts {}\nnosystemcert\n", ours.authority.file().display());
+        let options = format!("nts ntsport {}{options}", ours.exchanger().port());
+        let client = ChronydClient::with(release, ours.ntp(), (0, 0), &options, &trusted);
+        let begun = Instant::now();
+        while !client.tracking_log().contains("127.0.0.1") {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{release:?} {options}: {}", client.said());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        ours.eventually("its requests are answered", |told| told.nts_replies >= before.nts_replies + 4);
+        assert_eq!(ours.server.statistics().nts_naks, 0);
+    }
+}
+
+#[test]
+fn plain_clients_are_served_beside() {
+    let ours = ours();
+    let answer = ntpclock::query(&ours.ntp().to_string(), PATIENCE).expect("it is answered");
+    assert_eq!((answer.stratum, answer.authenticated), (3, false));
+    assert_eq!(ours.server.statistics().nts_requests, 0);
+}
+
+#[test]
+fn every_cipher_is_spoken_and_cookies_are_replenished() {
+    let ours = ours();
+    for algorithm in ALGORITHMS {
+        let session = ours.session(algorithm);
+        assert_eq!((session.cookies.len(), session.port), (8, ours.ntp().port()));
+        for (placeholders, expected) in [(0, 1), (1, 2), (4, 5)] {
+            let request = session.asking(&session.cookies[placeholders], placeholders);
+            let reply = ours.ask(&request);
+            let cookies = session.cookies_in(&reply);
+            assert_eq!((cookies.len(), reply.len()), (expected, request.len()), "{algorithm}");
+            // Each of them serves.
+            for cookie in &cookies {
+                assert_eq!(session.cookies_in(&ours.ask(&session.asking(cookie, 0))).len(), 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn case_11_placeholders_by_the_hundred_cost_nothing_and_bring_eight_cookies_at_most() {
+    let ours = ours();
+    let session = ours.session(30);
+    // As many as a datagram has room for that we take.
+    let cookie = &session.cookies[0];
+    let reply = ours.ask(&session.asking(cookie, 13));
+    assert_eq!(session.cookies_in(&reply).len(), 8);
+    assert!(ours.is_ignored(&session.asking(cookie, 100)));
+    for wrong in [0, 4, cookie.len() - 4, cookie.len() + 4] {
+        let placeholder = field(PLACEHOLDER, &vec![0; wrong]);
+        assert!(ours.is_ignored(&session.request(&[unique(), field(COOKIE, cookie), placeholder])), "{wrong}");
+    }
+    ours.eventually("they are counted", |told| told.nts_malformed == 5 && told.nts_naks == 0);
+}
+
+#[test]
+fn case_12_an_authenticator_that_lies_about_its_lengths_is_dropped() {
+    let ours = ours();
+    let session = ours.session(15);
+    let good = session.asking(&session.cookies[0], 0);
+    let at = good.len() - 40;
+    assert_eq!(good[at..at + 8], [4, 4, 0, 40, 0, 16, 0, 16]);
+    let mut dropped = 0;
+    for (place, values) in
+        [(2, [0, 3, 38, 41, 44, 65_535]), (4, [0, 17, 20, 33, 1024, 65_535]), (6, [0, 15, 17, 20, 1024, 65_535])]
+    {
+        for value in values {
+            let mut lying = good.clone();
+            lying[at + place..at + place + 2].copy_from_slice(&u16::to_be_bytes(value));
+            assert!(ours.is_ignored(&lying), "{value} at {place}");
+            dropped += 1;
+        }
+    }
+    // And all the rest that can be wrong with the fields of a request.
+    let cookie = field(COOKIE, &session.cookies[1]);
+    let authenticator = good[at..].to_vec();
+    for fields in [
+        vec![cookie.clone(), authenticator.clone()],
+        vec![unique(), authenticator.clone()],
+        vec![unique(), unique(), cookie.clone(), authenticator.clone()],
+        vec![unique(), cookie.clone(), cookie.clone(), authenticator.clone()],
+        vec![unique(), cookie.clone()],
+        vec![field(AUTHENTICATOR, &[])],
+    ] {
+        assert!(ours.is_ignored(&[header(), fields.concat()].concat()));
+        dropped += 1;
+    }
+    ours.eventually("they are counted", |told| told.nts_malformed == dropped);
+    assert_eq!(session.cookies_in(&ours.ask(&good)).len(), 1);
+}
+
+#[test]
+fn case_13_a_cookie_that_is_not_ours_brings_a_nak_and_one_that_is_replayed_an_answer() {
+    let (ours, other) = (ours(), ours());
+    for algorithm in ALGORITHMS {
+        let session = ours.session(algorithm);
+        let cookie = &session.cookies[0];
+        let mut naks = vec![vec![0xa5; cookie.len()], cookie[..cookie.len() - 4].to_vec(), vec![1; 12]];
+        naks.extend((0..cookie.len()).step_by(7).map(|at| {
+            let mut broken = cookie.clone();
+            broken[at] ^= 1;
+            broken
+        }));
+        // Of another host, whose keys are others.
+        naks.push(other.session(algorithm).cookies[0].clone());
+        for nak in &naks {
+            let reply = ours.ask(&session.asking(nak, 0));
+            assert!(is_nak(&reply), "{algorithm}: {} bytes, {reply:?}", nak.len());
+        }
+        // The cookie is right, and the request somebody else's.
+        let mut forged = session.asking(cookie, 0);
+        *forged.last_mut().expect("it has bytes") ^= 1;
+        assert!(is_nak(&ours.ask(&forged)));
+        let request = session.asking(cookie, 3);
+        for _ in 0..3 {
+            assert_eq!(session.cookies_in(&ours.ask(&request)).len(), 4);
+        }
+    }
+}
+
+#[test]
+fn case_13_cookies_open_for_as_long_as_the_file_of_keys_says() {
+    let directory = Directory::new();
+    let keys = directory.path().join("cookie-keys");
+    let renew = || drop(run(command(env!("CARGO_BIN_EXE_ntpclock")).arg("cookie-keys").arg(&keys)));
+    renew();
+    let ours = ours_with(|config| _ = config.set_nts_cookie_keys(&keys).expect("a file"));
+    // Another server with the same keys understands the clients of the first.
+    let other = ours_with(|config| _ = config.set_nts_cookie_keys(&keys).expect("a file"));
+    let session = ours.session(30);
+    assert_eq!(
+        session
+            .cookies_in(&ask(other.ntp(), &session.asking(&session.cookies[0], 0), PATIENCE).expect("an answer"))
+            .len(),
+        1
+    );
+    // The first key seals as long as it is alone and once it is the second; two more still open what it sealed.
+    for rotation in 1..=4 {
+        renew();
+        let is_old = rotation == 4;
+        let begun = Instant::now();
+        let next = loop {
+            let session = ours.session(30);
+            // The key's id is in front.
+            if session.cookies[0][3] == rotation {
+                break session;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "the file is not read again");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        assert_eq!(next.cookies_in(&ours.ask(&next.asking(&next.cookies[0], 0))).len(), 1);
+        let reply = ours.ask(&session.asking(&session.cookies[1], 0));
+        assert_eq!(is_nak(&reply), is_old, "{rotation}");
+    }
+    std::fs::write(&keys, "nonsense\n").expect("it is writable");
+    ours.eventually("it is told that the file is of no use", |told| told.cookie_key_faults == 1);
+    let session = ours.session(30);
+    assert_eq!(session.cookies_in(&ours.ask(&session.asking(&session.cookies[0], 0))).len(), 1);
+}
+
+#[test]
+fn case_15_idle_visitors_take_their_places_for_two_seconds_and_nothing_from_anybody_else() {
+    crate::together::live_through("idle_visitors");
+}
+
+pub(crate) fn idle_visitors() {
+    let ours = ours_with(|config| _ = config.add_listen("127.0.0.2:0").expect("an address"));
+    // From one address, so that the others have places left.
+    let idle: Vec<TcpStream> = (0..500)
+        .filter_map(|_| TcpStream::connect_timeout(&ours.exchanger(), Duration::from_millis(200)).ok())
+        .collect();
+    assert!(idle.len() > 100, "{}", idle.len());
+    let begun = Instant::now();
+    assert_eq!(ntpclock::query(&ours.ntp().to_string(), PATIENCE).expect("UDP is not touched").stratum, 3);
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    let open = std::fs::read_dir("/proc/self/fd").expect("procfs").flatten();
+    assert!(open.count() < 2 * 500 + 400);
+    // All of them are over in time, and keys are given again.
+    let session = loop {
+        let authority = ours.authority.file();
+        let exchanger = ours.exchanger();
+        match std::panic::catch_unwind(move || Session::begin(exchanger, &authority, 15)) {
+            Ok(session) => break session,
+            Err(_) => assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", ours.server.statistics()),
+        }
+    };
+    assert_eq!(session.cookies.len(), 8);
+    for mut one in idle {
+        one.set_read_timeout(Some(Duration::from_secs(10))).expect("a time can be set");
+        let ended = one.read(&mut [0; 16]);
+        assert!(
+            matches!(ended, Ok(0)) || ended.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+        );
+    }
+    ours.eventually("they are counted", |told| told.key_exchange_failures > 100);
+}
+
+/// `ntpclock serve` with so few descriptors that not every visitor gets one.
+#[test]
+fn case_15_without_descriptors_the_server_goes_on_answering_and_lets_visitors_in_later() {
+    crate::together::live_through("few_descriptors");
+}
+
+pub(crate) fn few_descriptors() {
+    let authority = Authority::new();
+    let identity = authority.identity("127.0.0.1");
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -n 24; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_ntpclock"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--local", "3", "--root-dispersion", "2", "--threads", "1"])
+        .arg("--nts-certificate")
+        .arg(identity.certificate())
+        .arg("--nts-private-key")
+        .arg(identity.key())
+        .args(["--nts-port", "0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command can be run");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("a pipe")));
+    let mut address = || -> SocketAddr {
+        let line = lines.next().expect("a line").expect("text");
+        line.rsplit(' ').next().expect("an address").parse().expect("an address")
+    };
+    let (ntp, exchanger) = (address(), address());
+    let idle: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(exchanger).expect("the kernel takes it")).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    for _ in 0..20 {
+        assert_eq!(ntpclock::query(&ntp.to_string(), PATIENCE).expect("UDP is not touched").stratum, 3);
+    }
+    drop(idle);
+    let begun = Instant::now();
+    let file = authority.file();
+    while std::panic::catch_unwind(|| Session::begin(exchanger, &file, 30)).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "no keys are given any more");
+    }
+    assert!(child.try_wait().expect("it is our child").is_none());
+    child.kill().and_then(|()| child.wait()).expect("it ends");
+}
+
+#[test]
+fn case_16_who_asks_for_what_there_is_not_is_told_so_or_hung_up_on() {
+    let ours = ours();
+    let (authority, exchanger) = (ours.authority.file(), ours.exchanger());
+    let good = [record(0x8001, &[0, 0]), record(0x8004, &[0, 15])].concat();
+    let end = record(0x8000, &[]);
+    let told = |message: Vec<u8>| exchange(exchanger, &authority, &message);
+    // No cipher in common: that is what is said.
+    assert_eq!(
+        told([record(0x8001, &[0, 0]), record(0x8004, &[0, 1, 0, 2]), end.clone()].concat()),
+        [(0x8001, vec![0, 0]), (0x8004, vec![]), (0x8000, vec![])]
+    );
+    assert_eq!(
+        told([record(0x8001, &[0x12, 0x34]), record(0x8004, &[0, 15]), end.clone()].concat())[0],
+        (0x8001, vec![])
+    );
+    let error = |code| vec![(0x8002, vec![0, code]), (0x8000, vec![])];
+    assert_eq!(told([good.clone(), record(0x8123, b"what"), end.clone()].concat()), error(0));
+    assert_eq!(told(end.clone()), error(1));
+    // 17 KiB, in records that say nothing, or in one.
+    assert_eq!(told([good.clone(), record(0x123, &[0; 1000]).repeat(17)].concat()), error(1));
+    assert_eq!(told(record(0x123, &[0; 17 * 1024])), error(1));
+    // Another protocol, or none.
+    for alpn in [&b"http/1.1"[..], b""] {
+        let mut stream = connect(exchanger, &authority, alpn);
+        let _ = stream.write_all(&[good.clone(), end.clone()].concat()).and_then(|()| stream.flush());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.is_empty(), "{answer:?}");
+    }
+    // TLS 1.2, and none at all.
+    let script = "import socket, ssl, sys\n\
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)\n\
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE\n\
+        context.maximum_version = ssl.TLSVersion.TLSv1_2\n\
+        context.set_alpn_protocols(['ntske/1'])\n\
+        try:\n\
+        \x20   context.wrap_socket(socket.create_connection(('127.0.0.1', int(sys.argv[1]))))\n\
+        except ssl.SSLError as error:\n\
+        \x20   print(error.reason)\n";
+    let port = exchanger.port().to_string();
+    let said = run(command(python().to_str().expect("a path")).args(["-W", "ignore", "-c", script, &port]));
+    assert!(said.contains("PROTOCOL_VERSION"), "{said}");
+    let mut stream = TcpStream::connect(exchanger).expect("somebody listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time can be set");
+    let _ = stream.write_all(&[b'x'; 40_000]);
+    let _ = stream.read_to_end(&mut Vec::new());
+    ours.eventually("they have failed", |told| told.key_exchange_failures == 10 && told.key_exchanges == 0);
+    assert_eq!(ours.session(15).cookies.len(), 8);
+}
+
+#[test]
+fn a_client_recovers_when_its_server_has_lost_its_keys() {
+    crate::together::live_through("lost_keys");
+}
+
+pub(crate) fn lost_keys() {
+    let directory = Directory::new();
+    let keys = directory.path().join("cookie-keys");
+    let renew = || drop(run(command(env!("CARGO_BIN_EXE_ntpclock")).arg("cookie-keys").arg(&keys)));
+    renew();
+    let ours = ours_with(|config| _ = config.set_nts_cookie_keys(&keys).expect("a file"));
+    let clock = secure_clock(&format!("{} nts", ours.exchanger()), &ours.authority.file());
+    synchronize(&clock);
+    std::fs::remove_file(&keys).expect("it is there");
+    renew();
+    await_that("new keys", 40, &clock, |source| source.nts.key_exchanges == 2 && source.nts.naks > 0);
+    let before = source(&clock).exchanges;
+    await_that("good exchanges again", 10, &clock, |source| source.exchanges > before + 2);
+}
+
+#[test]
+fn what_is_wrong_with_the_files_is_named_at_the_start() {
+    let authority = Authority::new();
+    let (identity, other) = (authority.identity("127.0.0.1"), authority.identity("127.0.0.1"));
+    let directory = Directory::new();
+    let made = |name: &str, text: &str, mode: u32| -> PathBuf {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("it is writable");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("it is ours");
+        path
+    };
+    let key = std::fs::read_to_string(identity.key()).expect("it was written there");
+    let start = |certificate: &Path, key: &Path, keys: Option<&Path>| {
+        let mut config = ServerConfig::new();
+        config.add_listen("127.0.0.1:0").expect("an address").set_local(3, Duration::ZERO).expect("a stratum");
+        config.set_nts(certificate, key).expect("two files").set_nts_port(0).expect("a port");
+        keys.iter().for_each(|keys| _ = config.set_nts_cookie_keys(keys).expect("a file"));
+        Server::start(None, &config).expect_err("it makes no sense").to_string()
+    };
+    for (certificate, key, keys, why) in [
+        (PathBuf::from("/no/such/certificate"), identity.key(), None, "/no/such/certificate"),
+        (identity.key(), identity.key(), None, "holds no certificate"),
+        (identity.certificate(), PathBuf::from("/no/such/key"), None, "/no/such/key"),
+        (identity.certificate(), made("empty", "", 0o600), None, "holds no private key"),
+        (identity.certificate(), made("open", &key, 0o644), None, "everybody may read or write it (mode 644)"),
+        (identity.certificate(), other.key(), None, "does not serve"),
+        (
+            identity.certificate(),
+            identity.key(),
+            Some(made("keys", "1 HEX:00\n", 0o600)),
+            "keys:1: the key has not 32 bytes",
+        ),
+        (identity.certificate(), identity.key(), Some(made("readable", "", 0o640)), "others may read it (mode 640)"),
+    ] {
+        let told = start(&certificate, &key, keys.as_deref());
+        assert!(told.contains(why), "{why}: {told}");
+    }
+    assert!(ServerConfig::new().set_nts_port(1).is_err() && ServerConfig::new().set_nts_cookie_keys("/x").is_err());
+}
