@@ -47,7 +47,7 @@ impl Chain for Sound {
     }
 }
 
-fn keys(algorithm: Algorithm) -> Keys {
+pub(super) fn keys(algorithm: Algorithm) -> Keys {
     Keys::new(algorithm, &vec![1; algorithm.key_length()], &vec![2; algorithm.key_length()]).expect("of its length")
 }
 
@@ -132,7 +132,7 @@ pub(super) fn sealed(data: &[u8]) {
     assert!(association.cookies() <= COOKIES_MAX);
 }
 
-fn authenticator_length(datagram: &[u8]) -> usize {
+pub(super) fn authenticator_length(datagram: &[u8]) -> usize {
     let mut rest = &datagram[HEADER_LEN..];
     while let Ok(Some((field, after))) = extension::split(rest) {
         if field.kind == session::AUTHENTICATOR {
@@ -144,7 +144,7 @@ fn authenticator_length(datagram: &[u8]) -> usize {
 }
 
 /// What somebody makes of a genuine reply, or of our own request.
-fn forge(input: &mut Input, genuine: &[u8], request: &[u8]) -> Vec<u8> {
+pub(super) fn forge(input: &mut Input, genuine: &[u8], request: &[u8]) -> Vec<u8> {
     let mut forged = if input.byte() & 7 == 7 { request.to_vec() } else { genuine.to_vec() };
     while !input.is_over() {
         let (what, at) = (input.byte(), usize::from(input.short()) % (forged.len() + 1));

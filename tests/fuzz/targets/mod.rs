@@ -9,6 +9,7 @@ mod core;
 mod files;
 mod keyed;
 mod numbers;
+mod served;
 mod texts;
 mod wire;
 
@@ -25,6 +26,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("reply", wire::reply),
     ("records", keyed::records),
     ("sealed", keyed::sealed),
+    ("asked", served::asked),
+    ("served", served::served),
     ("key_file", files::keys),
     ("trace", files::trace),
     ("state_file", files::state),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{TARGETS, files, keyed, wire};
+use super::{TARGETS, files, keyed, served, wire};
 use crate::exchange::{Exchange, ServerState, Stamps};
 use crate::mac::Key;
 use crate::model::estimator::Prior;
@@ -183,6 +183,11 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             let nak = [3, 1, 0, 0, 3, 12, 0, b'N', b'T', b'S', b'N', 0, 84, 0];
             vec![kind(0).done(), kind(1).bytes(&[0, 4, 60, 0]).done(), kind(2).bytes(&nak).done()]
         }
+        "asked" => vec![
+            [&[255, 255], crate::nts::record::request().as_slice()].concat(),
+            records(&[(0x8001, &[0, 0]), (0x8004, &[0, 17]), (0x8000, &[])]),
+        ],
+        "served" => vec![vec![0], vec![1], vec![2], vec![0, 0, 4, 40, 0], vec![1, 0, 0, 100, 0, 2, 84, 0, 3]],
         "key_file" => vec![
             b"# ours\n\n5 AES128 HEX:000102030405060708090a0b0c0d0e0f\n7 MD5 secret\n8 oldest\n".into(),
             b"1 AES256 of letters, there are 32 in here\n2 AES128 ASCII:sixteen letters!\n2 AES128 x".into(),
@@ -217,7 +222,9 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             let all = sent(sent(all, &authenticated(&request())), &reply().bytes());
             let limited = (0..8).fold(Output::default().bytes(&[1]), |all, _| sent(all, &plain));
             let secure = keyed::request(Algorithm::AesSivCmac256);
-            vec![all.done(), limited.done(), sent(Output::default().bytes(&[0]), &secure).done()]
+            let known = Algorithm::OFFERED.map(|algorithm| served::client(algorithm).1);
+            let known = known.iter().fold(Output::default().bytes(&[0]), |all, request| sent(all, request));
+            vec![all.done(), limited.done(), sent(Output::default().bytes(&[0]), &secure).done(), known.done()]
         }
         "core" => super::core::seeds(),
         "numbers" => vec![vec![0; 8], (0..200).collect(), vec![0xff; 180]],
