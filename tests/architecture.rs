@@ -413,6 +413,31 @@ fn nothing_is_left_undone_or_unrun() {
     }
 }
 
+/// The tests that `text` names: longer words in backticks, with or without their room.
+fn tests_named(text: &str) -> Vec<&str> {
+    let words = text.split('`').skip(1).step_by(2).map(|word| word.rsplit("::").next().unwrap_or(word));
+    words
+        .filter(|word| word.matches('_').count() > 3 && word.chars().all(|c| c.is_alphanumeric() || c == '_'))
+        .collect()
+}
+
+#[test]
+fn every_test_that_the_page_on_security_names_is_there() {
+    let mut sources = library();
+    collect(&root().join("tests"), "tests/", &mut sources);
+    let all: String = sources.iter().map(|source| source.text.as_str()).collect();
+    let page = fs::read_to_string(root().join("docs/security.md")).expect("a page of the repository is readable");
+    let named = tests_named(&page);
+    assert!(named.len() > 20, "{named:?}");
+    // A scenario of the simulation is a function, and named by a macro's list.
+    let is_there = |name: &str| all.contains(&format!("fn {name}("));
+    assert_none(
+        "no such test",
+        &named.iter().filter(|name| !is_there(name)).map(ToString::to_string).collect::<Vec<_>>(),
+    );
+    assert_eq!(tests_named("as `room::a_test_with_a_name` and `ntp_now` say"), ["a_test_with_a_name"]);
+}
+
 #[test]
 fn comments_and_literals_are_no_code() {
     for (text, code) in [

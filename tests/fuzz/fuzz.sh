@@ -19,6 +19,9 @@ crashes=tests/fuzz/crashes
 found=target/fuzz/found
 # Inputs above this tell no more: no datagram is longer, and files are small.
 longest=4096
+# A corpus that is committed has no more bytes, and files.
+largest=40000
+most=150
 
 build() {
     flags='--cfg fuzzing -Zsanitizer=address -Cpasses=sancov-module '
@@ -60,7 +63,16 @@ minimise() {
     [ $# -gt 0 ] || set -- $(targets)
     for target in "$@"; do
         mkdir -p "$found/$target" "$corpus/$target"
-        NTPCLOCK_FUZZ=$target "$program" -merge=1 -max_len=1024 "$corpus/$target" "$found/$target" >/dev/null 2>&1
+        least=$(mktemp -d)
+        NTPCLOCK_FUZZ=$target "$program" -set_cover_merge=1 -max_len=1024 "$least" "$corpus/$target" "$found/$target" \
+            >/dev/null 2>&1
+        find "$corpus/$target" -type f ! -name 'seed-*' -delete
+        # Names are digests: by their order the choice is a random one.
+        for input in "$least"/*; do
+            [ "$(cat "$corpus/$target"/* | wc -c)" -lt $largest ] && [ "$(ls "$corpus/$target" | wc -l)" -lt $most ] || break
+            cp "$input" "$corpus/$target/"
+        done
+        rm -r "$least"
         echo "$target: $(ls "$corpus/$target" | wc -l) files, $(cat "$corpus/$target"/* | wc -c) bytes"
     done
 }

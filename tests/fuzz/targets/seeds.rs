@@ -6,19 +6,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{TARGETS, files, keyed, wire};
-use crate::config::Settings;
 use crate::exchange::{Exchange, ServerState, Stamps};
 use crate::mac::Key;
+use crate::model::estimator::Prior;
+use crate::model::slew::Line;
+use crate::model::{ClockModel, UtcSpan};
 use crate::nts::Algorithm;
 use crate::nts::session;
 use crate::packet::{Mode, Packet, extension};
 use crate::publication::{Publication, Writer};
-use crate::synchronizer::{SourceId, Synchronizer};
+use crate::status::State;
+use crate::synchronizer::memory::{Memory, RememberedTime};
+use crate::sys::host::Host;
+use crate::sys::ticks::Tick;
 use crate::trace::{self, record};
-use crate::units::{Counter, Nanos, NtpShort, NtpTime, UnixTime, unix_seconds};
+use crate::units::{Counter, Nanos, NtpShort, NtpTime, Ppb, Rate, UnixTime, unix_seconds};
 
 /// Of one target, bytes. What is larger is no minimised corpus.
-const CORPUS_MAX: usize = 96 << 10;
+const CORPUS_MAX: usize = 48 << 10;
 
 /// What `Input` takes apart, put together.
 #[derive(Default)]
@@ -70,34 +75,67 @@ fn authenticated(packet: &Packet) -> Vec<u8> {
     datagram
 }
 
-/// A core that has heard one server four times, and when.
-fn heard() -> (Synchronizer, Counter, Vec<trace::Recorded>) {
-    let mut core = Synchronizer::new(Settings::default(), UnixTime(0), 0);
-    core.add_source(Counter(0));
-    let mut recorded = Vec::new();
-    for turn in 1..=4 {
+/// Four exchanges with one server.
+fn recorded() -> Vec<trace::Recorded> {
+    let exchange = |turn: i64| {
         let t1 = Counter(4_900_000_000_000 + turn * 16_000_000_000);
         let t2 = unix_seconds(1_795_000_000) + Nanos(t1.0 + 50_000);
         let stamps = Stamps { t1, t2, t3: t2 + Nanos(1_000), t4: t1 + Nanos(120_000) };
-        let exchange = Exchange { stamps, server: ServerState::primary() };
-        core.handle_recorded(SourceId(0), &exchange);
-        let plan = core.plan(stamps.t4);
-        core.commit(plan, stamps.t4);
-        recorded.push(trace::Recorded { source: 3, exchange });
-    }
-    (core, Counter(4_970_000_000_000), recorded)
+        trace::Recorded { source: 3, exchange: Exchange { stamps, server: ServerState::primary() } }
+    };
+    (1..=4).map(exchange).collect()
+}
+
+/// When what follows is saved and published. (What a core makes of exchanges changes with every better estimator.)
+const NOW: Counter = Counter(4_970_000_000_000);
+
+const UTC: UnixTime = unix_seconds(1_795_004_970);
+
+fn memory() -> Memory {
+    let time = RememberedTime {
+        at: NOW,
+        utc: UTC,
+        sighted: NOW - Nanos(7_000_000),
+        earliest: UTC - Nanos(60_000),
+        latest: UTC + Nanos(70_000),
+        slowest: Rate(-5_000_000_000),
+        fastest: Rate(6_000_000_000),
+        knee: Nanos::from_seconds(900),
+        newest_exchange: NOW - Nanos(9_000_000),
+        authenticated: true,
+    };
+    Memory { time: Some(time), frequency: Prior { mean: Ppb(1_500.0), deviation: Ppb(250.0) } }
 }
 
 /// A slot that a leader wrote.
 fn slot() -> Vec<u8> {
-    let (core, now, _) = heard();
+    let rate = Rate(1_000_000_000);
+    let span = UtcSpan {
+        at: NOW,
+        earliest: UTC - Nanos(60_000),
+        latest: UTC + Nanos(70_000),
+        slowest: Rate(-5_000_000_000),
+        fastest: Rate(6_000_000_000),
+        knee: Nanos::from_seconds(900),
+        drift_long: Rate(4_000_000_000),
+    };
+    let line = Line { base: NOW, utc: UTC, slew: Rate(100_000_000_000), slew_end: NOW + Nanos(5_000_000), rate };
+    let model = ClockModel {
+        line,
+        span,
+        state: State::Synchronized,
+        epoch: 3,
+        holdover_at: NOW + Nanos::from_seconds(48),
+        bound_cap: Nanos::from_seconds(1),
+        newest_exchange: NOW,
+        ..ClockModel::UNSYNCHRONIZED
+    };
     let publication = Publication::new();
     let mut writer = Writer::new(&publication, None);
-    let published = writer.publish(&publication, 1, || now, |_| (*core.model(), ()));
-    assert!(published.is_some());
-    let (page, _) = publication.read(|_| crate::sys::ticks::Tick(now.0));
+    assert!(writer.publish(&publication, 1, || NOW, |_| (model, ())).is_some());
+    let (page, _) = publication.read(|_| Tick(NOW.0));
     // Header, tag, generation, tick; then the words.
-    let mut output = Output::default().bytes(&[0, 0, 0, 0, 0, 0, 0, 64, page.tag(), 1]).sized(now.0).bytes(&[0]);
+    let mut output = Output::default().bytes(&[0, 0, 0, 0, 0, 0, 0, 64, page.tag(), 1]).sized(NOW.0).bytes(&[0]);
     for word in page.to_words() {
         output = output.sized(word.cast_signed());
     }
@@ -114,7 +152,6 @@ fn records(records: &[(u16, &[u8])]) -> Vec<u8> {
 
 /// The inputs that a target begins with.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let (core, saved, recorded) = heard();
     let cookie = [5; 100];
     match target {
         "packet" => vec![request().bytes().into(), reply().bytes().into(), authenticated(&reply())],
@@ -151,13 +188,11 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             b"1 AES256 of letters, there are 32 in here\n2 AES128 ASCII:sixteen letters!\n2 AES128 x".into(),
         ],
         "trace" => {
-            let lines: String = recorded.iter().map(|entry| record::line(entry) + "\n").collect();
+            let lines: String = recorded().iter().map(|entry| record::line(entry) + "\n").collect();
             vec![format!("{}\n{lines}", trace::HEADER).into(), b"raw_ns,utc\n1,5\n2\n2\n".into()]
         }
         "state_file" => {
-            let memory = core.memory(saved).expect("it has heard somebody");
-            let host = crate::sys::host::Host { counter: saved, ..files::host() };
-            let bytes = crate::state::encode(&memory, &host);
+            let bytes = crate::state::encode(&memory(), &Host { counter: NOW, ..files::host() });
             vec![Output::default().bytes(&[0]).sized(0).bytes(&bytes).done(), Output::default().bytes(&[1]).sized(1 << 40).bytes(&bytes).done()]
         }
         "shared_page" => vec![slot()],
