@@ -990,7 +990,8 @@ extern "C" {
  *
  * NULL takes the list from the environment variable NTPCLOCK_SERVERS. Returns before anything was heard
  * from the network, and blocks on none: `ntp_wait` waits for the time. Starts are counted: the same list
- * again is harmless, and the last `ntp_stop` ends the clock. Any thread may call this at any time.
+ * again is harmless, and the last `ntp_stop` ends the clock. In a forked child it goes on with the parent's clock, by the
+ * parent's configuration. Any thread may call this at any time.
  *
  * Returns `NTP_ERR_INVALID_SERVER` or `NTP_ERR_INVALID_ARGUMENT` when the list does not follow the
  * grammar, `NTP_ERR_NO_SERVERS` when there is none, `NTP_ERR_ALREADY_RUNNING` while the clock runs with
@@ -1021,8 +1022,8 @@ ntp_result ntp_start_with(const ntp_config *config);
  * is negative.
  *
  * Any number of threads may wait. Returns `NTP_ERR_TIMEOUT` when the time ran out (`ntp_last_error` then
- * names each source and its last fault), `NTP_ERR_NOT_RUNNING` when the clock is not started, and
- * `NTP_ERR_STOPPED` when it was stopped meanwhile.
+ * names each source and its last fault), `NTP_ERR_NOT_RUNNING` when the clock is not started, `NTP_ERR_STOPPED` when it was
+ * stopped meanwhile, and `NTP_ERR_SYSTEM` inside a fork handler.
  */
 ntp_result ntp_wait(int64_t timeout_ms);
 
@@ -1031,7 +1032,7 @@ ntp_result ntp_wait(int64_t timeout_ms);
  *
  * Before the first synchronisation this is the system clock's time, afterwards the model's, also after
  * `ntp_stop`. Any number of threads may call this at the same time. Takes no lock, makes no system call,
- * and never fails.
+ * and never fails; async-signal-safe.
  */
 int64_t ntp_now(void);
 
@@ -1040,7 +1041,8 @@ int64_t ntp_now(void);
  * reading some microseconds earlier than it stands in the program.
  *
  * Good for the intervals of one thread. Not to be compared with what another thread has read, nor with `ntp_now`: it
- * may be earlier than a value already seen. Any number of threads may call this at the same time; it never fails.
+ * may be earlier than a value already seen. Any number of threads may call this at the same time; it never fails, and is
+ * async-signal-safe.
  */
 int64_t ntp_now_relaxed(void);
 
@@ -1048,14 +1050,14 @@ int64_t ntp_now_relaxed(void);
  * UTC minus the system clock at the call, in nanoseconds: add it to the system clock to get UTC.
  *
  * 0 before the first synchronisation. Any number of threads may call this at the same time; it never
- * fails.
+ * fails, and is async-signal-safe.
  */
 int64_t ntp_offset(void);
 
 /**
  * How far `ntp_now` can be off, in nanoseconds: UTC lies in now ± this. INT64_MAX when unknown.
  *
- * Any number of threads may call this at the same time; it takes no lock and never fails. Time and bound
+ * Any number of threads may call this at the same time; it takes no lock, never fails, and is async-signal-safe. Time and bound
  * of one moment together come from `ntp_clock_now`.
  */
 int64_t ntp_error_bound(void);
@@ -1063,7 +1065,7 @@ int64_t ntp_error_bound(void);
 /**
  * How far the process-wide clock can be trusted now.
  *
- * Any number of threads may call this at the same time; it takes no lock and never fails.
+ * Any number of threads may call this at the same time; it takes no lock, never fails, and is async-signal-safe.
  */
 ntp_state ntp_status(void);
 
@@ -1409,12 +1411,16 @@ ntp_result ntp_clock_restart(const ntp_clock *clock);
  * Reads `clock`: the synchronised time and the interval that holds UTC.
  *
  * A NULL `clock` is the process-wide one. Any number of threads may read one clock at the same time.
- * Takes no lock and makes no system call.
+ * Takes no lock, allocates nothing and makes no system call: it is async-signal-safe. (Where the library was loaded by
+ * `dlopen`, some C libraries make room for it in a thread at the first call there that fails: let a thread whose signal
+ * handlers read call `ntp_last_error` once before.)
  *
  * When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot see the
  * suspend before that thread has run, usually for a millisecond or two: until then it is wrong, as a rule late by the time
  * suspended, and its interval does not hold UTC. Where the thread cannot be woken (`ntp_clock_check_resume_watch`), that lasts
- * until it has something to do, a poll interval at most. `ntp_clock_now_checked` has no such window.
+ * until it has something to do, a poll interval at most. Where there is no thread to be woken it has no end: after `ntp_stop`,
+ * in a forked child until it restarts the clock, and on a shared page as long as the leader's process is stopped (SIGSTOP).
+ * `ntp_clock_now_checked` has no such window.
  *
  * Returns `NTP_ERR_NOT_SYNCHRONIZED` when the interval means nothing; `reading` is filled all the same:
  * with the system clock's time before the first synchronisation, with the last model's afterwards.
@@ -1435,7 +1441,7 @@ ntp_result ntp_clock_now(const ntp_clock *clock,
  * It costs two readings of the system's clocks more. It finds every suspend that is longer than the time this very call was held
  * up for, also after `ntp_stop` and in a forked child. What a hypervisor does to a machine behind its kernel's back, it
  * cannot find. A NULL `clock` is the process-wide one. Any number of threads may read one clock at the same time. Takes no lock
- * and makes no system call.
+ * and makes no system call; async-signal-safe as `ntp_clock_now` is.
  *
  * Returns `NTP_ERR_NOT_SYNCHRONIZED` when the interval means nothing; `reading` is filled all the same. Returns
  * `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `reading` is NULL.
@@ -1452,7 +1458,8 @@ ntp_result ntp_clock_now_checked(const ntp_clock *clock,
  * UTC minus the system clock at the call, and how far that can be off, both in nanoseconds: add
  * `offset_ns` to the system clock to get UTC; the true offset lies within ± `bound_ns`.
  *
- * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time.
+ * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time; async-signal-safe as
+ * `ntp_clock_now` is.
  *
  * Returns `NTP_ERR_NOT_SYNCHRONIZED` when the bound is unknown; both numbers are written all the same, the
  * bound as INT64_MAX, and the offset as 0 before the first synchronisation. Returns
@@ -1463,7 +1470,9 @@ ntp_result ntp_clock_now_checked(const ntp_clock *clock,
  * - `clock` is NULL, or came from `ntp_clock_start` and is not freed.
  * - `offset_ns` and `bound_ns` are NULL, or point to numbers that no other thread uses meanwhile.
  */
-ntp_result ntp_clock_offset(const ntp_clock *clock, int64_t *offset_ns, int64_t *bound_ns);
+ntp_result ntp_clock_offset(const ntp_clock *clock,
+                            int64_t *offset_ns,
+                            int64_t *bound_ns);
 
 /**
  * Whether the state file of `clock` is in order: it was used at the start, or there was none yet, and it could be
@@ -1595,7 +1604,7 @@ ntp_result ntp_clock_now_within(const ntp_clock *clock,
  * 1 if UTC is certainly after `unix_ns` (nanoseconds since 1970), else 0; also 0 when nothing is known.
  *
  * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Takes no lock and
- * makes no system call.
+ * makes no system call; async-signal-safe.
  *
  * Contract:
  *
@@ -1608,7 +1617,7 @@ int32_t ntp_clock_after(const ntp_clock *clock,
  * 1 if UTC is certainly before `unix_ns` (nanoseconds since 1970), else 0; also 0 when nothing is known.
  *
  * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Takes no lock and
- * makes no system call.
+ * makes no system call; async-signal-safe.
  *
  * Contract:
  *
@@ -1666,7 +1675,8 @@ ntp_result ntp_clock_sleep_until(const ntp_clock *clock,
  * than the first synchronisation. Those of the raw counter, `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME` may be older than
  * the clock's start, and may lie ahead, as long as the machine is not suspended. The interval includes what the kernel
  * may have slewed its clocks between the moments at which the clock's thread looked at them: 0.1 % of the time to the
- * nearest one at most. The clock remembers a bounded number of such moments, the fewer the older they are.
+ * nearest one. The clock remembers a bounded number of such moments, the fewer the older they are. That the system clock is
+ * slewed faster by nobody is an assumption; where these moments show that somebody did, 12.5 % are allowed for.
  *
  * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time.
  *
@@ -1720,7 +1730,8 @@ ntp_result ntp_clock_deadline(const ntp_clock *clock,
  *
  * In a forked child the number stands for the parent's until the child calls this or `ntp_clock_take_events`; from
  * then on it is the child's own, with nothing of the parent's pending, and is to be registered anew in an event loop
- * of the child's.
+ * of the child's. A child that has closed the number gets another one, and keeps what it has opened under it; so does one
+ * that is not told what the number stands for (without `/proc`, or before Linux 5.2).
  *
  * A NULL `clock` is the process-wide one. Any number of threads may call this. Returns `NTP_ERR_SYSTEM` when
  * there are no descriptors left, and `NTP_ERR_INVALID_ARGUMENT` when `descriptor` is NULL. A failure writes nothing.
@@ -2082,7 +2093,7 @@ const char *ntp_result_message(int32_t result);
  * and the numbers. Empty if none has failed yet; a call that succeeds leaves it alone.
  *
  * The text is the calling thread's own and stays valid until its next failing call, or its end: in the destructor of a
- * `pthread_key_create` it is empty.
+ * `pthread_key_create` it may be empty. A failing call in a signal handler counts like any other of the thread.
  */
 const char *ntp_last_error(void);
 

@@ -503,6 +503,17 @@ impl Run {
         }
     }
 
+    /// When there is something to do, if nothing arrives before.
+    fn due(&mut self, now: Counter) -> Counter {
+        let mut due = self.core.next_due(now).min(self.roster.look_due());
+        due = due.min(self.files.due()).min(self.told.watch.due(now));
+        due = due.min(if self.told.lead.is_some() { self.lead_due } else { Counter(i64::MAX) });
+        if self.core.wants_plan(now) {
+            due = due.min(self.told.writer.ready_at().max(self.gave_up + RETRY));
+        }
+        due
+    }
+
     /// Sleeps until something arrives or is due; says for which sources there is something to take in.
     fn sleep(&mut self) -> Vec<SourceId> {
         let mut descriptors = vec![self.order.waker.as_raw_fd()];
@@ -511,14 +522,8 @@ impl Run {
         let own = descriptors.len();
         descriptors.extend(self.exchanger.descriptors());
         let now = counter::now();
-        let mut due = self.core.next_due(now).min(self.roster.look_due());
-        due = due.min(self.files.due()).min(self.told.watch.due(now));
-        due = due.min(if self.told.lead.is_some() { self.lead_due } else { Counter(i64::MAX) });
-        if self.core.wants_plan(now) {
-            due = due.min(self.told.writer.ready_at().max(self.gave_up + RETRY));
-        }
         let least = self.pause.take().unwrap_or(Nanos::ZERO);
-        let timeout = (due - now).max(least).to_duration();
+        let timeout = (self.due(now) - now).max(least).to_duration();
         match wake::wait(&descriptors, Some(timeout)) {
             Ok(ready) => {
                 if ready.first() == Some(&true) {
@@ -764,9 +769,6 @@ mod tests {
 
     #[test]
     fn a_kernel_that_counts_by_another_clocksource_disrupts_readers_of_ticks_who_then_read_the_raw_counter() {
-        let Some(_) = ticks::kernel_sight() else {
-            panic!("this machine's kernel counts by no counter that we can read")
-        };
         let kind = |run: &Run| run.shared.place.read(ticks::read).0.relation.scale.kind;
         driven(
             |_| (),
@@ -786,6 +788,41 @@ mod tests {
                     run.heed(Anchor::read(), Some(Sight { raw, ..sight }), None);
                     assert_eq!(kind(run), Kind::Raw);
                 });
+            },
+        );
+    }
+
+    /// Whether `run` is woken, by what is put into it when it is about to sleep, before anything else can wake it.
+    fn is_woken(run: &mut Run, by: impl FnOnce(&mut Run)) -> bool {
+        loop {
+            if run.core.wants_plan(counter::now()) {
+                run.publish();
+            }
+            let now = counter::now();
+            let due = run.due(now);
+            if due - now > Nanos::from_millis(500) && run.exchanger.descriptors().next().is_none() {
+                by(run);
+                run.sleep();
+                return counter::now() + Nanos::from_millis(50) < due;
+            }
+            run.turn();
+        }
+    }
+
+    #[test]
+    fn a_resume_and_a_hypervisor_that_has_something_to_tell_end_the_sleep() {
+        let device = Device::new("sleep");
+        driven(
+            |_| (),
+            move |run| {
+                turn_until(run, State::Synchronized);
+                // No test sets the clock: this watch tells of a time that has passed.
+                assert!(is_woken(run, |run| run.resume_watch = Some(ResumeWatch::until(1).unwrap())));
+                let watch = run.resume_watch.as_ref().map(AsRawFd::as_raw_fd);
+                assert_eq!(wake::wait(watch.as_slice(), Some(Duration::ZERO)).unwrap(), [false], "it was heard");
+                assert!(is_woken(run, |run| run.vmclock = Some(device.telling())));
+                // And by nothing, it is not.
+                assert!(!is_woken(run, |run| run.vmclock = None));
             },
         );
     }

@@ -88,8 +88,8 @@ pub enum Error {
         /// Why there are none.
         why: String,
     },
-    /// A page that processes share cannot be used, or its lock file; or it was taken away from a clock that runs on all the
-    /// same.
+    /// A page that processes share cannot be used, or its lock file; or it was taken away from a clock that runs on all
+    /// the same.
     SharedPage {
         /// The file, and what is wrong with it.
         why: String,

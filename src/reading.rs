@@ -77,8 +77,9 @@ impl Reading {
             })
     }
 
-    /// As [`Self::of`], but DISRUPTED if the machine was suspended since the page's writer looked last. `suspended` tells the
-    /// time suspended since boot, at least; it is asked after the reading, for a suspend in between does no harm.
+    /// As [`Self::of`], but DISRUPTED if the machine was suspended since the page's writer looked last. `suspended`
+    /// tells the time suspended since boot, at least; it is asked after the reading, for a suspend in between does no
+    /// harm.
     pub(crate) fn checked(
         publication: &Publication,
         generation: u32,

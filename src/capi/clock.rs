@@ -133,7 +133,8 @@ fn usable(state: State) -> Result<(), Error> {
 /// time. The configuration is copied. Free the clock with `ntp_clock_free`.
 ///
 /// Returns `NTP_ERR_NO_SERVERS` when `config` names none, `NTP_ERR_SYSTEM` when the thread cannot be made,
-/// `NTP_ERR_SHARED_PAGE` when the page that it names cannot be used, and `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL; `clock`, where it is not NULL, is then set to NULL.
+/// `NTP_ERR_SHARED_PAGE` when the page that it names cannot be used, and `NTP_ERR_INVALID_ARGUMENT` when a pointer is
+/// NULL; `clock`, where it is not NULL, is then set to NULL.
 ///
 /// # Safety
 ///

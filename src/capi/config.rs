@@ -217,9 +217,9 @@ pub unsafe extern "C" fn ntp_config_set_authentication(config: *mut ntp_config, 
 /// Sets whether a dozen other servers of the pools, picked at random, are asked once an hour, in the spirit of Khronos
 /// (RFC 9523): 1 or 0. Default 0, because they are asked beside those that are polled.
 ///
-/// When they contradict what the polled servers agree on, and others do so again two minutes later, that is not believed
-/// any more: the clock is in NTP_STATE_HOLDOVER, with `NTP_FLAG_VETOED`, until it is backed again. Fewer than six others
-/// are no opinion.
+/// When they contradict what the polled servers agree on, and others do so again two minutes later, that is not
+/// believed any more: the clock is in NTP_STATE_HOLDOVER, with `NTP_FLAG_VETOED`, until it is backed again. Fewer than
+/// six others are no opinion.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` for a number that is neither.
 ///
@@ -395,15 +395,15 @@ pub unsafe extern "C" fn ntp_config_set_state_file(config: *mut ntp_config, path
     unsafe { change(config, set) }
 }
 
-/// Makes clocks share the page at `path` with the other processes of this host that name it: all read it, one of them asks
-/// the servers. Default: none.
+/// Makes clocks share the page at `path` with the other processes of this host that name it: all read it, one of them
+/// asks the servers. Default: none.
 ///
 /// Whoever holds the lock of the file `path`.lock leads, and writes the page, which is made if it is not there. When it
-/// ends, however it does, another takes over within two seconds, in the same epoch and on the same line. All should have the
-/// same configuration. State file and recording are the leader's. The directory should be one that only you may
-/// write, in memory, and gone after a boot, as those in /run are. `ntp_clock_start` returns `NTP_ERR_SHARED_PAGE` when the page or its lock file cannot be
-/// trusted: it is not ours or root's, others may write it, it is no regular file, of another version or not whole. Who may
-/// write or lock it is trusted.
+/// ends, however it does, another takes over within two seconds, in the same epoch and on the same line. All should
+/// have the same configuration. State file and recording are the leader's. The directory should be one that only you
+/// may write, in memory, and gone after a boot, as those in /run are. `ntp_clock_start` returns `NTP_ERR_SHARED_PAGE`
+/// when the page or its lock file cannot be trusted: it is not ours or root's, others may write it, it is no regular
+/// file, of another version or not whole. Who may write or lock it is trusted.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file.
 ///
@@ -424,9 +424,9 @@ pub unsafe extern "C" fn ntp_config_set_shared_page(config: *mut ntp_config, pat
 
 /// Has a forked child restart the clock by itself (`restart` 1), as `ntp_clock_restart` does, or not (0). Default: not.
 ///
-/// A reading starts nothing, for it takes no lock; nor does the fork, which may be the beginning of an exec. So "by itself"
-/// is at the child's first call that waits for the clock (`ntp_wait`, `ntp_clock_wait` and the like), asks for its
-/// report, its sources or its events, or starts it. Until then the child reads on in NTP_STATE_HOLDOVER.
+/// A reading starts nothing, for it takes no lock; nor does the fork, which may be the beginning of an exec. So "by
+/// itself" is at the child's first call that waits for the clock (`ntp_wait`, `ntp_clock_wait` and the like), asks for
+/// its report, its sources or its events, or starts it. Until then the child reads on in NTP_STATE_HOLDOVER.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` unless `restart` is 0 or 1.
 ///

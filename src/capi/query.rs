@@ -25,8 +25,8 @@ const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 ///
 /// With ` nts` behind the server keys are exchanged first, by the helper thread too.
 ///
-/// Returns `NTP_ERR_INVALID_SERVER`, `NTP_ERR_RESOLVE`, `NTP_ERR_KEY_EXCHANGE`, `NTP_ERR_TIMEOUT`, `NTP_ERR_BAD_REPLY` or
-/// `NTP_ERR_SYSTEM` for what the names say; and `NTP_ERR_INVALID_ARGUMENT` if a pointer is NULL, `server` is
+/// Returns `NTP_ERR_INVALID_SERVER`, `NTP_ERR_RESOLVE`, `NTP_ERR_KEY_EXCHANGE`, `NTP_ERR_TIMEOUT`, `NTP_ERR_BAD_REPLY`
+/// or `NTP_ERR_SYSTEM` for what the names say; and `NTP_ERR_INVALID_ARGUMENT` if a pointer is NULL, `server` is
 /// over-long or not UTF-8, or `size` makes no sense. `result` is written on success only.
 ///
 /// # Safety

@@ -58,8 +58,8 @@ pub enum ntp_result {
     NTP_ERR_INTERNAL = -41,
     /// A state file was refused, or could not be written; the clock runs all the same.
     NTP_ERR_STATE_FILE = -42,
-    /// A page that processes share, or its lock file, cannot be used; or it was taken away from a clock that runs on all the
-    /// same.
+    /// A page that processes share, or its lock file, cannot be used; or it was taken away from a clock that runs on
+    /// all the same.
     NTP_ERR_SHARED_PAGE = -43,
 }
 

@@ -9,8 +9,8 @@ use crate::status::{
     Flags, Leap, NtsState, QueryResult, Reason, Report, Role, Selection, ServerOptions, SourceInfo, State,
 };
 
-/// `ntp_reading.flags` and `ntp_report.flags`: what is published rests on authenticated sources alone, whose certificates
-/// hold at that very time.
+/// `ntp_reading.flags` and `ntp_report.flags`: what is published rests on authenticated sources alone, whose
+/// certificates hold at that very time.
 pub const NTP_FLAG_AUTHENTICATED: u32 = 1 << 0;
 /// `ntp_reading.flags`: the time rests on a source whose certificate could be checked at no trustworthy time yet: the
 /// system clock is out of the question, and too few sources agree.
@@ -22,8 +22,8 @@ pub const NTP_FLAG_SMEARED: u32 = 1 << 3;
 /// `ntp_reading.flags`: a leap second is announced.
 pub const NTP_FLAG_LEAP_PENDING: u32 = 1 << 4;
 
-/// `ntp_reading.flags` and `ntp_report.flags`: other servers of the pools contradict those that are polled, so that what
-/// these say is not believed, and what was published before may be wrong (`ntp_config_set_khronos`).
+/// `ntp_reading.flags` and `ntp_report.flags`: other servers of the pools contradict those that are polled, so that
+/// what these say is not believed, and what was published before may be wrong (`ntp_config_set_khronos`).
 pub const NTP_FLAG_VETOED: u32 = 1 << 5;
 
 /// A server's option: nothing is published unless at least one of the required sources agrees with it.
@@ -104,7 +104,8 @@ pub enum ntp_selection {
     NTP_SELECTION_CANDIDATE = 5,
 }
 
-/// Why an answer, or a source, was refused: places in `ntp_source_info.refusals`. Newer libraries may have further ones.
+/// Why an answer, or a source, was refused: places in `ntp_source_info.refusals`. Newer libraries may have further
+/// ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub enum ntp_reason {
@@ -169,7 +170,8 @@ pub enum ntp_nts_state {
     NTP_NTS_NO_KEYS = 1,
     /// There are keys. The certificate behind them could be checked at no trustworthy time yet.
     NTP_NTS_PROVISIONAL = 2,
-    /// There are keys. The certificate behind them was checked at the system clock's time, not yet at the time obtained.
+    /// There are keys. The certificate behind them was checked at the system clock's time, not yet at the time
+    /// obtained.
     NTP_NTS_UNREVIEWED = 3,
     /// There are keys, and the certificate behind them holds at the time obtained.
     NTP_NTS_AUTHENTICATED = 4,
@@ -219,7 +221,8 @@ pub struct ntp_reading {
     pub reserved_tail: [u8; 8],
 }
 
-/// The state of a whole clock in numbers; those of the clock that leads, where a page is shared. Grows at its end: pass its size.
+/// The state of a whole clock in numbers; those of the clock that leads, where a page is shared. Grows at its end: pass
+/// its size.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct ntp_report {
@@ -264,8 +267,8 @@ pub struct ntp_report {
     pub rejected: u64,
     /// Reference id as RFC 5905 defines it for the next stratum.
     pub reference_id: u32,
-    /// The process that leads among those that share a page, as the lock file names it; 0 if there is none, or it is not
-    /// known.
+    /// The process that leads among those that share a page, as the lock file names it; 0 if there is none, or it is
+    /// not known.
     pub leader_pid: u32,
     /// Whether the clock shares a page, and whether it leads.
     pub role: ntp_role,

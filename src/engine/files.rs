@@ -62,7 +62,8 @@ impl Files {
         Ok(Self::with(recorder, config))
     }
 
-    /// The same where nobody is left to hear of an error: a recording that cannot be begun is told of as one that has ended.
+    /// The same where nobody is left to hear of an error: a recording that cannot be begun is told of as one that has
+    /// ended.
     pub(crate) fn open_unheard(config: &Config) -> (Self, Recollection) {
         Self::open(config).unwrap_or_else(|error| {
             let (mut files, recollection) = Self::with(None, config);

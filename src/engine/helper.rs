@@ -1,8 +1,8 @@
-//! What blocks or takes its time, off the polling path: one helper thread for the whole process, alive only while there is
-//! something to do. Work owns its data, so that whoever asked may be gone when a call returns.
+//! What blocks or takes its time, off the polling path: one helper thread for the whole process, alive only while there
+//! is something to do. Work owns its data, so that whoever asked may be gone when a call returns.
 //!
-//! The system's resolver blocks, and one name waits for another. Key exchanges do not: they are tasks that go on side by
-//! side, so that a server that takes its time costs nobody else any.
+//! The system's resolver blocks, and one name waits for another. Key exchanges do not: they are tasks that go on side
+//! by side, so that a server that takes its time costs nobody else any.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -67,8 +67,8 @@ struct Queue {
 /// Locked only under [`fork::exclusive`].
 static QUEUE: Mutex<Queue> = Mutex::new(Queue { waiting: VecDeque::new(), busy: false, generation: 0 });
 
-/// Has `work` done by the helper thread, and wakes `waker` afterwards. Whoever drops the waker has no use for it, and it
-/// may never be done.
+/// Has `work` done by the helper thread, and wakes `waker` afterwards. Whoever drops the waker has no use for it, and
+/// it may never be done.
 pub(crate) fn queue(turn: Turn, waker: &Arc<Waker>, work: Work) {
     fork::watch();
     let _forks_wait = fork::exclusive();

@@ -4,12 +4,13 @@
 //! wants another address gets one that no other source of its name has and that was not just given up; if there is
 //! none, it keeps what it has.
 //!
-//! Who poisons one answer of the resolver, or rents one network, shall not fill a pool's places with servers of his own.
-//! So at most half of them go to one network (/24 of IPv4, /48 of IPv6: what is handed out to one site), even if others
-//! stay free: two servers of one site are as good as four. In private networks addresses tell nothing of who owns what.
-//! And at most half stay with one answer: as nothing else is known at the start, the first fills all places, but later
-//! answers are asked for, and addresses that the first did not offer take the places of some that it did. An answer that
-//! offers the same again, as a poisoned cache would, is not another one; a name with a few fixed addresses has no choice.
+//! Who poisons one answer of the resolver, or rents one network, shall not fill a pool's places with servers of his
+//! own. So at most half of them go to one network (/24 of IPv4, /48 of IPv6: what is handed out to one site), even if
+//! others stay free: two servers of one site are as good as four. In private networks addresses tell nothing of who
+//! owns what. And at most half stay with one answer: as nothing else is known at the start, the first fills all places,
+//! but later answers are asked for, and addresses that the first did not offer take the places of some that it did. An
+//! answer that offers the same again, as a poisoned cache would, is not another one; a name with a few fixed addresses
+//! has no choice.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -97,8 +98,8 @@ impl Entry {
         free
     }
 
-    /// Of its sources, one that is to make room for an address of another answer: the last, for those in front are known
-    /// longest.
+    /// Of its sources, one that is to make room for an address of another answer: the last, for those in front are
+    /// known longest.
     fn superfluous(&self, core: &Synchronizer) -> Option<SourceId> {
         let offered = |source: &&SourceId| core.address(**source).is_some_and(|a| self.first_answer.contains(&a));
         let mut ours = self.sources.iter().filter(offered);

@@ -38,7 +38,8 @@ pub(crate) enum Start {
     SeatedOnward(Seat),
 }
 
-/// Starts the engine's thread; the paths of `config` are [located](super::files::locate). It publishes to `shared`, which no other engine may do meanwhile.
+/// Starts the engine's thread; the paths of `config` are [located](super::files::locate). It publishes to `shared`, which
+/// no other engine may do meanwhile.
 pub(crate) fn start(config: Config, shared: SharedRef, start: Start) -> Result<Worker, Error> {
     let keys = KeyExchanges::new(&config)?;
     let follow = |seat: Seat, onward, keys| {

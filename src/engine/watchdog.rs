@@ -1,13 +1,14 @@
-//! The watchdog: from one look at the machine's clocks to the next, whether what was known of UTC before still means anything.
+//! The watchdog: from one look at the machine's clocks to the next, whether what was known of UTC before still means
+//! anything.
 //!
-//! It does not if the counter has missed some time, or is another one by now. Three signs tell: the time that the kernel says it
-//! was suspended has grown; the raw counter and `CLOCK_MONOTONIC` have gone different ways; the ticks that readers read are no
-//! longer what the kernel counts by ([`crate::publication::gauge`]).
+//! It does not if the counter has missed some time, or is another one by now. Three signs tell: the time that the
+//! kernel says it was suspended has grown; the raw counter and `CLOCK_MONOTONIC` have gone different ways; the ticks
+//! that readers read are no longer what the kernel counts by ([`crate::publication::gauge`]).
 //!
-//! It is no sign that the system clock was set: our clock is made of the raw counter alone. Its stamps are guarded where
-//! they are used, in [`crate::sys::counter`] and [`crate::convert`]. And no sign of these is left by a hypervisor that pauses or
-//! moves a virtual machine behind its kernel's back. One that has a `vmclock` says so itself, which is the fourth sign;
-//! of the others only the servers can tell, and the core listens for it.
+//! It is no sign that the system clock was set: our clock is made of the raw counter alone. Its stamps are guarded
+//! where they are used, in [`crate::sys::counter`] and [`crate::convert`]. And no sign of these is left by a hypervisor
+//! that pauses or moves a virtual machine behind its kernel's back. One that has a `vmclock` says so itself, which is
+//! the fourth sign; of the others only the servers can tell, and the core listens for it.
 
 use crate::publication::gauge::Finding;
 use crate::sys::clocks::Anchor;
@@ -29,8 +30,8 @@ pub(crate) enum Disruption {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watchdog {
     last: Anchor,
-    /// The narrowest since the last suspend: a look that was interrupted for longer than the machine was suspended shows
-    /// nothing, and must not hide it from the next.
+    /// The narrowest since the last suspend: a look that was interrupted for longer than the machine was suspended
+    /// shows nothing, and must not hide it from the next.
     sharpest: Anchor,
     /// What the hypervisor has shown last, if it shows anything.
     marks: Option<Marks>,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aes::{Aes128Enc, Aes256Enc};
+use aes::Aes128Enc;
 use aes_gcm_siv::aead::AeadInOut as _;
 use aes_gcm_siv::{AesGcmSiv, KeyInit as _};
 use zeroize::Zeroizing;
@@ -89,13 +89,9 @@ impl Keys {
         let key = self.of_its_length(&self.ours);
         match self.algorithm {
             // RFC 5297, section 3: the nonce is the last component of the associated data.
-            Algorithm::AesSivCmac256 => {
+            Algorithm::AesSivCmac256 | Algorithm::AesSivCmac512 => {
                 let (tag, text) = place.split_first_chunk_mut::<TAG>()?;
-                *tag = Siv::<Aes128Enc>::new(key)?.seal([associated, nonce], text);
-            }
-            Algorithm::AesSivCmac512 => {
-                let (tag, text) = place.split_first_chunk_mut::<TAG>()?;
-                *tag = Siv::<Aes256Enc>::new(key)?.seal([associated, nonce], text);
+                *tag = Siv::new(key)?.seal([associated, nonce], text)?;
             }
             Algorithm::Aes128GcmSiv => {
                 let (text, tag) = place.split_last_chunk_mut::<TAG>()?;
@@ -117,13 +113,9 @@ impl Keys {
     ) -> Option<&'a mut [u8]> {
         let key = self.of_its_length(&self.theirs);
         match self.algorithm {
-            Algorithm::AesSivCmac256 => {
+            Algorithm::AesSivCmac256 | Algorithm::AesSivCmac512 => {
                 let (tag, text) = sealed.split_first_chunk_mut::<TAG>()?;
-                Siv::<Aes128Enc>::new(key)?.open([associated, nonce], tag, text).then_some(text)
-            }
-            Algorithm::AesSivCmac512 => {
-                let (tag, text) = sealed.split_first_chunk_mut::<TAG>()?;
-                Siv::<Aes256Enc>::new(key)?.open([associated, nonce], tag, text).then_some(text)
+                Siv::new(key)?.open([associated, nonce], tag, text).then_some(text)
             }
             Algorithm::Aes128GcmSiv => {
                 let (text, tag) = sealed.split_last_chunk_mut::<TAG>()?;
@@ -167,7 +159,6 @@ impl fmt::Debug for Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aes_siv::siv::Aes128Siv;
 
     fn bytes(hex: &str) -> Vec<u8> {
         let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -181,8 +172,9 @@ mod tests {
         let (associated, nonce) = (bytes("102030405060708090a0"), bytes("09f911029d74e35bd84156c5635688c0"));
         let keys = Keys::new(Algorithm::AesSivCmac256, &key, &[0; 32]).unwrap();
         let (_, ours) = keys.seal(nonce.as_slice().try_into().unwrap(), &associated, b"text").unwrap();
-        let theirs = Aes128Siv::new_from_slice(&key).unwrap().encrypt([&associated, &nonce], b"text").unwrap();
-        assert_eq!(ours, theirs);
+        let mut theirs = b"text".to_vec();
+        let tag = Siv::new(&key).unwrap().seal([&associated, &nonce], &mut theirs).unwrap();
+        assert_eq!(ours, [&tag[..], &theirs].concat());
     }
 
     #[test]

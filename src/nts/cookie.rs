@@ -15,7 +15,6 @@
 
 use std::fmt;
 
-use aes::Aes128Enc;
 use zeroize::Zeroizing;
 
 use super::aead::{Keys, NONCE_MAX, TAG};
@@ -81,7 +80,7 @@ impl KeyRing {
 
 /// A ring with all that can be worked out beforehand: a thread's own.
 pub(crate) struct Sealer {
-    ciphers: Vec<(u32, Siv<Aes128Enc>)>,
+    ciphers: Vec<(u32, Siv)>,
     seals: usize,
 }
 
@@ -119,7 +118,7 @@ impl Sealer {
         for (byte, key) in text.iter_mut().zip(c2s.iter().chain(s2c)) {
             *byte = *key;
         }
-        *tag = cipher.seal([beside], text);
+        *tag = cipher.seal([beside], text)?;
         Some(())
     }
 

@@ -1,12 +1,12 @@
 //! Certificates before time: a certificate is valid *at a time*, and the time is what we are after.
 //!
-//! So it is checked at the best time there is when keys are exchanged, in this order: what our own clock shows, if
-//! it is synchronised; the host's clock, if it is possible; else the earliest time that is possible. UTC is not
-//! before the *floor*: the day we were built, or the time that an earlier run has left. A session whose certificate could only be
+//! So it is checked at the best time there is when keys are exchanged, in this order: what our own clock shows, if it
+//! is synchronised; the host's clock, if it is possible; else the earliest time that is possible. UTC is not before the
+//! *floor*: the day we were built, or the time that an earlier run has left. A session whose certificate could only be
 //! checked at the earliest time is *provisional*.
 //!
-//! As soon as enough sources agree on a time, every certificate is checked again, at that time; a session whose certificate
-//! does not hold there ends.
+//! As soon as enough sources agree on a time, every certificate is checked again, at that time; a session whose
+//! certificate does not hold there ends.
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,8 +47,8 @@ impl CertificateTime {
         }
     }
 
-    /// Has `check` judge a chain of certificates at this time; where there is no clock, at the earliest time from the floor
-    /// on at which none of them is not valid yet.
+    /// Has `check` judge a chain of certificates at this time; where there is no clock, at the earliest time from the
+    /// floor on at which none of them is not valid yet.
     pub(crate) fn judge<T>(self, check: impl Fn(UnixTime) -> Result<T, Invalid>) -> Result<T, Invalid> {
         let mut at = self.at;
         for _ in 0..CHAIN_MAX {

@@ -42,7 +42,8 @@ pub(crate) struct Page {
     pub(crate) switch: Counter,
     /// The fork generation of the writer; [`ANY_PROCESS`] on a page that processes share.
     pub(crate) generation: u32,
-    /// The time suspended since boot as the writer knew it, at most: what was suspended since, the page does not know of.
+    /// The time suspended since boot as the writer knew it, at most: what was suspended since, the page does not know
+    /// of.
     pub(crate) suspended: Nanos,
 }
 

@@ -37,7 +37,8 @@ pub(super) struct Served {
 pub(super) struct Moment {
     /// T3, not later than the replies leave.
     pub(super) leaving: UnixTime,
-    /// Along it are all arrivals told, not only those since it took effect: so a step in between tears no T2 from its T3.
+    /// Along it are all arrivals told, not only those since it took effect: so a step in between tears no T2 from its
+    /// T3.
     line: Line,
     pub(super) identity: Identity,
     /// The clock's epoch; times of different epochs do not belong together.
@@ -120,8 +121,8 @@ pub(super) fn moment<'a>(
     Moment { leaving, line, identity, epoch: reading.epoch }
 }
 
-/// What may honestly be said about a reading and what is told of the time since `oldest`: our whole bound, as root delay
-/// and root dispersion.
+/// What may honestly be said about a reading and what is told of the time since `oldest`: our whole bound, as root
+/// delay and root dispersion.
 fn identity(reading: &Reading, oldest: Counter, report: &Report) -> Identity {
     // Back along the line it is off by what can be slewed in that time, and drift.
     let back = Nanos((Counter(reading.raw_ns) - oldest).0.max(0) / 1000);

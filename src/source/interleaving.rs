@@ -1,13 +1,14 @@
 //! Interleaved mode (RFC 9769), the client's side.
 //!
-//! The transmit timestamp in a reply is of before it left; in interleaved mode the *next* reply tells when it really did,
-//! by the server's network stack or hardware. A request asks for that by naming, as its origin timestamp, the receive
-//! timestamp of the last reply. The reply then names, as its origin, not our transmit timestamp but our receive timestamp:
-//! another 64 random bits here, so that nobody learns our time and nobody who has not seen the request can answer it.
+//! The transmit timestamp in a reply is of before it left; in interleaved mode the *next* reply tells when it really
+//! did, by the server's network stack or hardware. A request asks for that by naming, as its origin timestamp, the
+//! receive timestamp of the last reply. The reply then names, as its origin, not our transmit timestamp but our receive
+//! timestamp: another 64 random bits here, so that nobody learns our time and nobody who has not seen the request can
+//! answer it.
 //!
-//! What such a reply tells belongs to the exchange before: it is turned into the reply that the server would have sent then,
-//! had it known. A server that does not know the mode, or has forgotten the last reply, answers as ever, which counts as
-//! ever.
+//! What such a reply tells belongs to the exchange before: it is turned into the reply that the server would have sent
+//! then, had it known. A server that does not know the mode, or has forgotten the last reply, answers as ever, which
+//! counts as ever.
 
 use crate::packet::{Mode, Packet};
 use crate::units::{Counter, NtpShort, NtpTime};

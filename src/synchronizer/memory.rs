@@ -14,8 +14,8 @@
 //! - Where they do meet, a lie of the earlier run may narrow the truth of this one. It can for as long as the memory is
 //!   worth something, but no longer than the knee of the drift limit (1000 s) after the first agreement: from then on
 //!   the sources' own exchanges are memory enough.
-//! - What this run hands on is what its own sources said, without the memory it began with; that is handed on only if no source
-//!   was heard. So no chain of short runs carries a lie along.
+//! - What this run hands on is what its own sources said, without the memory it began with; that is handed on only if
+//!   no source was heard. So no chain of short runs carries a lie along.
 
 use super::{Synchronizer, Verdict};
 use crate::exchange::Interval;

@@ -1,14 +1,17 @@
-//! A new leader of a page that processes share goes on where the one before it ended: in the same epoch, on the same line.
+//! A new leader of a page that processes share goes on where the one before it ended: in the same epoch, on the same
+//! line.
 //!
-//! Why that is sound, where a [warm start](super::memory) begins a new epoch: the line is no claim about UTC but a promise to
-//! readers, who have seen it and go on seeing it. It is whole on the page, and so is what takes it up in mid-slew; nobody else
-//! writes meanwhile. To continue it breaks no promise, whatever UTC is; to begin another would break one for nothing.
+//! Why that is sound, where a [warm start](super::memory) begins a new epoch: the line is no claim about UTC but a
+//! promise to readers, who have seen it and go on seeing it. It is whole on the page, and so is what takes it up in
+//! mid-slew; nobody else writes meanwhile. To continue it breaks no promise, whatever UTC is; to begin another would
+//! break one for nothing.
 //!
-//! The interval is a claim, and rests on assumption (a) *of the former leader*, of whose sources this one may know nothing. It
-//! stands, and the state with it, as the former leader published both: with deadlines that readers judge. From the first
-//! agreement of our own sources on it is one more witness, with the reservations of a warm start: refuted, it is dropped and a
-//! new epoch begins, which is counted as a step; not refuted, it falls silent after the knee of the drift limit; and what is
-//! handed on to the leader after us is what our own sources said, so no chain of leaders carries a lie along.
+//! The interval is a claim, and rests on assumption (a) *of the former leader*, of whose sources this one may know
+//! nothing. It stands, and the state with it, as the former leader published both: with deadlines that readers judge.
+//! From the first agreement of our own sources on it is one more witness, with the reservations of a warm start:
+//! refuted, it is dropped and a new epoch begins, which is counted as a step; not refuted, it falls silent after the
+//! knee of the drift limit; and what is handed on to the leader after us is what our own sources said, so no chain of
+//! leaders carries a lie along.
 //!
 //! - A page that is UNSYNCHRONIZED because its bound has passed the cap still has a line that readers see: a correction
 //!   within the threshold is slewed, a larger one steps.

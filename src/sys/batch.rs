@@ -73,8 +73,8 @@ impl Batch {
         header.msg_flags = 0;
     }
 
-    /// Takes what has come to `socket`, up to [`BATCH`] datagrams, and drops what was here before. `WouldBlock` if there
-    /// is nothing; an earlier reply that a client's host refused is reported as the error it came back as.
+    /// Takes what has come to `socket`, up to [`BATCH`] datagrams, and drops what was here before. `WouldBlock` if
+    /// there is nothing; an earlier reply that a client's host refused is reported as the error it came back as.
     pub(crate) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         for index in 0..self.received {
             self.prepare(index);
@@ -83,8 +83,8 @@ impl Batch {
         // SAFETY: as in `prepare`.
         let frame = unsafe { self.frame.as_mut() };
         let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
-        // SAFETY: the headers point to names, parts, data and controls of the frame, with their true lengths, and nothing
-        // else uses these meanwhile. (The type of the flags depends on the C library.)
+        // SAFETY: the headers point to names, parts, data and controls of the frame, with their true lengths, and
+        // nothing else uses these meanwhile. (The type of the flags depends on the C library.)
         let result = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -117,8 +117,8 @@ impl Batch {
         received
     }
 
-    /// Puts `reply` in the place of datagram number `index`, to be sent back from where `received` says that it was sent
-    /// to; what is longer than the datagram is cut. Once for each datagram.
+    /// Puts `reply` in the place of datagram number `index`, to be sent back from where `received` says that it was
+    /// sent to; what is longer than the datagram is cut. Once for each datagram.
     pub(crate) fn queue(&mut self, index: usize, reply: &[u8], received: &Received, stamped: bool) {
         if self.queued == BATCH {
             return;
@@ -195,7 +195,7 @@ impl Drop for Batch {
 mod tests {
     use super::*;
     use crate::sys::listen::{Kinds, listening};
-    use crate::sys::socket::connected;
+    use crate::sys::socket::{connected, stamped};
     use crate::sys::wake;
     use std::net::SocketAddr;
     use std::time::Duration;
@@ -246,7 +246,9 @@ mod tests {
     #[test]
     fn datagrams_that_came_together_are_taken_together_and_their_replies_leave_together() {
         let server = listener("127.0.0.1:0");
-        let client = connected(server.local_addr().unwrap()).unwrap();
+        // One that has nothing to tell of its departures, which would pile up.
+        let client = stamped("127.0.0.1:0".parse().unwrap()).unwrap();
+        client.connect(server.local_addr().unwrap()).unwrap();
         let mut batch = Batch::new();
         for round in 0..3_u8 {
             for number in 0..100 {

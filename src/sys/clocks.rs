@@ -45,8 +45,8 @@ impl Anchor {
         (self.suspended() - earlier.suspended()).abs() > self.width() + earlier.width()
     }
 
-    /// Whether the counter went another way than `CLOCK_MONOTONIC` between `earlier` and this: not what the kernel's slewing
-    /// can have made of it, but a reset, or another counter.
+    /// Whether the counter went another way than `CLOCK_MONOTONIC` between `earlier` and this: not what the kernel's
+    /// slewing can have made of it, but a reset, or another counter.
     pub(crate) fn has_strayed_since(&self, earlier: &Self) -> bool {
         let passed = self.monotonic - earlier.monotonic;
         // By `adjtimex` a tick can be made 10 % longer or shorter, and the frequency another 0.1 %.

@@ -20,7 +20,7 @@ impl ResumeWatch {
         Self::until(NEVER)
     }
 
-    fn until(second: libc::time_t) -> io::Result<Self> {
+    pub(crate) fn until(second: libc::time_t) -> io::Result<Self> {
         // SAFETY: the call takes no pointers.
         let fd =
             checked(unsafe { libc::timerfd_create(libc::CLOCK_REALTIME, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) })?;

@@ -126,6 +126,11 @@ pub(crate) mod made_up {
             self.write(&page(disruption, generation));
         }
 
+        /// It as a kernel shows it that notifies, and that has something to tell.
+        pub(crate) fn telling(&self) -> VmClock {
+            VmClock { wakes: true, ..VmClock::open(&self.0).unwrap().unwrap() }
+        }
+
         pub(crate) fn write(&self, bytes: &[u8]) {
             let options = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&self.0);
             options.unwrap().write_all_at(bytes, 0).unwrap();

@@ -24,7 +24,8 @@ const LIMIT_S: f64 = 1e-3;
 fn measurements(client: &ChronydClient) -> Vec<(String, f64)> {
     let log = client.measurements_log();
     let lines = log.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    // Date, time, address, leap and tests, polls and scores, offset, …; the mode is the last column but the stamps' kinds.
+    // Date, time, address, leap and tests, polls and scores, offset, …; the mode is the last column but the stamps'
+    // kinds.
     lines
         .filter(|words| words.len() > 15 && words[0].starts_with("20"))
         .map(|words| {

@@ -6,11 +6,11 @@
 //! clock at the same instants comes from its log (`tracking_log.rs`).
 //!
 //! * **Asserted**: of all readings, and of those of each minute, 99 in 100 are off by no more than 10 µs beyond half
-//!   their bracket; every interval holds the true time, no reading runs backwards, none is unsynchronised, and the clock
-//!   does not step. No sample is dropped, however long the reader was kept off the processor.
-//! * **Reported**: RMS, p99, largest and mean error of both clocks, and ratios. Here a reading's error is its distance
-//!   from the middle of its bracket, and only the narrowest quarter of all brackets counts (the table says how wide those
-//!   are at most): in a wide one the middle tells more of the machine than of the clock.
+//!   their bracket; every interval holds the true time, no reading runs backwards, none is unsynchronised, and the
+//!   clock does not step. No sample is dropped, however long the reader was kept off the processor.
+//! * **Reported**: RMS, p99, largest and mean error of both clocks, and ratios. Here a reading's error is its
+//!   distance from the middle of its bracket, and only the narrowest quarter of all brackets counts (the table says how
+//!   wide those are at most): in a wide one the middle tells more of the machine than of the clock.
 //!
 //! The mean is mostly the two directions' difference in travel time, which no clock can know. Our requests are stamped
 //! before they enter the kernel, which takes longest in a thread that has just slept, so the way there seems the longer

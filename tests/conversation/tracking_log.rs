@@ -8,8 +8,8 @@
 //! Two columns of a line tell that correction `e`, both in seconds (`REF_SetReference` in `reference.c` and
 //! `LCL_AccumulateFrequencyAndOffset` in `local.c`):
 //!
-//! * column 11, `Rem. corr.`, is `e` just before the update. Where the system clock is steered it is what is left of the
-//!   last slew; with `-x` nothing is ever slewed, and it is all.
+//! * column 11, `Rem. corr.`, is `e` just before the update. Where the system clock is steered it is what is left of
+//!   the last slew; with `-x` nothing is ever slewed, and it is all.
 //! * column 7, `Offset`, is what the update takes away: just after it, `e = Rem. corr. - Offset`.
 //!
 //! `Offset` alone is *not* the error of chronyd's clock: it is the newest step of its own loop, which is small wherever

@@ -101,8 +101,8 @@ fn case_17_clients_behind_one_address_are_never_mixed() {
     assert_eq!(seen.len(), count, "receive timestamps that are remembered are unique");
 }
 
-/// From arrival to departure by a server's own account, ns, the median: of replies that tell it themselves, and as the next
-/// reply in interleaved mode tells it.
+/// From arrival to departure by a server's own account, ns, the median: of replies that tell it themselves, and as the
+/// next reply in interleaved mode tells it.
 fn holds(server: SocketAddr, rounds: u64) -> [f64; 2] {
     let client = Client::of(server);
     let ns = |reply: &Reply, transmit: u64| transmit.wrapping_sub(reply.receive) as f64 / 4.294_967_296;

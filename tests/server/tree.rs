@@ -1,12 +1,12 @@
-//! Three strata in a network of namespaces: a primary, three secondaries that follow it, twelve clients that follow those,
-//! all ours, and a `chronyd` at each level.
+//! Three strata in a network of namespaces: a primary, three secondaries that follow it, twelve clients that follow
+//! those, all ours, and a `chronyd` at each level.
 //!
 //! All of them read one machine's oscillator and the primary serves its system clock, so that the truth is known to
-//! everybody who judges and to nobody who is judged. Each node has a network namespace, joined to the others by a bridge.
-//! For as long as it lasts, in every few milliseconds, a reading of each of the fifteen clocks is held against the system
-//! clock just before and just after it: the interval must hold it, and within an epoch no reading is before the last one.
-//! Meanwhile the primary is killed and comes back, is cut off and comes back: the secondaries must go into holdover and
-//! recover, without a step, and their clients with them.
+//! everybody who judges and to nobody who is judged. Each node has a network namespace, joined to the others by a
+//! bridge. For as long as it lasts, in every few milliseconds, a reading of each of the fifteen clocks is held against
+//! the system clock just before and just after it: the interval must hold it, and within an epoch no reading is before
+//! the last one. Meanwhile the primary is killed and comes back, is cut off and comes back: the secondaries must go
+//! into holdover and recover, without a step, and their clients with them.
 //!
 //! `NTPCLOCK_TREE_MINUTES` sets how long it lasts, half a minute unless set; `make tree` plays five.
 

@@ -105,7 +105,8 @@ pub(super) fn a_root_distance_of_zero_and_10_ms_off(trial: &Trial) -> World {
     world
 }
 
-/// More liars than are assumed, but their intervals are disjoint from the honest ones: a majority tells the truth. (case 16)
+/// More liars than are assumed, but their intervals are disjoint from the honest ones: a majority tells the truth.
+/// (case 16)
 pub(super) fn one_liar_of_three_and_two_of_five(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let liars = random.pick(&[1, 2]);
@@ -396,7 +397,8 @@ pub(super) fn a_delay_that_toggles_with_every_poll(trial: &Trial) -> World {
     world
 }
 
-/// Who sits on the path keeps replies and delivers them instead of later ones: they answer no request that is open. (case 4)
+/// Who sits on the path keeps replies and delivers them instead of later ones: they answer no request that is open.
+/// (case 4)
 pub(super) fn replies_of_long_ago(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let mut kept: Option<Packet> = None;

@@ -45,8 +45,8 @@ pub(super) fn one_server_in_the_same_building(trial: &Trial) -> World {
     world
 }
 
-/// Case 3 of other servers' faults. What is served is judged in every scenario; here it is seen that it is, from the first
-/// synchronisation over a holdover to the loss of the time.
+/// Case 3 of other servers' faults. What is served is judged in every scenario; here it is seen that it is, from the
+/// first synchronisation over a holdover to the loss of the time.
 pub(super) fn case_3_a_server_of_a_clock_says_no_less_than_what_that_is_off_by(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let servers = any(&mut random, 3).into_iter().map(|server| server.dead_when(|second| second > 4.0 * 3600.0));

@@ -1,5 +1,5 @@
-//! Sources that are not all trusted alike: what they were given beside their names, and the keys that some of them share
-//! with us.
+//! Sources that are not all trusted alike: what they were given beside their names, and the keys that some of them
+//! share with us.
 
 use super::Trial;
 use super::oracle::Promise;
@@ -171,8 +171,8 @@ pub(super) fn what_is_not_authenticated_by_the_servers_key_is_dropped(trial: &Tr
     world
 }
 
-/// Somebody owns the four servers that are polled, but not the pool: from the second hour on they lie, and two hours later
-/// they stop. The first look beyond them may come an hour later, the second two minutes after that.
+/// Somebody owns the four servers that are polled, but not the pool: from the second hour on they lie, and two hours
+/// later they stop. The first look beyond them may come an hour later, the second two minutes after that.
 pub(super) fn a_pool_vetoes_the_few_of_it_that_are_polled(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let off = random.pick(&[-1.0, 1.0]) * random.between(0.2, 20.0) * SECOND;

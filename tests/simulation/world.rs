@@ -203,7 +203,8 @@ impl World {
         self.state().is_usable() && (self.oracle.error as f64).abs() <= nanos
     }
 
-    /// Whether UTC moved by `off` (ns) lies in the interval of the last reading: what servers tell that are all off by it.
+    /// Whether UTC moved by `off` (ns) lies in the interval of the last reading: what servers tell that are all off by
+    /// it.
     pub(super) fn tells(&mut self, off: f64) -> bool {
         let Some(reading) = self.oracle.last().copied() else { return false };
         let told = self.oscillator.utc_at(Counter(reading.raw_ns)) + Nanos(off as i64);
