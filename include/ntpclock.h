@@ -24,8 +24,8 @@
     (NTPCLOCK_VERSION_MAJOR * 10000 + NTPCLOCK_VERSION_MINOR * 100 + NTPCLOCK_VERSION_PATCH)
 
 /**
- * `ntp_reading.flags` and `ntp_report.flags`: what is published rests on authenticated sources alone, whose certificates
- * hold at that very time.
+ * `ntp_reading.flags` and `ntp_report.flags`: what is published rests on authenticated sources alone, whose
+ * certificates hold at that very time.
  */
 #define NTP_FLAG_AUTHENTICATED (1 << 0)
 
@@ -51,8 +51,8 @@
 #define NTP_FLAG_LEAP_PENDING (1 << 4)
 
 /**
- * `ntp_reading.flags` and `ntp_report.flags`: other servers of the pools contradict those that are polled, so that what
- * these say is not believed, and what was published before may be wrong (`ntp_config_set_khronos`).
+ * `ntp_reading.flags` and `ntp_report.flags`: other servers of the pools contradict those that are polled, so that
+ * what these say is not believed, and what was published before may be wrong (`ntp_config_set_khronos`).
  */
 #define NTP_FLAG_VETOED (1 << 5)
 
@@ -215,8 +215,8 @@ typedef enum {
      */
     NTP_ERR_STATE_FILE = -42,
     /**
-     * A page that processes share, or its lock file, cannot be used; or it was taken away from a clock that runs on all the
-     * same.
+     * A page that processes share, or its lock file, cannot be used; or it was taken away from a clock that runs on
+     * all the same.
      */
     NTP_ERR_SHARED_PAGE = -43,
 } ntp_result;
@@ -308,7 +308,8 @@ typedef enum {
      */
     NTP_NTS_PROVISIONAL = 2,
     /**
-     * There are keys. The certificate behind them was checked at the system clock's time, not yet at the time obtained.
+     * There are keys. The certificate behind them was checked at the system clock's time, not yet at the time
+     * obtained.
      */
     NTP_NTS_UNREVIEWED = 3,
     /**
@@ -380,7 +381,8 @@ typedef enum {
 } ntp_timescale;
 
 /**
- * Why an answer, or a source, was refused: places in `ntp_source_info.refusals`. Newer libraries may have further ones.
+ * Why an answer, or a source, was refused: places in `ntp_source_info.refusals`. Newer libraries may have further
+ * ones.
  */
 typedef enum {
     /**
@@ -553,7 +555,8 @@ typedef struct {
 } ntp_reading;
 
 /**
- * The state of a whole clock in numbers; those of the clock that leads, where a page is shared. Grows at its end: pass its size.
+ * The state of a whole clock in numbers; those of the clock that leads, where a page is shared. Grows at its end: pass
+ * its size.
  */
 typedef struct {
     /**
@@ -638,8 +641,8 @@ typedef struct {
      */
     uint32_t reference_id;
     /**
-     * The process that leads among those that share a page, as the lock file names it; 0 if there is none, or it is not
-     * known.
+     * The process that leads among those that share a page, as the lock file names it; 0 if there is none, or it is
+     * not known.
      */
     uint32_t leader_pid;
     /**
@@ -1194,9 +1197,9 @@ ntp_result ntp_config_set_authentication(ntp_config *config, int32_t authenticat
  * Sets whether a dozen other servers of the pools, picked at random, are asked once an hour, in the spirit of Khronos
  * (RFC 9523): 1 or 0. Default 0, because they are asked beside those that are polled.
  *
- * When they contradict what the polled servers agree on, and others do so again two minutes later, that is not believed
- * any more: the clock is in NTP_STATE_HOLDOVER, with `NTP_FLAG_VETOED`, until it is backed again. Fewer than six others
- * are no opinion.
+ * When they contradict what the polled servers agree on, and others do so again two minutes later, that is not
+ * believed any more: the clock is in NTP_STATE_HOLDOVER, with `NTP_FLAG_VETOED`, until it is backed again. Fewer than
+ * six others are no opinion.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT` for a number that is neither.
  *
@@ -1325,15 +1328,15 @@ ntp_result ntp_config_set_state_file(ntp_config *config,
                                      const char *path);
 
 /**
- * Makes clocks share the page at `path` with the other processes of this host that name it: all read it, one of them asks
- * the servers. Default: none.
+ * Makes clocks share the page at `path` with the other processes of this host that name it: all read it, one of them
+ * asks the servers. Default: none.
  *
  * Whoever holds the lock of the file `path`.lock leads, and writes the page, which is made if it is not there. When it
- * ends, however it does, another takes over within two seconds, in the same epoch and on the same line. All should have the
- * same configuration. State file and recording are the leader's. The directory should be one that only you may
- * write, in memory, and gone after a boot, as those in /run are. `ntp_clock_start` returns `NTP_ERR_SHARED_PAGE` when the page or its lock file cannot be
- * trusted: it is not ours or root's, others may write it, it is no regular file, of another version or not whole. Who may
- * write or lock it is trusted.
+ * ends, however it does, another takes over within two seconds, in the same epoch and on the same line. All should
+ * have the same configuration. State file and recording are the leader's. The directory should be one that only you
+ * may write, in memory, and gone after a boot, as those in /run are. `ntp_clock_start` returns `NTP_ERR_SHARED_PAGE`
+ * when the page or its lock file cannot be trusted: it is not ours or root's, others may write it, it is no regular
+ * file, of another version or not whole. Who may write or lock it is trusted.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file.
  *
@@ -1348,9 +1351,9 @@ ntp_result ntp_config_set_shared_page(ntp_config *config,
 /**
  * Has a forked child restart the clock by itself (`restart` 1), as `ntp_clock_restart` does, or not (0). Default: not.
  *
- * A reading starts nothing, for it takes no lock; nor does the fork, which may be the beginning of an exec. So "by itself"
- * is at the child's first call that waits for the clock (`ntp_wait`, `ntp_clock_wait` and the like), asks for its
- * report, its sources or its events, or starts it. Until then the child reads on in NTP_STATE_HOLDOVER.
+ * A reading starts nothing, for it takes no lock; nor does the fork, which may be the beginning of an exec. So "by
+ * itself" is at the child's first call that waits for the clock (`ntp_wait`, `ntp_clock_wait` and the like), asks for
+ * its report, its sources or its events, or starts it. Until then the child reads on in NTP_STATE_HOLDOVER.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT` unless `restart` is 0 or 1.
  *
@@ -1368,7 +1371,8 @@ ntp_result ntp_config_set_restart_after_fork(ntp_config *config,
  * time. The configuration is copied. Free the clock with `ntp_clock_free`.
  *
  * Returns `NTP_ERR_NO_SERVERS` when `config` names none, `NTP_ERR_SYSTEM` when the thread cannot be made,
- * `NTP_ERR_SHARED_PAGE` when the page that it names cannot be used, and `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL; `clock`, where it is not NULL, is then set to NULL.
+ * `NTP_ERR_SHARED_PAGE` when the page that it names cannot be used, and `NTP_ERR_INVALID_ARGUMENT` when a pointer is
+ * NULL; `clock`, where it is not NULL, is then set to NULL.
  *
  * Contract:
  *
@@ -1798,8 +1802,8 @@ ntp_result ntp_clock_on_event(const ntp_clock *clock,
  *
  * With ` nts` behind the server keys are exchanged first, by the helper thread too.
  *
- * Returns `NTP_ERR_INVALID_SERVER`, `NTP_ERR_RESOLVE`, `NTP_ERR_KEY_EXCHANGE`, `NTP_ERR_TIMEOUT`, `NTP_ERR_BAD_REPLY` or
- * `NTP_ERR_SYSTEM` for what the names say; and `NTP_ERR_INVALID_ARGUMENT` if a pointer is NULL, `server` is
+ * Returns `NTP_ERR_INVALID_SERVER`, `NTP_ERR_RESOLVE`, `NTP_ERR_KEY_EXCHANGE`, `NTP_ERR_TIMEOUT`, `NTP_ERR_BAD_REPLY`
+ * or `NTP_ERR_SYSTEM` for what the names say; and `NTP_ERR_INVALID_ARGUMENT` if a pointer is NULL, `server` is
  * over-long or not UTF-8, or `size` makes no sense. `result` is written on success only.
  *
  * Contract:

@@ -153,20 +153,6 @@ impl Source {
         self.fault.as_ref()
     }
 
-    /// What is wrong with it, in words: why it is not believed, else its last fault, else why it is believed and not
-    /// used.
-    pub(crate) fn complaint(&self) -> Option<String> {
-        match (self.objection, &self.fault) {
-            (Some(Objection::Misses(miss)), _) => Some(format!("its interval misses the agreed one by {} ns", miss.0)),
-            (_, Some(fault)) => Some(fault.to_string()),
-            (Some(Objection::Apart(miss)), None) => Some(format!("set apart: {} ns from what the others say", miss.0)),
-            (None, None) if self.probation > 0 => {
-                Some(format!("it was caught lying; heard again after {} more good answers", self.probation))
-            }
-            (None, None) => None,
-        }
-    }
-
     /// Whether it has denied service so often that it is taken at its word.
     fn is_denied(&self) -> bool {
         self.denials >= DENIALS

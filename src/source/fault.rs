@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Source;
 use crate::exchange::Refusal;
 use crate::units::Nanos;
 
@@ -37,4 +38,20 @@ pub(crate) enum Objection {
     Misses(Nanos),
     /// Its interval may be true, but its estimate lies so far from what the others say.
     Apart(Nanos),
+}
+
+impl Source {
+    /// What is wrong with it, in words: why it is not believed, else its last fault, else why it is believed and not
+    /// used.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        match (self.objection, &self.fault) {
+            (Some(Objection::Misses(miss)), _) => Some(format!("its interval misses the agreed one by {} ns", miss.0)),
+            (_, Some(fault)) => Some(fault.to_string()),
+            (Some(Objection::Apart(miss)), None) => Some(format!("set apart: {} ns from what the others say", miss.0)),
+            (None, None) if self.probation > 0 => {
+                Some(format!("it was caught lying; heard again after {} more good answers", self.probation))
+            }
+            (None, None) => None,
+        }
+    }
 }
