@@ -89,7 +89,7 @@ fn the_command_serves_what_a_file_says_and_names_what_is_wrong_with_it() {
     loop {
         let (_, told) = ntpclock(&["status", "--server", statistics.to_str().expect("UTF-8")]);
         if told.contains("1 requests, 1 replies, 0 told to exchange keys")
-            && told.contains("key exchanges   1, 0 failed")
+            && told.contains("key exchanges    1, 0 failed")
         {
             break;
         }
