@@ -128,13 +128,13 @@ pub(crate) fn build_date() -> UnixTime {
     unix_seconds(env!("NTPCLOCK_BUILD_DATE").parse().unwrap_or(0)) - BUILD_CLOCK_ERROR
 }
 
-/// The engine's thread.
+/// The engine's thread. What is large in it is boxed: a stack that something has been moved over stays in memory.
 struct Run {
-    core: Synchronizer,
+    core: Box<Synchronizer>,
     roster: Roster,
     exchanger: Exchanger,
     files: Files,
-    told: Told,
+    told: Box<Told>,
     /// Wakes us when the machine resumes; `None` where there is none to be had.
     resume_watch: Option<ResumeWatch>,
     /// When to try for one again.

@@ -21,7 +21,7 @@ use crate::status::State;
 use crate::synchronizer::Synchronizer;
 use crate::sys::clocks::{self, Anchor};
 use crate::sys::host::{self, Identity};
-use crate::sys::thread::Worker;
+use crate::sys::thread::{Order, Worker};
 use crate::sys::ticks::{self, Kind};
 use crate::sys::vmclock::{self, VmClock};
 use crate::sys::{counter, fork};
@@ -66,29 +66,38 @@ pub(crate) fn start(config: Config, shared: SharedRef, start: Start) -> Result<W
         // However the thread ends, by order or by a bug of ours: nobody shall wait for it.
         let running = Running(theirs);
         let parts = match begun {
-            Begun::Run(parts) => Some(*parts),
-            Begun::Follow(follower, keys) => {
-                let succession = follower.run(&running.0, &order);
-                let succeeding =
-                    |succession| prepare(&config, &running.0, keys, Beginning::Succeeding(Box::new(succession)));
-                succession.and_then(|succession| match succeeding(succession) {
-                    Ok(parts) => Some(parts),
-                    Err(error) => {
-                        let fault = Some(format!("taking over the shared page: {error}"));
-                        running.0.tell_membership(Membership { fault, ..Membership::default() });
-                        None
-                    }
-                })
-            }
+            Begun::Run(parts) => Some(parts),
+            Begun::Follow(follower, keys) => follow_until_leading(&config, &running.0, *follower, keys, &order),
         };
         if let Some(parts) = parts {
-            Run::new(parts, running.0.clone(), order).run();
+            Run::new(*parts, running.0.clone(), order).run();
         }
     };
     Worker::start("ntpclock", work).map_err(|error| {
         shared.change(|status| status.running = false);
         Error::io("starting the clock's thread", error)
     })
+}
+
+/// Follows a page, and takes it over when its leader is gone; `None`: by order, or it could not be taken over. Apart, so that
+/// who runs alone needs less of a stack.
+#[inline(never)]
+fn follow_until_leading(
+    config: &Config,
+    shared: &Shared,
+    follower: Follower,
+    keys: KeyExchanges,
+    order: &Order,
+) -> Option<Box<Parts>> {
+    let succession = follower.run(shared, order)?;
+    match prepare(config, shared, keys, Beginning::Succeeding(Box::new(succession))) {
+        Ok(parts) => Some(Box::new(parts)),
+        Err(error) => {
+            let fault = Some(format!("taking over the shared page: {error}"));
+            shared.tell_membership(Membership { fault, ..Membership::default() });
+            None
+        }
+    }
 }
 
 /// How a thread begins.
@@ -108,10 +117,10 @@ impl Drop for Running {
 
 /// What a run begins with.
 pub(super) struct Parts {
-    pub(super) core: Synchronizer,
+    pub(super) core: Box<Synchronizer>,
     pub(super) roster: Roster,
     pub(super) files: Files,
-    pub(super) told: Told,
+    pub(super) told: Box<Told>,
     pub(super) vmclock: Option<VmClock>,
     pub(super) keys: KeyExchanges,
 }
@@ -145,9 +154,9 @@ pub(super) fn prepare(
         Beginning::Onward => Files::open_onward(config),
         _ => Files::open(config)?,
     };
-    let mut core = Synchronizer::new(config.settings.clone(), build_date(), last_epoch);
+    let mut core = Box::new(Synchronizer::new(config.settings.clone(), build_date(), last_epoch));
     recollection.floor.into_iter().for_each(|floor| core.raise_floor(floor));
-    let mut told = match beginning {
+    let mut told = Box::new(match beginning {
         Beginning::Succeeding(succession) => succeed(*succession, &mut core, watchdog),
         Beginning::Onward if let Some(left) = &left => {
             let writer = go_on(shared, left, &mut core, &clocks, &watchdog, origin);
@@ -157,7 +166,7 @@ pub(super) fn prepare(
             let writer = Writer::new(&shared.place, ticks::kernel_sight());
             Told { writer, watch: Watch::new(last_epoch), watchdog, lead: None }
         }
-    };
+    });
     shared.with_history(|history| history.note(clocks));
     told.writer.note_suspended(told.watchdog.suspended());
     // What is on a page that others read, or ourselves, goes before what is in a file.

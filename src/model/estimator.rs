@@ -93,12 +93,13 @@ impl Estimate {
     }
 }
 
-/// One filter, and the logarithm of its weight.
+/// One filter, its weight, and the logarithm of that.
 #[derive(Clone, Copy, Debug)]
 struct Hypothesis {
     wander: f64,
     belief: Belief,
     evidence: f64,
+    weight: f64,
 }
 
 /// The bank of one source.
@@ -175,6 +176,7 @@ impl Estimator {
         let best = self.bank.iter().map(|hypothesis| hypothesis.evidence).fold(f64::NEG_INFINITY, f64::max);
         for hypothesis in &mut self.bank {
             hypothesis.evidence -= best;
+            hypothesis.weight = hypothesis.evidence.exp();
         }
         let offset = self.average(|belief| belief.offset);
         self.delays.add_ways(delay / 2.0 + middle - offset, delay / 2.0 - middle + offset);
@@ -185,7 +187,7 @@ impl Estimator {
         let deviation = (sample.delay.as_f64() / 2.0).max(1_000.0);
         let mut belief = Belief::new(0.0, deviation, self.prior.deviation.0);
         belief.frequency = self.prior.mean.0;
-        let filters = WANDERS.map(|wander| Hypothesis { wander, belief, evidence: 0.0 });
+        let filters = WANDERS.map(|wander| Hypothesis { wander, belief, evidence: 0.0, weight: 1.0 });
         self.bank = KINDS.iter().flat_map(|_| filters).collect();
     }
 
@@ -193,9 +195,8 @@ impl Estimator {
     fn average(&self, of: impl Fn(&Belief) -> f64) -> f64 {
         let (mut weights, mut sum) = (0.0, 0.0);
         for hypothesis in &self.bank {
-            let weight = hypothesis.evidence.exp();
-            weights += weight;
-            sum += weight * of(&hypothesis.belief);
+            weights += hypothesis.weight;
+            sum += hypothesis.weight * of(&hypothesis.belief);
         }
         sum / weights
     }
