@@ -457,6 +457,10 @@ typedef enum {
      * The other sources agree on another time.
      */
     NTP_REASON_FALSETICKER = 17,
+    /**
+     * A request could not be made: there was no cookie left for it.
+     */
+    NTP_REASON_NO_COOKIE = 18,
 } ntp_reason;
 
 /**
@@ -1199,7 +1203,8 @@ ntp_result ntp_config_set_authentication(ntp_config *config, int32_t authenticat
  *
  * When they contradict what the polled servers agree on, and others do so again two minutes later, that is not
  * believed any more: the clock is in NTP_STATE_HOLDOVER, with `NTP_FLAG_VETOED`, until it is backed again. Fewer than
- * six others are no opinion.
+ * six others are no opinion. The others are not authenticated: as long as those that say where UTC lies all are, nothing
+ * is vetoed.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT` for a number that is neither.
  *
