@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, ServerSpec, parse_server};
-use crate::engine::{build_floor, era_begin};
 use crate::engine::resolve::{self, Question};
+use crate::engine::{build_floor, era_begin};
 use crate::error::Error;
 use crate::exchange::{self, Exchange, Kiss, Refusal};
 use crate::nts;

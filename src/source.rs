@@ -41,7 +41,8 @@ const RESOLVE_RETRY_MAX: i8 = 6;
 pub(crate) struct Source {
     pub(crate) standing: Standing,
     address: Option<SocketAddr>,
-    /// What Network Time Security asks for here: an address then comes with keys, and nothing is sent or believed without.
+    /// What Network Time Security asks for here: an address then comes with keys, and nothing is sent or believed
+    /// without.
     nts: Option<Association>,
     /// When an address should next be looked for.
     resolve_due: Option<Counter>,
@@ -180,9 +181,9 @@ impl Source {
         }
     }
 
-    /// The counter stood still or was replaced before `now`: that holds for what is under way, too. It may have been set
-    /// back, and no counter value from before compares with one from after; nor does this very `now`, for a counter that
-    /// stands still shows the same.
+    /// The counter stood still or was replaced before `now`: that holds for what is under way, too. It may have been
+    /// set back, and no counter value from before compares with one from after; nor does this very `now`, for a counter
+    /// that stands still shows the same.
     pub(crate) fn handle_gap(&mut self, now: Counter) {
         self.pending = None;
         self.contradicted = None;
@@ -614,8 +615,8 @@ mod tests {
         unix_seconds(1_795_000_000) + (counter - Counter(0))
     }
 
-    /// A server 100 µs away that takes 40 µs over a reply, 30 of them after it has written its transmit timestamp; and that
-    /// knows of the last one when it left.
+    /// A server 100 µs away that takes 40 µs over a reply, 30 of them after it has written its transmit timestamp; and
+    /// that knows of the last one when it left.
     struct Server {
         speaks_interleaved: bool,
         last: Option<(NtpTime, NtpTime)>,

@@ -1,11 +1,11 @@
-//! Key exchanges (RFC 8915, section 4): TCP, TLS 1.3, one message each way. For the helper thread, which goes on with several
-//! at a time; but hosts that the user names are looked up, and then it blocks. Whatever the other side does, one ends
-//! after [`Limits::whole`] and [`BYTES_MAX`], with however many addresses; and those that brought nothing come last the
-//! next time.
+//! Key exchanges (RFC 8915, section 4): TCP, TLS 1.3, one message each way. For the helper thread, which goes on with
+//! several at a time; but hosts that the user names are looked up, and then it blocks. Whatever the other side does,
+//! one ends after [`Limits::whole`] and [`BYTES_MAX`], with however many addresses; and those that brought nothing come
+//! last the next time.
 //!
-//! TLS is rustls with a provider of our own choosing, which is told to nobody else in the process. Certificates are judged
-//! at the time that [`crate::nts::trust`] has found, and against the name that the user wrote, wherever the NTP server
-//! turns out to be.
+//! TLS is rustls with a provider of our own choosing, which is told to nobody else in the process. Certificates are
+//! judged at the time that [`crate::nts::trust`] has found, and against the name that the user wrote, wherever the NTP
+//! server turns out to be.
 
 mod certificates;
 
@@ -102,8 +102,8 @@ pub(crate) struct Granted {
     pub(crate) grant: Grant,
 }
 
-/// The cryptography, chosen when we were built: of the ciphers those that everybody has (RFC 8446, section 9.1), since each
-/// takes its room.
+/// The cryptography, chosen when we were built: of the ciphers those that everybody has (RFC 8446, section 9.1), since
+/// each takes its room.
 pub(crate) fn cryptography() -> CryptoProvider {
     let cipher_suites = vec![TLS13_AES_256_GCM_SHA384, TLS13_AES_128_GCM_SHA256];
     CryptoProvider { cipher_suites, kx_groups: vec![X25519, SECP256R1], ..default_provider() }
@@ -133,7 +133,7 @@ enum Stage {
     Between,
     Attempt(Box<Attempt>),
     /// There are keys, for a server that is being looked up.
-    Naming(Naming),
+    Naming(Box<Naming>),
 }
 
 /// Has `order` carried out by the helper thread. `told` learns what it has come to, and then `waker` is woken.
@@ -194,7 +194,7 @@ impl Task for Exchange {
                         match attempt.conclude(response, &self.tls, self.order.time.basis) {
                             Ok(naming) => {
                                 self.left = attempt.stream.left;
-                                self.stage = Stage::Naming(naming);
+                                self.stage = Stage::Naming(Box::new(naming));
                             }
                             Err(why) => {
                                 let (address, fault) = (attempt.address, attempt.failed(&why));
@@ -249,7 +249,7 @@ impl Exchange {
 
     fn grant(&mut self, server: SocketAddr) -> Option<Pause> {
         let Stage::Naming(naming) = std::mem::replace(&mut self.stage, Stage::Between) else { return None };
-        let Naming { exchanger, grant, .. } = naming;
+        let Naming { exchanger, grant, .. } = *naming;
         self.end(Ok(Granted { exchanger, exchangers: self.found, server, grant }))
     }
 

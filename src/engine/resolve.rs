@@ -38,8 +38,8 @@ pub(crate) fn lookup(question: Question) {
     helper::queue(Turn::First, &waker, Box::new(work));
 }
 
-/// The lookup of a name that a stranger chose: it may lead to a name server of his that never answers, so a thread of its
-/// own waits for the resolver, and nobody for that thread.
+/// The lookup of a name that a stranger chose: it may lead to a name server of his that never answers, so a thread of
+/// its own waits for the resolver, and nobody for that thread.
 pub(crate) struct Inquiry {
     answer: Receiver<Addresses>,
     waker: Arc<Waker>,

@@ -7,11 +7,11 @@
 //! Who poisons one answer of the resolver, or rents one network, shall not fill a pool's places with servers of his
 //! own. So at most half of them go to one network (/24 of IPv4, /48 of IPv6: what is handed out to one site), even if
 //! others stay free: two servers of one site are as good as four. In private networks addresses tell nothing of who
-//! owns what. And at most half stay with one answer, if there is another one: as nothing else is known at the start, the
-//! first fills all places (half of them alone would be no less the attacker's), but later answers are asked for, the next
-//! one after [`LOOK_SOON`], and addresses that the first did not offer take the places of some that it did, one at a time,
-//! so that the others carry the clock. An answer that offers the same again, as a poisoned cache would, is not another
-//! one; a name with a few fixed addresses has no choice.
+//! owns what. And at most half stay with one answer, if there is another one: as nothing else is known at the start,
+//! the first fills all places (half of them alone would be no less the attacker's), but later answers are asked for,
+//! the next one after [`LOOK_SOON`], and addresses that the first did not offer take the places of some that it did,
+//! one at a time, so that the others carry the clock. An answer that offers the same again, as a poisoned cache would,
+//! is not another one; a name with a few fixed addresses has no choice.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -51,12 +51,13 @@ const SHARE: usize = POOL_MEMBERS / 2;
 /// Addresses remembered of one name.
 const OFFERED_MAX: usize = 256;
 
-/// How soon another answer than the first is asked for. If it offers nothing else it may be a kept one: then it is asked for
-/// later and later.
+/// How soon another answer than the first is asked for. If it offers nothing else it may be a kept one: then it is
+/// asked for later and later.
 const LOOK_SOON: Nanos = Nanos::from_seconds(8);
 const LOOK_GROWTH: i64 = 16;
 
-/// How long until another answer is asked for in the end: longer than ordinary answers may be kept, and kind to name servers.
+/// How long until another answer is asked for in the end: longer than ordinary answers may be kept, and kind to name
+/// servers.
 const LOOK_INTERVAL: Nanos = Nanos::from_seconds(3600);
 
 /// The network that an address stands for; `None` in private networks.

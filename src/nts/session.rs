@@ -1,8 +1,8 @@
 //! One source's side of NTS over time: when keys are to be exchanged, what a request looks like, what a reply proves.
 //!
 //! Keys are exchanged at the start, when the cookies are used up, when the server no longer knows the keys (NAK) or has
-//! fallen silent, and every four weeks, with the certificate that is valid then. How often is limited whatever is sent to
-//! us: the next exchange waits for 16 s, and twice as long after each that led to no authenticated reply under a
+//! fallen silent, and every four weeks, with the certificate that is valid then. How often is limited whatever is sent
+//! to us: the next exchange waits for 16 s, and twice as long after each that led to no authenticated reply under a
 //! certificate that holds at the time obtained. Until there are new keys the old ones serve on: a NAK can be forged by
 //! whoever sees the request.
 
@@ -33,7 +33,8 @@ const REQUEST_MAX: usize = 1_200;
 const RETRY_MIN: i8 = 4;
 const RETRY_MAX: i8 = 19;
 
-/// How long keys are used, and how long after that they are if there are no others to be had, until these are sought again.
+/// How long keys are used, and how long after that they are if there are no others to be had, until these are sought
+/// again.
 const LIFE: Nanos = Nanos::from_seconds(28 * 86_400);
 const GRACE: Nanos = Nanos::from_seconds(86_400);
 
@@ -126,7 +127,8 @@ impl Association {
         Nanos::from_log2_seconds(RETRY_MIN.saturating_add(self.attempts.saturating_sub(1)).min(RETRY_MAX))
     }
 
-    /// The counter stood still or was replaced: what was to wait until a value that may be far away waits as long from `now`.
+    /// The counter stood still or was replaced: what was to wait until a value that may be far away waits as long from
+    /// `now`.
     pub(crate) fn handle_gap(&mut self, now: Counter) {
         self.not_before = self.not_before.min(now + self.back_off());
         if let Some(session) = &mut self.session {

@@ -40,12 +40,13 @@ impl Synchronizer {
         self.dirty = true;
     }
 
-    /// Checks the certificates that await it, if enough sources agree on a time; to be called before a plan is published.
+    /// Checks the certificates that await it, if enough sources agree on a time; to be called before a plan is
+    /// published.
     ///
-    /// It must hold at the time that the source tells itself, too: it may be alone with that one afterwards, and trusted.
-    /// Of a source that tells none at present nothing is certified.
-    /// A source whose certificate does not hold at that time has no say in it, and the rest are asked again. If they are
-    /// not enough to agree on a time, and something was published that rests on such a certificate, all is begun anew.
+    /// It must hold at the time that the source tells itself, too: it may be alone with that one afterwards, and
+    /// trusted. Of a source that tells none at present nothing is certified. A source whose certificate does not hold
+    /// at that time has no say in it, and the rest are asked again. If they are not enough to agree on a time, and
+    /// something was published that rests on such a certificate, all is begun anew.
     pub(crate) fn review(&mut self, now: Counter) {
         let mut lost = false;
         while self.sources.iter().any(Source::awaits_review) {
@@ -89,8 +90,8 @@ impl Synchronizer {
         source.testimony(now, &self.settings).map(|told| UnixTime(now.0) + told.estimate.offset_at(now))
     }
 
-    /// The time that enough authenticated sources agree on, and the latest it can be: of three or more of them the majority
-    /// of all, of one or two those that answer. What others say of it proves nothing, however many they are.
+    /// The time that enough authenticated sources agree on, and the latest it can be: of three or more of them the
+    /// majority of all, of one or two those that answer. What others say of it proves nothing, however many they are.
     fn obtained_time(&self, now: Counter) -> Option<(UnixTime, UnixTime)> {
         let plan = self.plan_for(Purpose::Review, now);
         let has_a_say = |(source, (selection, _)): &(&Source, &Judgement)| {
@@ -158,7 +159,8 @@ mod tests {
             Self { core, servers, off, plain, now, chance: 0, wishes: Vec::new(), shown: Vec::new() }
         }
 
-        /// Source `index` exchanges keys with a server whose certificate holds for so many seconds from the beginning on.
+        /// Source `index` exchanges keys with a server whose certificate holds for so many seconds from the beginning
+        /// on.
         fn grant(&mut self, index: usize, basis: Basis, holds: i64) {
             let (grant, server) = Server::grant(Algorithm::Aes128GcmSiv, 8, basis, BEGIN + holds);
             self.servers[index] = Some(server);
@@ -386,7 +388,8 @@ mod tests {
     #[test]
     fn plain_replies_do_not_help_to_a_majority_that_has_a_certificate_hold() {
         for settings in levels() {
-            // One of three has keys, and a certificate of the day before yesterday; whoever has it forges plain replies, too.
+            // One of three has keys, and a certificate of the day before yesterday; whoever has it forges plain
+            // replies, too.
             let mut world = World::beside(&[-200_000; 3], 3, settings.clone());
             world.off[3] = -200_000;
             world.grant(3, Basis::Floor, -100_000);

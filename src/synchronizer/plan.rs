@@ -53,8 +53,9 @@ impl Synchronizer {
         self.plan_for(Purpose::Publication, switch)
     }
 
-    /// The same; for a review nobody is heard who is not authenticated: anybody on the path could have a certificate checked
-    /// at the time that suits him. And nobody is required, since whoever is may be one of those that are reviewed.
+    /// The same; for a review nobody is heard who is not authenticated: anybody on the path could have a certificate
+    /// checked at the time that suits him. And nobody is required, since whoever is may be one of those that are
+    /// reviewed.
     pub(super) fn plan_for(&self, purpose: Purpose, switch: Counter) -> Plan {
         let heard = |source: &&Source| purpose != Purpose::Review || source.standing.is_authenticated();
         // Every pair of a source's exchanges has its say in its testimony: that is worked out once.
@@ -87,8 +88,8 @@ impl Synchronizer {
             ..Verdict::default()
         };
         // Until the sources agree anew, nobody knows what a disruption has left of what was published.
-        // And until they were tried, what an earlier run has promised stands, with its deadlines; what another leader has, until
-        // they agree: it was true when it was published, and its deadlines end it soon enough.
+        // And until they were tried, what an earlier run has promised stands, with its deadlines; what another leader
+        // has, until they agree: it was true when it was published, and its deadlines end it soon enough.
         let held = match () {
             () if self.disruption.is_some() => State::Disrupted,
             () if self.inherited || !self.may_start(switch) => self.model.state,
@@ -334,9 +335,10 @@ impl Synchronizer {
         [Leap::Insert, Leap::Delete].into_iter().find(|&leap| announced(leap)).unwrap_or(Leap::None)
     }
 
-    /// What source `index` and its duplicates testify together: they count once, and either may be the one that lies about
-    /// being the other. So the union of what they say is what one of them vouches for; but who is trusted more need not
-    /// answer for who is trusted less. `None` from a duplicate, and from a source that has nothing to say itself.
+    /// What source `index` and its duplicates testify together: they count once, and either may be the one that lies
+    /// about being the other. So the union of what they say is what one of them vouches for; but who is trusted more
+    /// need not answer for who is trusted less. `None` from a duplicate, and from a source that has nothing to say
+    /// itself.
     fn unite(&self, index: usize, testimonies: &[Option<Testimony>], duplicates: &[Option<usize>]) -> Option<Witness> {
         if duplicates[index].is_some() {
             return None;

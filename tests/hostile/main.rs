@@ -100,8 +100,8 @@ fn every_case_has_a_test() {
     assert!(!found.contains(&0) && !found.contains(&31), "{found:?}");
 }
 
-/// The numbers in `(case 1)` and `(cases 2 and 3)` of the comments right above tests, and above scenarios that are played, in
-/// all files of `place`.
+/// The numbers in `(case 1)` and `(cases 2 and 3)` of the comments right above tests, and above scenarios that are
+/// played, in all files of `place`.
 fn look(place: &Path, found: &mut BTreeSet<u32>) {
     if let Ok(entries) = fs::read_dir(place) {
         entries.flatten().for_each(|entry| look(&entry.path(), found));

@@ -82,7 +82,8 @@ fn places_of(clock: &Clock, network: &[u8]) -> usize {
     clock.sources().into_iter().filter_map(|source| source.address).filter(|address| inside(*address)).count()
 }
 
-/// Answers questions for IPv4 addresses (RFC 1035, section 4): 89 of the attacker, in many networks or in one, or a few of others.
+/// Answers questions for IPv4 addresses (RFC 1035, section 4): 89 of the attacker, in many networks or in one, or a few
+/// of others.
 fn serve_names(socket: &UdpSocket, mood: &AtomicU8) {
     let mut query = [0; 512];
     while let Ok((length, from)) = socket.recv_from(&mut query) {

@@ -287,9 +287,8 @@ fn a_name_that_a_server_chooses_keeps_no_other_server_waiting() {
             drop(stream.write_all(&grant(&record(0x8006, b"theirs.test"))));
         });
         let config = || trusting(Config::new(), &authority.file());
-        let ask = |name: &str, seconds| {
-            query_with(&config(), &format!("{name}:{port} nts"), Duration::from_secs(seconds))
-        };
+        let ask =
+            |name: &str, seconds| query_with(&config(), &format!("{name}:{port} nts"), Duration::from_secs(seconds));
         std::thread::scope(|scope| {
             let begun = Instant::now();
             let slow = scope.spawn(|| ask("hostile.test", 15));

@@ -373,8 +373,8 @@ pub(super) fn requests_then_replies_held_back_by_50_ms(trial: &Trial) -> World {
     let mut world = world(trial, &polling(4, 10), vec![Server::behind(held(true), held(false))]);
     while world.seconds() < 8.0 * 3600.0 {
         world.run(1.0 / 60.0);
-        // Each exchange is off by half of what is held back, and the jitter. Between them the bent frequency may carry the
-        // estimate further, and does in one world of thirty; but not by as much again.
+        // Each exchange is off by half of what is held back, and the jitter. Between them the bent frequency may carry
+        // the estimate further, and does in one world of thirty; but not by as much again.
         let right = world.is_right_within(most + MILLISECOND);
         world.expect("the estimate moves by what is held back at most", right);
     }

@@ -44,7 +44,8 @@ impl Trust {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if one cannot be read, or others than we and root may write it, [`Error::InvalidArgument`] if it holds no certificate.
+    /// [`Error::Io`] if one cannot be read, or others than we and root may write it, [`Error::InvalidArgument`] if it
+    /// holds no certificate.
     pub(crate) fn load(wish: &TrustWish) -> Result<Self, Error> {
         let mut own = Vec::new();
         for path in &wish.files {
