@@ -7,6 +7,8 @@ mod follower;
 pub(crate) mod handshake;
 pub(crate) mod helper;
 #[cfg(feature = "_nts")]
+mod inquiry;
+#[cfg(feature = "_nts")]
 mod keys;
 /// Where there are no ciphers nobody exchanges keys.
 #[cfg(not(feature = "_nts"))]

@@ -27,7 +27,8 @@ use rustls::{ClientConfig, ClientConnection};
 use zeroize::Zeroizing;
 
 use super::helper::{self, Answer, LOST, Pause, Task, Turn};
-use super::resolve::{Inquiry, resolve};
+use super::inquiry::Inquiry;
+use super::resolve::resolve;
 use crate::config::NTP_PORT;
 use crate::nts;
 use crate::nts::aead::Keys;
