@@ -308,9 +308,7 @@ impl Source {
             return None;
         };
         self.pending = Some(Pending { transmit, t1: now, own_id: None, deadline: now + self.poll.timeout() });
-        if self.nts.as_ref().is_some_and(|nts| nts.is_to_be_renewed(now)) {
-            self.wish_for_another(now);
-        }
+        self.renew_keys(now);
         Some((address, datagram))
     }
 
@@ -578,11 +576,6 @@ impl Source {
         if self.resolve_due.is_none() && !self.resolving {
             self.resolve_due = Some(now.max(self.earliest_wish(now)));
         }
-    }
-
-    /// Keys are exchanged no more often than that, whoever wishes for it.
-    fn earliest_wish(&self, now: Counter) -> Counter {
-        self.nts.as_ref().map_or(now, Association::not_before)
     }
 
     /// What the source says about `now`, if it answers and does not contradict itself.
