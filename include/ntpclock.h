@@ -457,6 +457,10 @@ typedef enum {
      * The other sources agree on another time.
      */
     NTP_REASON_FALSETICKER = 17,
+    /**
+     * A request could not be made: there was no cookie left for it.
+     */
+    NTP_REASON_NO_COOKIE = 18,
 } ntp_reason;
 
 /**
@@ -1022,7 +1026,7 @@ ntp_result ntp_start_with(const ntp_config *config);
 
 /**
  * Waits until the process-wide clock is synchronised: up to `timeout_ms` milliseconds, for ever if that
- * is negative.
+ * is negative. What it shows then may be provisional (`NTP_FLAG_PROVISIONAL`): look at the reading if that matters.
  *
  * Any number of threads may wait. Returns `NTP_ERR_TIMEOUT` when the time ran out (`ntp_last_error` then
  * names each source and its last fault), `NTP_ERR_NOT_RUNNING` when the clock is not started, `NTP_ERR_STOPPED` when it was
@@ -1199,7 +1203,8 @@ ntp_result ntp_config_set_authentication(ntp_config *config, int32_t authenticat
  *
  * When they contradict what the polled servers agree on, and others do so again two minutes later, that is not
  * believed any more: the clock is in NTP_STATE_HOLDOVER, with `NTP_FLAG_VETOED`, until it is backed again. Fewer than
- * six others are no opinion.
+ * six others are no opinion. The others are not authenticated: as long as those that say where UTC lies all are, nothing
+ * is vetoed.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT` for a number that is neither.
  *
@@ -1522,7 +1527,7 @@ ntp_result ntp_clock_check_resume_watch(const ntp_clock *clock);
 /**
  * Waits until `clock` is synchronised and its error bound is at most `max_bound_ns`: up to `timeout_ms`
  * milliseconds, for ever if that is negative. A `max_bound_ns` of 0 or less, or INT64_MAX, stands for any
- * bound.
+ * bound. What it shows then may be provisional (`NTP_FLAG_PROVISIONAL`): look at the reading if that matters.
  *
  * A NULL `clock` is the process-wide one. Any number of threads may wait. Returns `NTP_ERR_TIMEOUT` when
  * the time ran out (`ntp_last_error` then names each source and its last fault), `NTP_ERR_NOT_RUNNING`

@@ -341,7 +341,8 @@ impl Config {
     ///
     /// When they contradict what the polled servers agree on, and others do so again two minutes later, that is not
     /// believed any more: the clock is in HOLDOVER, with [`Flags::VETOED`](crate::Flags::VETOED), until it is backed
-    /// again. It takes a name, or several, with enough servers behind them: fewer than six others are no opinion.
+    /// again. It takes a name, or several, with enough servers behind them: fewer than six others are no opinion. The
+    /// others are not authenticated: as long as those that say where UTC lies all are, nothing is vetoed.
     pub fn set_khronos(&mut self, enabled: bool) -> &mut Self {
         self.settings.khronos = enabled;
         self

@@ -7,6 +7,8 @@ mod follower;
 pub(crate) mod handshake;
 pub(crate) mod helper;
 #[cfg(feature = "_nts")]
+mod inquiry;
+#[cfg(feature = "_nts")]
 mod keys;
 /// Where there are no ciphers nobody exchanges keys.
 #[cfg(not(feature = "_nts"))]
@@ -123,9 +125,20 @@ const WATCH_RETRY: Nanos = Nanos::from_seconds(3);
 /// How far the clock of the machine that built us may have been ahead: an era lasts 136 years, a year is cheap.
 const BUILD_CLOCK_ERROR: Nanos = Nanos::from_seconds(365 * 86_400);
 
-/// UTC is not before this, about the day the library was built; it tells the era of a timestamp.
-pub(crate) fn build_date() -> UnixTime {
-    unix_seconds(env!("NTPCLOCK_BUILD_DATE").parse().unwrap_or(0)) - BUILD_CLOCK_ERROR
+/// How far it is believed to have been ahead where that decides which certificates hold: there a year is dear.
+const BUILD_CLOCK_SLACK: Nanos = Nanos::from_seconds(3 * 86_400);
+
+/// The day the library was built.
+const BUILT: &str = env!("NTPCLOCK_BUILD_DATE");
+
+/// UTC is not before this; it tells the era of a timestamp.
+pub(crate) fn era_begin() -> UnixTime {
+    unix_seconds(BUILT.parse().unwrap_or(0)) - BUILD_CLOCK_ERROR
+}
+
+/// UTC is not before this, where certificates are concerned: what has expired by then has expired.
+pub(crate) fn build_floor() -> UnixTime {
+    unix_seconds(BUILT.parse().unwrap_or(0)) - BUILD_CLOCK_SLACK
 }
 
 /// The engine's thread. What is large in it is boxed: a stack that something has been moved over stays in memory.

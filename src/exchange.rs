@@ -189,7 +189,7 @@ pub(crate) enum Refusal {
     Loop,
     /// A receive or transmit timestamp of zero.
     NoTimestamp,
-    /// Root distance of 16 s or more.
+    /// Root distance, or root delay alone, of 16 s or more.
     RootDistance,
     /// The reply left before the request came, or long after.
     Hold(Nanos),
@@ -259,7 +259,7 @@ impl fmt::Display for Refusal {
             Self::Unsynchronized => f.write_str("the server is not synchronised"),
             Self::Loop => f.write_str("the server follows this very host"),
             Self::NoTimestamp => f.write_str("the reply lacks a timestamp"),
-            Self::RootDistance => f.write_str("the server's root distance is 16 s or more"),
+            Self::RootDistance => f.write_str("the server's root distance or delay is 16 s or more"),
             Self::Hold(hold) => write!(f, "the server held the request for {} ns", hold.0),
             Self::NegativeDelay(delay) => write!(f, "the delay is negative, {} ns: the server lies", delay.0),
             Self::Late => f.write_str("the reply came too late"),
@@ -344,7 +344,7 @@ pub(crate) fn check(exchange: &Exchange, frequency: Ppb) -> Result<(), Refusal> 
     if server.leap == Leap::Unknown || !(1..STRATUM_MAX).contains(&server.stratum) {
         return Err(Refusal::Unsynchronized);
     }
-    if server.distance() >= ROOT_DISTANCE_MAX {
+    if server.distance().max(server.root_delay) >= ROOT_DISTANCE_MAX {
         return Err(Refusal::RootDistance);
     }
     let hold = stamps.t3 - stamps.t2;
@@ -440,6 +440,7 @@ mod tests {
             (Packet { receive: NtpTime::ZERO, ..reply() }, Refusal::NoTimestamp),
             (Packet { transmit: NtpTime::ZERO, ..reply() }, Refusal::NoTimestamp),
             (Packet { root_delay: NtpShort::MAX, ..reply() }, Refusal::RootDistance),
+            (Packet { root_delay: NtpShort(16 << 16), ..reply() }, Refusal::RootDistance),
             (Packet { precision: 127, ..reply() }, Refusal::RootDistance),
             (early, Refusal::Hold(Nanos::from_seconds(-1))),
             (late, Refusal::Hold(Nanos::from_seconds(5))),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, ServerSpec, parse_server};
-use crate::engine::build_date;
 use crate::engine::resolve::{self, Question};
+use crate::engine::{build_floor, era_begin};
 use crate::error::Error;
 use crate::exchange::{self, Exchange, Kiss, Refusal};
 use crate::nts;
@@ -16,7 +16,7 @@ use crate::status::QueryResult;
 use crate::sys::counter::{self, Arrived, Bracket};
 use crate::sys::socket::{self, DATAGRAM_MAX};
 use crate::sys::{self, wake};
-use crate::units::{Counter, NtpTime, Ppb, UnixTime};
+use crate::units::{Counter, Nanos, NtpTime, Ppb, UnixTime};
 
 /// What the raw counter's frequency is off by at most; over one exchange it hardly matters.
 const FREQUENCY_LIMIT: Ppb = Ppb::from_ppm(500.0);
@@ -78,7 +78,7 @@ pub fn query_with(config: &Config, server: &str, timeout: Duration) -> Result<Qu
         let arrived = Bracket::read();
         let Arrived { at: t4, stamped_by_kernel } = arrived.arrival(received.stamp, &sent);
         let datagram = buffer.get(..received.length).unwrap_or_default();
-        let judged = exchange::judge(datagram, transmit, t1, t4, build_date(), FREQUENCY_LIMIT);
+        let judged = exchange::judge(datagram, transmit, t1, t4, era_begin(), FREQUENCY_LIMIT);
         match association.as_ref().map(|association| association.open(datagram)) {
             None | Some(Reply::Proven(_)) => {}
             // Who sees the request can send this, too: the true answer may still come.
@@ -93,7 +93,10 @@ pub fn query_with(config: &Config, server: &str, timeout: Duration) -> Result<Qu
                 let result = result(&exchange, &arrived);
                 let authenticated = association.is_some();
                 if let Some(association) = &association {
-                    // Until now the certificate was checked at some clock's time.
+                    // Until now the certificate was checked at some clock's time. Of a time that has passed it proves nothing.
+                    if UnixTime(result.unix_ns) + Nanos(result.bound_ns) < build_floor() {
+                        return Err(bad_reply("it tells a time before this library was built".to_owned()));
+                    }
                     let check = association.check_certificate(UnixTime(result.unix_ns));
                     check.map_err(|invalid| bad_reply(format!("at the time it tells, {invalid}")))?;
                 }
@@ -145,14 +148,14 @@ fn keys(
         port: spec.port,
         taken: Vec::new(),
         given_up: Vec::new(),
-        time: CertificateTime::choose(build_date(), counter::system_time(), None),
+        time: CertificateTime::choose(build_floor(), counter::system_time(), None),
         trust: Arc::new(Trust::load(&config.trust)?),
         limits: Limits::default(),
     };
     let waker = Arc::new(wake::Waker::new().map_err(|error| Error::io("making an event descriptor", error))?);
     let (answers, answered) = crossbeam_channel::bounded(1);
     // Ours is held until the answer is here: without it nobody would be thought to wait.
-    handshake::queue(order, &waker, Box::new(move |outcome| drop(answers.send(outcome))));
+    handshake::queue(order, &waker, move |concluded| drop(answers.send(concluded.outcome)));
     let answer = answered.recv_timeout(left());
     drop(waker);
     match answer {

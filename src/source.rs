@@ -41,7 +41,8 @@ const RESOLVE_RETRY_MAX: i8 = 6;
 pub(crate) struct Source {
     pub(crate) standing: Standing,
     address: Option<SocketAddr>,
-    /// What Network Time Security asks for here: an address then comes with keys, and nothing is sent or believed without.
+    /// What Network Time Security asks for here: an address then comes with keys, and nothing is sent or believed
+    /// without.
     nts: Option<Association>,
     /// When an address should next be looked for.
     resolve_due: Option<Counter>,
@@ -180,15 +181,17 @@ impl Source {
         }
     }
 
-    /// The counter stood still or was replaced before `now`: that holds for what is under way, too. It may have been set
-    /// back, and no counter value from before compares with one from after; nor does this very `now`, for a counter that
-    /// stands still shows the same.
+    /// The counter stood still or was replaced before `now`: that holds for what is under way, too. It may have been
+    /// set back, and no counter value from before compares with one from after; nor does this very `now`, for a counter
+    /// that stands still shows the same.
     pub(crate) fn handle_gap(&mut self, now: Counter) {
         self.pending = None;
         self.contradicted = None;
         self.interleaving.iter_mut().for_each(Interleaving::forget);
         self.filter.clear();
-        self.resolve_due = self.resolve_due.map(|due| due.min(now + Nanos::from_seconds(1)));
+        self.nts.iter_mut().for_each(|nts| nts.handle_gap(now));
+        let earliest = self.earliest_wish(now);
+        self.resolve_due = self.resolve_due.map(|due| due.min(now + Nanos::from_seconds(1)).max(earliest));
         self.poll.handle_gap(now);
     }
 
@@ -300,11 +303,12 @@ impl Source {
         self.poll.handle_sent(now, dither);
         let Some(datagram) = self.request(transmit, dither, nts) else {
             // The poll is missed: whatever is asked without keys, no answer could be believed.
-            self.handle_miss(Fault::World("there are no cookies left".to_owned()), now);
+            self.handle_miss(Fault::NoCookie, now);
             self.wish_for_another(now);
             return None;
         };
         self.pending = Some(Pending { transmit, t1: now, own_id: None, deadline: now + self.poll.timeout() });
+        self.renew_keys(now);
         Some((address, datagram))
     }
 
@@ -514,21 +518,23 @@ impl Source {
             return;
         }
         let refused = self.nts.as_mut().is_some_and(Association::take_refused);
-        let fault =
-            if refused { Fault::World("the server no longer knows the keys (NTS NAK)".to_owned()) } else { fault };
-        self.handle_miss(fault, now);
+        self.handle_miss(if refused { Fault::Nak } else { fault }, now);
         if refused || self.nts.as_ref().is_some_and(Association::is_out_of_cookies) {
             self.wish_for_another(now);
         }
     }
 
     fn handle_miss(&mut self, fault: Fault, now: Counter) {
-        self.refusals.add(match &fault {
-            Fault::Refused(refusal) => refusal.reason(),
-            Fault::Silence => Reason::Silence,
-            Fault::World(_) | Fault::NoAddress(_) => Reason::Network,
-            Fault::Contradiction => Reason::Contradiction,
-        });
+        let reason = match &fault {
+            Fault::Refused(refusal) => Some(refusal.reason()),
+            Fault::Silence => Some(Reason::Silence),
+            Fault::World(_) | Fault::NoAddress(_) => Some(Reason::Network),
+            // It was counted when it came.
+            Fault::Nak => None,
+            Fault::NoCookie => Some(Reason::NoCookie),
+            Fault::Contradiction => Some(Reason::Contradiction),
+        };
+        reason.into_iter().for_each(|reason| self.refusals.add(reason));
         self.fault = Some(fault);
         self.poll.handle_miss(now);
         if self.poll.is_unreachable() || self.is_denied() {
@@ -568,9 +574,7 @@ impl Source {
     /// Asks for a (perhaps different) address, one question at a time.
     fn wish_for_another(&mut self, now: Counter) {
         if self.resolve_due.is_none() && !self.resolving {
-            // Keys are exchanged no more often than that, whoever wishes for it.
-            let earliest = self.nts.as_ref().map_or(now, Association::not_before);
-            self.resolve_due = Some(now.max(earliest));
+            self.resolve_due = Some(now.max(self.earliest_wish(now)));
         }
     }
 
@@ -604,8 +608,8 @@ mod tests {
         unix_seconds(1_795_000_000) + (counter - Counter(0))
     }
 
-    /// A server 100 µs away that takes 40 µs over a reply, 30 of them after it has written its transmit timestamp; and that
-    /// knows of the last one when it left.
+    /// A server 100 µs away that takes 40 µs over a reply, 30 of them after it has written its transmit timestamp; and
+    /// that knows of the last one when it left.
     struct Server {
         speaks_interleaved: bool,
         last: Option<(NtpTime, NtpTime)>,
@@ -664,6 +668,62 @@ mod tests {
         // A nanosecond is what the wire rounds by.
         let near = |delay: i64, expected: i64| (delay - expected).abs() <= 1;
         assert!(near(told[0].1, 230_000) && told[2..].iter().all(|(_, delay)| near(*delay, 200_000)), "{told:?}");
+    }
+
+    #[cfg(feature = "_nts")]
+    #[test]
+    fn keys_are_wished_for_when_they_are_four_weeks_old_and_polls_go_on_with_the_old_ones() {
+        use crate::nts::Algorithm;
+        use crate::nts::session::tests::Server;
+        use crate::nts::trust::Basis;
+        use crate::status::ServerOptions;
+        let options = ServerOptions { nts: true, ..ServerOptions::default() };
+        let mut source = Source::new(Standing { options, key: None }, &Settings::default(), Counter(0));
+        assert!(source.take_address_wish(Counter(0)));
+        let (grant, _) = Server::grant(Algorithm::Aes128GcmSiv, 8, Basis::Host, i64::MAX);
+        source.grant(SocketAddr::from(([192, 0, 2, 1], 123)), grant, Counter(0));
+        for (days, wishes) in [(27, false), (28, true)] {
+            let now = Counter(0) + Nanos::from_seconds(days * 86_400);
+            assert!(source.poll_transmit(now, &Chance::new([1, 2, 3, 4, 5, 6, 7, 8])).is_some());
+            assert_eq!(source.take_address_wish(now), wishes, "{days}");
+            source.handle_failure(Fault::Silence, now);
+        }
+        // After a gap neither what is to come waits for a value that is far away, nor are keys exchanged more often.
+        let (late, now) = (Counter(0) + Nanos::from_seconds(29 * 86_400), Counter(1));
+        source.handle_no_keys(&crate::nts::session::KeyFault::Failed("refused".into()), late);
+        source.handle_gap(now);
+        assert!(!source.take_address_wish(now + Nanos::from_seconds(15)));
+        assert!(source.take_address_wish(now + Nanos::from_seconds(32)));
+    }
+
+    #[cfg(feature = "_nts")]
+    #[test]
+    fn a_nak_counts_once_and_a_poll_without_a_cookie_under_a_reason_of_its_own() {
+        use crate::nts::Algorithm;
+        use crate::nts::session::tests::Server;
+        use crate::nts::trust::Basis;
+        use crate::status::ServerOptions;
+        let options = ServerOptions { nts: true, ..ServerOptions::default() };
+        let mut source = Source::new(Standing { options, key: None }, &Settings::default(), Counter(0));
+        let (grant, mut server) = Server::grant(Algorithm::Aes128GcmSiv, 1, Basis::Host, i64::MAX);
+        source.grant(SocketAddr::from(([192, 0, 2, 1], 123)), grant, Counter(0));
+        let chance = Chance::new([1, 2, 3, 4, 5, 6, 7, 8]);
+        let (_, request) = source.poll_transmit(Counter(0), &chance).unwrap();
+        let (unique, _) = server.read(&request);
+        let kiss = Packet {
+            mode: Mode::Server,
+            reference_id: u32::from_be_bytes(*b"NTSN"),
+            origin: chance.transmit,
+            ..Packet::request(NtpTime(1))
+        };
+        let mut nak = kiss.bytes().to_vec();
+        crate::packet::extension::push(&mut nak, crate::nts::session::UNIQUE, &unique);
+        assert_eq!(source.handle_datagram(&nak, Counter(1_000), PIVOT, &Settings::default()), Outcome::Ignored);
+        assert!(source.expire(Counter(0) + Nanos::from_seconds(9)));
+        assert_eq!(source.fault(), Some(&Fault::Nak));
+        assert_eq!(source.poll_transmit(Counter(0) + Nanos::from_seconds(99), &chance), None);
+        let counted: Vec<_> = source.refusals.iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [(Reason::Nak, 1), (Reason::NoCookie, 1)]);
     }
 
     #[test]

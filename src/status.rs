@@ -130,11 +130,13 @@ pub enum Reason {
     Contradiction = 16,
     /// The other sources agree on another time.
     Falseticker = 17,
+    /// A request could not be made: there was no cookie left for it.
+    NoCookie = 18,
 }
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Malformed,
         Self::Origin,
         Self::Authentication,
@@ -153,6 +155,7 @@ impl Reason {
         Self::Network,
         Self::Contradiction,
         Self::Falseticker,
+        Self::NoCookie,
     ];
 
     /// Its name, as it stands in the command line's JSON.
@@ -176,6 +179,7 @@ impl Reason {
             Self::Network => "network",
             Self::Contradiction => "contradiction",
             Self::Falseticker => "falseticker",
+            Self::NoCookie => "no_cookie",
         }
     }
 }

@@ -117,6 +117,7 @@ enum class reason : int {
     network = NTP_REASON_NETWORK,
     contradiction = NTP_REASON_CONTRADICTION,
     falseticker = NTP_REASON_FALSETICKER,
+    no_cookie = NTP_REASON_NO_COOKIE,
 };
 
 /** What authenticated servers are to those that are not. See ntp_authentication. */

@@ -552,7 +552,7 @@ class SourceInfo:
 
         malformed, origin (no answer to our request: forged, old, or a second one), authentication, nak, rate, deny, kiss,
         unsynchronized, loop, no_timestamp, root_distance, hold, negative_delay, late; and silence, network, contradiction
-        (of its own exchanges), falseticker (the others agree on another time).
+        (of its own exchanges), falseticker (the others agree on another time), no_cookie (none was left for a request).
         """
 
     def to_dict(self) -> dict[str, Any]:

@@ -375,7 +375,7 @@ pub unsafe extern "C" fn ntp_clock_check_resume_watch(clock: *const ntp_clock) -
 
 /// Waits until `clock` is synchronised and its error bound is at most `max_bound_ns`: up to `timeout_ms`
 /// milliseconds, for ever if that is negative. A `max_bound_ns` of 0 or less, or INT64_MAX, stands for any
-/// bound.
+/// bound. What it shows then may be provisional (`NTP_FLAG_PROVISIONAL`): look at the reading if that matters.
 ///
 /// A NULL `clock` is the process-wide one. Any number of threads may wait. Returns `NTP_ERR_TIMEOUT` when
 /// the time ran out (`ntp_last_error` then names each source and its last fault), `NTP_ERR_NOT_RUNNING`

@@ -59,7 +59,7 @@ pub unsafe extern "C" fn ntp_start_with(config: *const ntp_config) -> ntp_result
 }
 
 /// Waits until the process-wide clock is synchronised: up to `timeout_ms` milliseconds, for ever if that
-/// is negative.
+/// is negative. What it shows then may be provisional (`NTP_FLAG_PROVISIONAL`): look at the reading if that matters.
 ///
 /// Any number of threads may wait. Returns `NTP_ERR_TIMEOUT` when the time ran out (`ntp_last_error` then
 /// names each source and its last fault), `NTP_ERR_NOT_RUNNING` when the clock is not started, `NTP_ERR_STOPPED` when it was

@@ -168,7 +168,7 @@ pub extern "C" fn ntp_selection_name(selection: i32) -> *const c_char {
 /// any time; it never fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_reason_name(reason: i32) -> *const c_char {
-    const REASONS: [&CStr; 18] = [
+    const REASONS: [&CStr; 19] = [
         c"malformed",
         c"origin",
         c"authentication",
@@ -187,6 +187,7 @@ pub extern "C" fn ntp_reason_name(reason: i32) -> *const c_char {
         c"network",
         c"contradiction",
         c"falseticker",
+        c"no_cookie",
     ];
     let named = usize::try_from(reason).ok().and_then(|place| REASONS.get(place));
     named.copied().unwrap_or(c"unknown").as_ptr()

@@ -145,6 +145,8 @@ pub enum ntp_reason {
     NTP_REASON_CONTRADICTION = 16,
     /// The other sources agree on another time.
     NTP_REASON_FALSETICKER = 17,
+    /// A request could not be made: there was no cookie left for it.
+    NTP_REASON_NO_COOKIE = 18,
 }
 
 /// What authenticated servers are to those that are not.

@@ -1,10 +1,11 @@
-//! Key exchanges (RFC 8915, section 4): TCP, TLS 1.3, one message each way. For the helper thread, which goes on with several at
-//! a time; but names are looked up, and then it blocks. Whatever the other side does, one ends after [`Limits::whole`]
-//! and [`BYTES_MAX`].
+//! Key exchanges (RFC 8915, section 4): TCP, TLS 1.3, one message each way. For the helper thread, which goes on with
+//! several at a time; but hosts that the user names are looked up, and then it blocks. Whatever the other side does,
+//! one ends after [`Limits::whole`] and [`BYTES_MAX`], with however many addresses; and those that brought nothing come
+//! last the next time.
 //!
-//! TLS is rustls with a provider of our own choosing, which is told to nobody else in the process. Certificates are judged
-//! at the time that [`crate::nts::trust`] has found, and against the name that the user wrote, wherever the NTP server
-//! turns out to be.
+//! TLS is rustls with a provider of our own choosing, which is told to nobody else in the process. Certificates are
+//! judged at the time that [`crate::nts::trust`] has found, and against the name that the user wrote, wherever the NTP
+//! server turns out to be.
 
 mod certificates;
 
@@ -25,7 +26,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use zeroize::Zeroizing;
 
-use super::helper::{self, Pause, Task, Turn};
+use super::helper::{self, Answer, LOST, Pause, Task, Turn};
+use super::inquiry::Inquiry;
 use super::resolve::resolve;
 use crate::config::NTP_PORT;
 use crate::nts;
@@ -50,7 +52,8 @@ const BYTES_MAX: usize = 64 * 1024;
 /// How long a key exchange may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// To find out that nobody is at an address.
+    /// To find out that nobody is at an address, if the addresses after it leave so much time; and for all the rest
+    /// with one that is not the last.
     pub(crate) connect: Duration,
     /// All of it, however many addresses there are; a name's lookup aside.
     pub(crate) whole: Duration,
@@ -76,7 +79,20 @@ pub(crate) struct Order {
     pub(crate) limits: Limits,
 }
 
-/// What has come of it.
+/// What has come of it, and which addresses have brought no keys.
+#[derive(Debug)]
+pub(crate) struct Concluded {
+    pub(crate) outcome: Result<Granted, KeyFault>,
+    pub(crate) failed: Vec<SocketAddr>,
+}
+
+impl Concluded {
+    fn without_an_attempt(fault: KeyFault) -> Self {
+        Self { outcome: Err(fault), failed: Vec::new() }
+    }
+}
+
+/// The keys.
 #[derive(Debug)]
 pub(crate) struct Granted {
     /// Who gave the keys, and how many there are of them.
@@ -87,8 +103,8 @@ pub(crate) struct Granted {
     pub(crate) grant: Grant,
 }
 
-/// The cryptography, chosen when we were built: of the ciphers those that everybody has (RFC 8446, section 9.1), since each
-/// takes its room.
+/// The cryptography, chosen when we were built: of the ciphers those that everybody has (RFC 8446, section 9.1), since
+/// each takes its room.
 pub(crate) fn cryptography() -> CryptoProvider {
     let cipher_suites = vec![TLS13_AES_256_GCM_SHA384, TLS13_AES_128_GCM_SHA256];
     CryptoProvider { cipher_suites, kx_groups: vec![X25519, SECP256R1], ..default_provider() }
@@ -102,22 +118,33 @@ struct Exchange {
     /// How many the host has.
     found: usize,
     deadline: Instant,
-    attempt: Option<Attempt>,
-    /// What the attempts so far have come to.
+    /// Bytes that it may still take.
+    left: usize,
+    stage: Stage,
+    /// What the attempts so far have come to, and with whom.
     fault: KeyFault,
-    /// Is told the outcome, once.
-    told: Option<Told>,
+    failed: Vec<SocketAddr>,
+    /// Is told the outcome.
+    told: Option<Answer<Concluded>>,
 }
 
-/// Is told what has come of an order.
-pub(crate) type Told = Box<dyn FnOnce(Result<Granted, KeyFault>) + Send>;
+/// Where it stands.
+enum Stage {
+    /// With no address at the moment.
+    Between,
+    Attempt(Box<Attempt>),
+    /// There are keys, for a server that is being looked up.
+    Naming(Box<Naming>),
+}
 
 /// Has `order` carried out by the helper thread. `told` learns what it has come to, and then `waker` is woken.
-pub(crate) fn queue(order: Order, waker: &Arc<Waker>, told: Told) {
+pub(crate) fn queue(order: Order, waker: &Arc<Waker>, told: impl FnOnce(Concluded) + Send + 'static) {
+    let lost = || Concluded::without_an_attempt(KeyFault::Failed(LOST.to_owned()));
+    let told = Answer::new(lost, told);
     let work = |able: Result<(), String>| match able {
         Ok(()) => begin(order, told),
         Err(why) => {
-            told(Err(KeyFault::Unreached(why)));
+            told.give(Concluded::without_an_attempt(KeyFault::Unreached(why)));
             None
         }
     };
@@ -125,14 +152,14 @@ pub(crate) fn queue(order: Order, waker: &Arc<Waker>, told: Told) {
 }
 
 /// Begins a key exchange; looking up the host may take a while.
-fn begin(order: Order, told: Told) -> Option<Box<dyn Task>> {
+fn begin(order: Order, told: Answer<Concluded>) -> Option<Box<dyn Task>> {
     let prepared = resolve(&order.host, order.port)
         .map_err(|why| KeyFault::Unreached(format!("the host cannot be resolved: {why}")))
         .and_then(|found| Ok((found, Tls::new(&order)?)));
     let (found, tls) = match prepared {
         Ok(prepared) => prepared,
         Err(fault) => {
-            told(Err(fault));
+            told.give(Concluded::without_an_attempt(fault));
             return None;
         }
     };
@@ -146,8 +173,10 @@ fn begin(order: Order, told: Told) -> Option<Box<dyn Task>> {
         addresses: addresses.into(),
         found: found.len(),
         deadline,
-        attempt: None,
+        left: BYTES_MAX,
+        stage: Stage::Between,
         fault: KeyFault::Unreached("all addresses of the name are in use".to_owned()),
+        failed: Vec::new(),
         told: Some(told),
     }))
 }
@@ -155,55 +184,150 @@ fn begin(order: Order, told: Told) -> Option<Box<dyn Task>> {
 impl Task for Exchange {
     fn advance(&mut self) -> Option<Pause> {
         loop {
-            let attempt = match &mut self.attempt {
-                Some(attempt) => attempt,
-                None => match self.addresses.pop_front().filter(|_| Instant::now() < self.deadline) {
-                    Some(address) => match Attempt::begin(address, &self.tls, &self.order, self.deadline) {
-                        Ok(attempt) => self.attempt.insert(attempt),
-                        Err(fault) => {
-                            self.note(fault);
-                            continue;
-                        }
-                    },
+            match &mut self.stage {
+                Stage::Between => match self.addresses.pop_front().filter(|_| Instant::now() < self.deadline) {
+                    Some(address) => self.attempt(address),
                     None => return self.end(Err(self.fault.clone())),
                 },
-            };
-            match attempt.advance() {
-                Ok(Progress::Pause(pause)) => return Some(pause),
-                Ok(Progress::Response(response)) => {
-                    match attempt.conclude(response, &self.tls, self.order.time.basis) {
-                        Ok((server, grant)) => {
-                            let (exchanger, exchangers) = (attempt.address, self.found);
-                            return self.end(Ok(Granted { exchanger, exchangers, server, grant }));
-                        }
-                        Err(why) => {
-                            let fault = attempt.failed(&why);
-                            self.note(fault);
+                Stage::Attempt(attempt) => match attempt.advance() {
+                    Ok(Progress::Pause(pause)) => return Some(pause),
+                    Ok(Progress::Response(response)) => {
+                        match attempt.conclude(response, &self.tls, self.order.time.basis) {
+                            Ok(naming) => {
+                                self.left = attempt.stream.left;
+                                self.stage = Stage::Naming(Box::new(naming));
+                            }
+                            Err(why) => {
+                                let (address, fault) = (attempt.address, attempt.failed(&why));
+                                self.note(address, fault);
+                            }
                         }
                     }
-                }
-                Err(fault) => self.note(fault),
+                    Err(fault) => {
+                        let address = attempt.address;
+                        self.note(address, fault);
+                    }
+                },
+                Stage::Naming(naming) => match naming.server() {
+                    Ok(None) => return Some(naming.pause()),
+                    Ok(Some(server)) => return self.grant(server),
+                    Err(why) => {
+                        let address = naming.exchanger;
+                        self.note(address, failed(address, &why));
+                    }
+                },
             }
         }
     }
 }
 
 impl Exchange {
+    /// Goes on to `address`. Whoever is silent there, or slow, leaves those after it their share of the time.
+    fn attempt(&mut self, address: SocketAddr) {
+        let now = Instant::now();
+        let others = u32::try_from(self.addresses.len()).unwrap_or(u32::MAX);
+        let share = self.deadline.saturating_duration_since(now) / others.saturating_add(1);
+        let connected_by = now + share.min(self.order.limits.connect);
+        let deadline =
+            if others == 0 { self.deadline } else { self.deadline.min(connected_by + self.order.limits.connect) };
+        match Attempt::begin(address, &self.tls, connected_by, deadline, self.left) {
+            Ok(attempt) => self.stage = Stage::Attempt(Box::new(attempt)),
+            Err(fault) => self.note(address, fault),
+        }
+    }
+
     /// An attempt came to nothing. That a server refused says more than that nobody was there.
-    fn note(&mut self, fault: KeyFault) {
-        self.attempt = None;
+    fn note(&mut self, address: SocketAddr, fault: KeyFault) {
+        if let Stage::Attempt(attempt) = &self.stage {
+            self.left = attempt.stream.left;
+        }
+        self.stage = Stage::Between;
+        self.failed.push(address);
         if matches!(fault, KeyFault::Failed(_)) || matches!(self.fault, KeyFault::Unreached(_)) {
             self.fault = fault;
         }
     }
 
+    fn grant(&mut self, server: SocketAddr) -> Option<Pause> {
+        let Stage::Naming(naming) = std::mem::replace(&mut self.stage, Stage::Between) else { return None };
+        let Naming { exchanger, grant, .. } = *naming;
+        self.end(Ok(Granted { exchanger, exchangers: self.found, server, grant }))
+    }
+
     fn end(&mut self, outcome: Result<Granted, KeyFault>) -> Option<Pause> {
-        self.attempt = None;
+        self.stage = Stage::Between;
         if let Some(told) = self.told.take() {
-            told(outcome);
+            told.give(Concluded { outcome, failed: std::mem::take(&mut self.failed) });
         }
         None
     }
+}
+
+/// Keys, and where the NTP server is that they are for.
+struct Naming {
+    exchanger: SocketAddr,
+    grant: Grant,
+    place: Place,
+    deadline: Instant,
+}
+
+/// As the server has told.
+enum Place {
+    At(SocketAddr),
+    /// A name of its choice.
+    Named(String, Inquiry),
+}
+
+impl Naming {
+    /// Where the NTP server is, if that is known by now.
+    fn server(&self) -> Result<Option<SocketAddr>, String> {
+        let (name, inquiry) = match &self.place {
+            Place::At(server) => return Ok(Some(*server)),
+            Place::Named(name, inquiry) => (name, inquiry),
+        };
+        let unknown = |why: &str| format!("the server `{name}` it names cannot be resolved: {why}");
+        match inquiry.answer() {
+            Some(Ok(found)) => choose(name, &found, self.exchanger).map(Some),
+            Some(Err(why)) => Err(unknown(&why)),
+            None if Instant::now() >= self.deadline => Err(unknown("it takes too long")),
+            None => Ok(None),
+        }
+    }
+
+    fn pause(&self) -> Pause {
+        let descriptor = match &self.place {
+            Place::Named(_, inquiry) => inquiry.as_raw_fd(),
+            // Never waited for; and nothing to wait for.
+            Place::At(_) => -1,
+        };
+        Pause { descriptor, writable: false, until: self.deadline }
+    }
+}
+
+/// The best of the addresses `found` for `name`.
+fn choose(name: &str, found: &[SocketAddr], exchanger: SocketAddr) -> Result<SocketAddr, String> {
+    let usable = || found.iter().filter(|found| nts::may_serve(found.ip(), exchanger.ip()));
+    // Where the exchange has got through, the family of addresses works.
+    let alike = usable().find(|found| found.is_ipv4() == exchanger.is_ipv4());
+    alike
+        .or_else(|| usable().next())
+        .copied()
+        .ok_or_else(|| format!("the server `{name}` it names is out of the question"))
+}
+
+/// Where the NTP server is that `response` means.
+fn place(response: &Response, exchanger: SocketAddr) -> Result<Place, String> {
+    let port = response.port.unwrap_or(NTP_PORT);
+    let Some(name) = &response.server else {
+        return Ok(Place::At(SocketAddr::new(exchanger.ip(), port)));
+    };
+    if let Ok(literal) = name.parse::<IpAddr>() {
+        return choose(name, &[SocketAddr::new(literal, port)], exchanger).map(Place::At);
+    }
+    let inquiry = Inquiry::begin(name, port);
+    inquiry
+        .map(|inquiry| Place::Named(name.clone(), inquiry))
+        .map_err(|why| format!("the server `{name}` it names cannot be resolved: {why}"))
 }
 
 /// An exchange with one address.
@@ -225,16 +349,21 @@ enum Progress {
 }
 
 impl Attempt {
-    fn begin(address: SocketAddr, tls: &Tls, order: &Order, deadline: Instant) -> Result<Self, KeyFault> {
+    fn begin(
+        address: SocketAddr,
+        tls: &Tls,
+        connected_by: Instant,
+        deadline: Instant,
+        left: usize,
+    ) -> Result<Self, KeyFault> {
         let socket = socket::connecting(address).map_err(|error| unreached(address, &error))?;
-        let client = tls.client().map_err(|why| KeyFault::Failed(format!("key exchange with {address}: {why}")))?;
-        let connected_by = Some(deadline.min(Instant::now() + order.limits.connect));
-        let stream = Limited { socket, left: BYTES_MAX };
-        Ok(Self { address, stream, client, connected_by, deadline, message: Vec::new() })
+        let client = tls.client().map_err(|why| failed(address, &why))?;
+        let stream = Limited { socket, left };
+        Ok(Self { address, stream, client, connected_by: Some(connected_by), deadline, message: Vec::new() })
     }
 
     fn failed(&self, why: &str) -> KeyFault {
-        KeyFault::Failed(format!("key exchange with {}: {why}", self.address))
+        failed(self.address, why)
     }
 
     fn pause(&self, writable: bool) -> Progress {
@@ -298,7 +427,7 @@ impl Attempt {
     }
 
     /// What follows from the server's response.
-    fn conclude(&mut self, response: Response, tls: &Tls, basis: Basis) -> Result<(SocketAddr, Grant), String> {
+    fn conclude(&mut self, response: Response, tls: &Tls, basis: Basis) -> Result<Naming, String> {
         let client = &mut self.client;
         // After the handshake, of which the response is the proof.
         if client.alpn_protocol() != Some(ALPN) {
@@ -320,34 +449,18 @@ impl Attempt {
         client.send_close_notify();
         // It would only be polite.
         let _ = client.write_tls(&mut self.stream);
-        let server = server(&response, self.address)?;
-        Ok((server, Grant { keys, cookies: response.cookies, credential: Credential { chain, basis } }))
+        let (exchanger, place) = (self.address, place(&response, self.address)?);
+        let grant = Grant { keys, cookies: response.cookies, credential: Credential { chain, basis } };
+        Ok(Naming { exchanger, grant, place, deadline: self.deadline })
     }
+}
+
+fn failed(address: SocketAddr, why: &str) -> KeyFault {
+    KeyFault::Failed(format!("key exchange with {address}: {why}"))
 }
 
 fn unreached(address: SocketAddr, error: &io::Error) -> KeyFault {
     KeyFault::Unreached(format!("key exchange with {address}: {error}"))
-}
-
-/// Where the NTP server is that `response` means.
-fn server(response: &Response, exchanger: SocketAddr) -> Result<SocketAddr, String> {
-    let port = response.port.unwrap_or(NTP_PORT);
-    let Some(name) = &response.server else {
-        return Ok(SocketAddr::new(exchanger.ip(), port));
-    };
-    let found = match name.parse::<IpAddr>() {
-        Ok(literal) => vec![SocketAddr::new(literal, port)],
-        Err(_) => {
-            resolve(name, port).map_err(|why| format!("the server `{name}` it names cannot be resolved: {why}"))?
-        }
-    };
-    let usable = || found.iter().filter(|found| nts::may_serve(found.ip(), exchanger.ip()));
-    // Where the exchange has got through, the family of addresses works.
-    let alike = usable().find(|found| found.is_ipv4() == exchanger.is_ipv4());
-    alike
-        .or_else(|| usable().next())
-        .copied()
-        .ok_or_else(|| format!("the server `{name}` it names is out of the question"))
 }
 
 /// TLS as we want it.

@@ -24,6 +24,40 @@ const PACE: Duration = Duration::from_millis(20);
 /// What there is to do, or the beginning of it. It gets `Err` instead of its turn if there can be no thread.
 pub(crate) type Work = Box<dyn FnOnce(Result<(), String>) -> Option<Box<dyn Task>> + Send>;
 
+/// Who is told what has come of a piece of work: once, and also if a bug in what we depend on ends it.
+pub(crate) struct Answer<T> {
+    tell: Option<Box<dyn FnOnce(T) + Send>>,
+    lost: fn() -> T,
+    generation: u32,
+}
+
+/// What is told of work that ended without a word.
+pub(crate) const LOST: &str = "a bug in ntpclock; please report it";
+
+impl<T> Answer<T> {
+    /// `lost` is what `tell` is told if nobody has anything else to say.
+    pub(crate) fn new(lost: fn() -> T, tell: impl FnOnce(T) + Send + 'static) -> Self {
+        Self { tell: Some(Box::new(tell)), lost, generation: fork::generation() }
+    }
+
+    pub(crate) fn give(mut self, outcome: T) {
+        if let Some(tell) = self.tell.take() {
+            tell(outcome);
+        }
+    }
+}
+
+impl<T> Drop for Answer<T> {
+    fn drop(&mut self) {
+        // What a forked child drops is the parent's, and still under way there.
+        if let Some(tell) = self.tell.take()
+            && self.generation == fork::generation()
+        {
+            tell((self.lost)());
+        }
+    }
+}
+
 /// What goes on step by step.
 pub(crate) trait Task {
     /// Goes as far as it can without waiting. `None`: it is over.
@@ -120,16 +154,18 @@ fn work_on() {
 
 /// Advances every task that somebody waits for, and sleeps until one of them can go on, or for a moment.
 fn go_on(under_way: &mut Vec<UnderWay>) {
-    let mut pauses = Vec::new();
+    let (mut pauses, mut over) = (Vec::new(), Vec::new());
     under_way.retain_mut(|(task, waker)| {
         let wanted = waker.strong_count() > 0;
         let pause = if wanted { guarded(|| task.advance()) } else { None };
         pauses.extend(pause);
         if pause.is_none() {
-            wake(waker);
+            over.push(Weak::clone(waker));
         }
         pause.is_some()
     });
+    // Now that they are gone whoever waits for them has been told, whatever has ended them.
+    over.iter().for_each(wake);
     if pauses.is_empty() {
         return;
     }
@@ -224,6 +260,42 @@ mod tests {
         };
         queue(Turn::First, &waker, Box::new(tell));
         assert_eq!(answer.recv_timeout(Duration::from_secs(30)), Ok(Ok(())));
+    }
+
+    /// A task that a bug ends, at its first step or before.
+    struct Broken {
+        _answer: Answer<&'static str>,
+    }
+
+    impl Task for Broken {
+        fn advance(&mut self) -> Option<Pause> {
+            std::panic::resume_unwind(Box::new("a bug"))
+        }
+    }
+
+    #[test]
+    fn whoever_waits_for_what_a_panic_ends_is_told_so_and_then_woken() {
+        let (told, heard) = crossbeam_channel::unbounded();
+        let answer = |told: &crossbeam_channel::Sender<&'static str>| {
+            let told = told.clone();
+            Answer::new(|| LOST, move |outcome| told.send(outcome).unwrap())
+        };
+        let (in_a_step, at_once) = (answer(&told), answer(&told));
+        let step = Box::new(move |_| Some(Box::new(Broken { _answer: in_a_step }) as Box<dyn Task>));
+        let beginning = Box::new(move |_| {
+            let _answer = at_once;
+            std::panic::resume_unwind(Box::new("a bug"))
+        });
+        for work in [step as Work, beginning] {
+            let waker = Arc::new(Waker::new().unwrap());
+            queue(Turn::Later, &waker, work);
+            let mut sleeper = Sleeper::new([std::os::fd::AsRawFd::as_raw_fd(&*waker)]);
+            sleeper.wait(Some(Duration::from_secs(30))).unwrap();
+            assert_eq!(heard.try_recv(), Ok(LOST));
+        }
+        // Who has answered says nothing more.
+        answer(&told).give("done");
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["done"]);
     }
 
     /// A task that waits for nothing but its time, and says when it is over.

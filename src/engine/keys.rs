@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::handshake::{self, Granted, Limits, Order, Trust};
+use super::handshake::{self, Concluded, Granted, Limits, Order, Trust};
 use super::roster::{Exchanger, Roster};
 use crate::config::Config;
 use crate::error::Error;
-use crate::nts::session::KeyFault;
 use crate::synchronizer::{SourceId, Synchronizer};
 use crate::sys::counter;
 use crate::sys::wake::Waker;
 
 /// What a key exchange has come to.
-type Outcome = (SourceId, Result<Granted, KeyFault>);
+type Outcome = (SourceId, Concluded);
 
 /// Key exchanges of one engine.
 pub(super) struct KeyExchanges {
@@ -41,13 +40,14 @@ impl KeyExchanges {
         let outcomes = self.outcomes.clone();
         // The receiver may be gone: the clock was stopped meanwhile.
         let told = move |outcome| drop(outcomes.send((id, outcome)));
-        handshake::queue(order, waker, Box::new(told));
+        handshake::queue(order, waker, told);
     }
 
     /// Hands what has arrived to the sources.
     pub(super) fn take_in(&self, roster: &mut Roster, core: &mut Synchronizer) {
-        while let Ok((id, outcome)) = self.arrived.try_recv() {
+        while let Ok((id, Concluded { outcome, failed })) = self.arrived.try_recv() {
             let now = counter::now();
+            roster.handle_failed_exchangers(id, &failed);
             match outcome {
                 Ok(Granted { exchanger, exchangers, server, grant }) => {
                     core.grant(id, server, grant, now);

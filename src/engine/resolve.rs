@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
-use super::helper::{self, Turn};
+use super::helper::{self, Answer, LOST, Turn};
 use crate::sys::wake::Waker;
 
 /// A name's addresses, in the resolver's order of preference, or its reason.
@@ -25,10 +25,10 @@ pub(crate) struct Question {
 /// waiting. Whoever drops the waker has no use for the answer, and may never get it.
 pub(crate) fn lookup(question: Question) {
     let Question { host, port, tag, answers, waker } = question;
+    // The receiver may be gone: the clock was stopped meanwhile.
+    let answer = Answer::new(|| Err(LOST.to_owned()), move |addresses| drop(answers.send((tag, addresses))));
     let work = move |able: Result<(), String>| {
-        let addresses = able.and_then(|()| resolve(&host, port));
-        // The receiver may be gone: the clock was stopped meanwhile.
-        let _ = answers.send((tag, addresses));
+        answer.give(able.and_then(|()| resolve(&host, port)));
         None
     };
     helper::queue(Turn::First, &waker, Box::new(work));

@@ -7,10 +7,11 @@
 //! Who poisons one answer of the resolver, or rents one network, shall not fill a pool's places with servers of his
 //! own. So at most half of them go to one network (/24 of IPv4, /48 of IPv6: what is handed out to one site), even if
 //! others stay free: two servers of one site are as good as four. In private networks addresses tell nothing of who
-//! owns what. And at most half stay with one answer: as nothing else is known at the start, the first fills all places,
-//! but later answers are asked for, and addresses that the first did not offer take the places of some that it did. An
-//! answer that offers the same again, as a poisoned cache would, is not another one; a name with a few fixed addresses
-//! has no choice.
+//! owns what. And at most half stay with one answer, if there is another one: as nothing else is known at the start,
+//! the first fills all places (half of them alone would be no less the attacker's), but later answers are asked for,
+//! the next one after [`LOOK_SOON`], and addresses that the first did not offer take the places of some that it did,
+//! one at a time, so that the others carry the clock. An answer that offers the same again, as a poisoned cache would,
+//! is not another one; a name with a few fixed addresses has no choice.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -37,8 +38,9 @@ struct Entry {
     first_answer: Vec<SocketAddr>,
     /// What any answer has offered, the latest last.
     offered: Vec<SocketAddr>,
-    /// When a pool's name should be looked up for the sake of another answer.
+    /// When a pool's name should be looked up for the sake of another answer, and how much later the next time.
     look_due: Option<Counter>,
+    look_wait: Nanos,
     /// It is being looked up for that.
     looking: bool,
 }
@@ -49,7 +51,13 @@ const SHARE: usize = POOL_MEMBERS / 2;
 /// Addresses remembered of one name.
 const OFFERED_MAX: usize = 256;
 
-/// How long until another answer is asked for: longer than ordinary answers may be kept, and kind to name servers.
+/// How soon another answer than the first is asked for. If it offers nothing else it may be a kept one: then it is
+/// asked for later and later.
+const LOOK_SOON: Nanos = Nanos::from_seconds(8);
+const LOOK_GROWTH: i64 = 16;
+
+/// How long until another answer is asked for in the end: longer than ordinary answers may be kept, and kind to name
+/// servers.
 const LOOK_INTERVAL: Nanos = Nanos::from_seconds(3600);
 
 /// The network that an address stands for; `None` in private networks.
@@ -96,6 +104,12 @@ impl Entry {
             |address: &SocketAddr| self.given_up.iter().position(|other| other == address).map_or(0, |age| age + 1);
         free.sort_by_key(|address| (age(address), neighbours(address)));
         free
+    }
+
+    /// When to look for other answers again, after `now`; each time later.
+    fn look_again(&mut self, of_use: bool, now: Counter) {
+        self.look_due = of_use.then_some(now + self.look_wait);
+        self.look_wait = Nanos(self.look_wait.0.saturating_mul(LOOK_GROWTH)).min(LOOK_INTERVAL);
     }
 
     /// Of its sources, one that is to make room for an address of another answer: the last, for those in front are
@@ -157,6 +171,7 @@ impl Roster {
                 first_answer: Vec::new(),
                 offered: Vec::new(),
                 look_due: None,
+                look_wait: LOOK_SOON,
                 looking: false,
                 #[cfg(feature = "_nts")]
                 exchangers: Vec::new(),
@@ -195,6 +210,16 @@ impl Roster {
             Ok(literal) => Lookup::Literal(SocketAddr::new(literal, spec.port)),
             Err(_) => Lookup::Name { host: spec.host.clone(), port: spec.port },
         })
+    }
+
+    /// Source `id` was given no keys by these: the next time others come first.
+    #[cfg(feature = "_nts")]
+    pub(crate) fn handle_failed_exchangers(&mut self, id: SourceId, failed: &[SocketAddr]) {
+        let Some(entry) = self.entry(id) else { return };
+        entry.given_up.retain(|address| !failed.contains(address));
+        entry.given_up.extend(failed);
+        let surplus = entry.given_up.len().saturating_sub(OFFERED_MAX);
+        entry.given_up.drain(..surplus);
     }
 
     /// Source `id` was given keys by `exchanger`, one of `known`. A pool's further places are for the others.
@@ -281,14 +306,16 @@ impl Roster {
     fn diversify(&mut self, id: SourceId, found: &[SocketAddr], core: &mut Synchronizer, now: Counter) {
         let khronos = self.khronos;
         let Some(entry) = self.entry(id) else { return };
-        entry.look_due = khronos.then_some(now + LOOK_INTERVAL);
-        let Some(superfluous) = entry.superfluous(core) else { return };
-        let others: Vec<SocketAddr> =
-            found.iter().copied().filter(|address| !entry.first_answer.contains(address)).collect();
-        if let Some(address) = entry.free(&others, Some(superfluous), core).first() {
-            core.assign(superfluous, *address, now);
+        if let Some(superfluous) = entry.superfluous(core) {
+            let others: Vec<SocketAddr> =
+                found.iter().copied().filter(|address| !entry.first_answer.contains(address)).collect();
+            if let Some(address) = entry.free(&others, Some(superfluous), core).first() {
+                core.assign(superfluous, *address, now);
+                entry.look_wait = LOOK_SOON;
+            }
         }
-        entry.look_due = entry.look_due.or(entry.superfluous(core).map(|_| now + LOOK_INTERVAL));
+        let of_use = khronos || entry.superfluous(core).is_some();
+        entry.look_again(of_use, now);
     }
 
     /// Gives `id`, and for a pool the places still free, addresses out of `found`.
@@ -318,7 +345,7 @@ impl Roster {
         if entry.spec.pool && entry.first_answer.is_empty() {
             entry.first_answer = found.to_vec();
             let of_use = khronos || entry.superfluous(core).is_some();
-            entry.look_due = of_use.then_some(now + LOOK_INTERVAL);
+            entry.look_again(of_use, now);
         }
         let surplus = entry.given_up.len().saturating_sub(found.len().max(POOL_MEMBERS));
         entry.given_up.drain(..surplus);
@@ -401,6 +428,12 @@ mod tests {
         roster.handle_exchanger(SourceId(1), known[2], 6, &mut core, NOW);
         assert_eq!(asked(&mut roster, 1), (4460, vec![known[0]], vec![known[1]], Some(known[2])));
         assert_eq!((core.source_count(), roster.name(SourceId(3))), (4, "pool:p nts".to_owned()));
+        // So do those that gave none, whoever else gives some now; and who does is forgiven.
+        roster.handle_failed_exchangers(SourceId(1), &known[3..6]);
+        assert_eq!(asked(&mut roster, 1).2, [known[1], known[3], known[4], known[5]]);
+        roster.handle_failed_exchangers(SourceId(1), &known[3..4]);
+        roster.handle_exchanger(SourceId(1), known[4], 6, &mut core, NOW);
+        assert_eq!(asked(&mut roster, 1).2, [known[1], known[5], known[3], known[2]]);
     }
 
     #[cfg(feature = "_nts")]
@@ -485,6 +518,35 @@ mod tests {
         look(Ok(addresses(3..=6)), &mut roster, &mut core);
         assert_eq!(in_use(&core), [1, 2, 6, 5]);
         assert_eq!(roster.look_due(), Counter(i64::MAX));
+    }
+
+    /// (case 28)
+    #[test]
+    fn who_answers_once_with_89_networks_keeps_half_of_the_places_after_a_quarter_of_a_minute() {
+        let many: Vec<(u8, u8)> = (1..=89).map(|network| (network, 1)).collect();
+        let (mut roster, mut core) = self::roster(&["pool:p"]);
+        roster.handle_addresses(SourceId(0), Ok(in_networks(&many)), &mut core, NOW);
+        assert_eq!(networks_of(&core), [1, 2, 3, 4]);
+        for second in [8, 16] {
+            assert_eq!(roster.look_due(), NOW + Nanos::from_seconds(second));
+            let now = roster.look_due();
+            assert_eq!(roster.take_look(now), Some(SourceId(0)));
+            roster.handle_addresses(SourceId(0), Ok(in_networks(&[(101, 1), (102, 1)])), &mut core, now);
+        }
+        assert_eq!(networks_of(&core), [1, 2, 102, 101]);
+        assert_eq!(roster.look_due(), Counter(i64::MAX));
+        // Of who has the name server for good it is asked more and more seldom.
+        let (mut roster, mut core) = self::roster(&["pool:p"]);
+        roster.handle_addresses(SourceId(0), Ok(in_networks(&many)), &mut core, NOW);
+        let mut waits = Vec::new();
+        let mut now = NOW;
+        for _ in 0..5 {
+            waits.push((roster.look_due() - now).0 / 1_000_000_000);
+            now = roster.look_due();
+            assert_eq!(roster.take_look(now), Some(SourceId(0)));
+            roster.handle_addresses(SourceId(0), Ok(in_networks(&many)), &mut core, now);
+        }
+        assert_eq!(waits, [8, 128, 2048, 3600, 3600]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::keys::KeyExchanges;
 use super::roster::Roster;
 use super::seat::{Lead, Seat};
 use super::watchdog::Watchdog;
-use super::{Account, Membership, Run, Shared, SharedRef, Told, Unwatched, build_date};
+use super::{Account, Membership, Run, Shared, SharedRef, Told, Unwatched, build_floor, era_begin};
 use crate::config::Config;
 use crate::error::Error;
 use crate::events::watch::Watch;
@@ -154,7 +154,8 @@ pub(super) fn prepare(
         Beginning::Onward => Files::open_onward(config),
         _ => Files::open(config)?,
     };
-    let mut core = Box::new(Synchronizer::new(config.settings.clone(), build_date(), last_epoch));
+    let mut core = Box::new(Synchronizer::new(config.settings.clone(), era_begin(), last_epoch));
+    core.raise_floor(build_floor());
     recollection.floor.into_iter().for_each(|floor| core.raise_floor(floor));
     let mut told = Box::new(match beginning {
         Beginning::Succeeding(succession) => succeed(*succession, &mut core, watchdog),
@@ -295,7 +296,7 @@ mod tests {
         let lead = Seat::open(&path).unwrap().seat.expect("nobody else leads");
         let mut writer = Writer::new(lead.publication(), None);
         writer.note_suspended(suspended);
-        let core = Synchronizer::new(Config::new().settings, build_date(), 0);
+        let core = Synchronizer::new(Config::new().settings, era_begin(), 0);
         let published = writer.publish_with(lead.publication(), ANY_PROCESS, counter::now, |switch| {
             let plan = core.plan(switch);
             let note = Note { report: core.report(switch), legacy: core.legacy(&plan) };
@@ -362,7 +363,7 @@ mod tests {
         let shown = writer.publish_with(&shared.place, 0, counter::now, |switch| (model(switch, published), None, ()));
         assert!(shown.is_some());
         let config = Config::new();
-        let mut core = Synchronizer::new(config.settings.clone(), build_date(), 3);
+        let mut core = Synchronizer::new(config.settings.clone(), era_begin(), 3);
         let nobody = Roster::new(&config, &mut core, counter::now()).unwrap();
         let left = Account::of(&core, &nobody, &Watchdog::new(clocks, marks));
         shared.change(|status| status.origin = Some([7; 16]));

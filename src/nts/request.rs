@@ -1,9 +1,9 @@
-//! A request as its server sees it (RFC 8915, section 5.7): from its bytes and the keys that cookies are sealed with to the
-//! bytes of the reply.
+//! A request as its server sees it (RFC 8915, section 5.7): from its bytes and the keys that cookies are sealed with to
+//! the bytes of the reply.
 //!
 //! What is wrong with the lengths and numbers of its fields is found before any cipher is touched: placeholders by the
-//! hundred cost no more than one. Nothing is kept of a session, so that a request that is replayed is answered again; the reply is
-//! never longer than the request.
+//! hundred cost no more than one. Nothing is kept of a session, so that a request that is replayed is answered again;
+//! the reply is never longer than the request.
 
 use super::aead::{Keys, NONCE_MAX, TAG};
 use super::cookie::Sealer;

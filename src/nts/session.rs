@@ -1,9 +1,10 @@
 //! One source's side of NTS over time: when keys are to be exchanged, what a request looks like, what a reply proves.
 //!
-//! Keys are exchanged at the start, when the cookies are used up, and when the server no longer knows the keys (NAK)
-//! or has fallen silent. How often is limited whatever is sent to us: the next exchange waits for 16 s, and twice as long after each
-//! that led to no authenticated reply. Until there are new keys the old ones serve on: a NAK can be forged by whoever
-//! sees the request.
+//! Keys are exchanged at the start, when the cookies are used up, when the server no longer knows the keys (NAK) or has
+//! fallen silent, and every four weeks, with the certificate that is valid then. How often is limited whatever is sent
+//! to us: the next exchange waits for 16 s, and twice as long after each that led to no authenticated reply under a
+//! certificate that holds at the time obtained. Until there are new keys the old ones serve on: a NAK can be forged by
+//! whoever sees the request.
 
 use std::collections::VecDeque;
 
@@ -32,6 +33,11 @@ const REQUEST_MAX: usize = 1_200;
 const RETRY_MIN: i8 = 4;
 const RETRY_MAX: i8 = 19;
 
+/// How long keys are used, and how long after that they are if there are no others to be had, until these are sought
+/// again.
+const LIFE: Nanos = Nanos::from_seconds(28 * 86_400);
+const GRACE: Nanos = Nanos::from_seconds(86_400);
+
 /// What a key exchange brings.
 #[derive(Debug)]
 pub(crate) struct Grant {
@@ -57,8 +63,10 @@ pub(crate) struct Association {
     unique: Option<[u8; UNIQUE_LEN]>,
     /// That request was answered with a NAK.
     refused: bool,
-    /// Key exchanges since the last authenticated reply.
+    /// Key exchanges since the last authenticated reply under a certificate that stands.
     attempts: i8,
+    /// When the last one began.
+    asked: Counter,
     /// The next key exchange does not begin before.
     not_before: Counter,
     /// Key exchanges that brought keys.
@@ -73,6 +81,8 @@ struct Session {
     keys: Keys,
     jar: VecDeque<Cookie>,
     credential: Credential,
+    /// When others should take their place.
+    renew_due: Counter,
 }
 
 /// What a datagram proves.
@@ -93,6 +103,7 @@ impl Association {
             unique: None,
             refused: false,
             attempts: 0,
+            asked: now,
             not_before: now,
             key_exchanges: 0,
             naks: 0,
@@ -107,15 +118,33 @@ impl Association {
 
     /// Keys are being exchanged from `now` on.
     pub(crate) fn handle_asked(&mut self, now: Counter) {
-        let exponent = RETRY_MIN.saturating_add(self.attempts).min(RETRY_MAX);
         self.attempts = self.attempts.saturating_add(1);
-        self.not_before = now + Nanos::from_log2_seconds(exponent);
+        (self.asked, self.not_before) = (now, now + self.back_off());
+    }
+
+    /// The distance of the next key exchange from the last one.
+    fn back_off(&self) -> Nanos {
+        Nanos::from_log2_seconds(RETRY_MIN.saturating_add(self.attempts.saturating_sub(1)).min(RETRY_MAX))
+    }
+
+    /// The counter stood still or was replaced: what was to wait until a value that may be far away waits as long from
+    /// `now`.
+    pub(crate) fn handle_gap(&mut self, now: Counter) {
+        self.not_before = self.not_before.min(now + self.back_off());
+        if let Some(session) = &mut self.session {
+            session.renew_due = session.renew_due.min(now + LIFE);
+        }
+    }
+
+    /// Whether its keys have served for so long that others are wanted.
+    pub(crate) fn is_to_be_renewed(&self, now: Counter) -> bool {
+        self.session.as_ref().is_some_and(|session| session.renew_due <= now)
     }
 
     /// New keys; the old ones are forgotten.
     pub(crate) fn grant(&mut self, grant: Grant) {
         let Grant { keys, cookies, credential } = grant;
-        self.session = Some(Session { keys, jar: cookies.into(), credential });
+        self.session = Some(Session { keys, jar: cookies.into(), credential, renew_due: self.asked + LIFE });
         self.key_exchanges = self.key_exchanges.saturating_add(1);
         self.fault = None;
     }
@@ -124,6 +153,9 @@ impl Association {
     pub(crate) fn handle_no_keys(&mut self, fault: &KeyFault, now: Counter) {
         let (KeyFault::Unreached(why) | KeyFault::Failed(why)) = fault;
         self.fault = Some(why.clone());
+        if let Some(session) = &mut self.session {
+            session.renew_due = session.renew_due.max(now + GRACE);
+        }
         if matches!(fault, KeyFault::Unreached(_)) {
             self.attempts = (self.attempts - 1).max(0);
             self.not_before = now;
@@ -162,6 +194,8 @@ impl Association {
     /// The certificate has passed that check.
     pub(crate) fn certify(&mut self) {
         self.session.iter_mut().for_each(|session| session.credential.basis = Basis::Obtained);
+        // It has answered, else there would be nothing to certify it by.
+        self.attempts = 0;
     }
 
     /// The request that `header` begins; `None` without a cookie.
@@ -222,8 +256,12 @@ impl Association {
 
     /// A reply was proven to be the server's: the request is over, and these cookies are new.
     pub(crate) fn accept(&mut self, cookies: Vec<Cookie>) {
-        (self.unique, self.refused, self.attempts) = (None, false, 0);
+        (self.unique, self.refused) = (None, false);
         let Some(session) = &mut self.session else { return };
+        // Under a certificate that may yet prove not to hold anybody may have answered.
+        if session.credential.basis == Basis::Obtained {
+            self.attempts = 0;
+        }
         let room = COOKIES_MAX.saturating_sub(session.jar.len());
         session.jar.extend(cookies.into_iter().take(room));
     }
@@ -492,13 +530,53 @@ pub(crate) mod tests {
         }
         assert_eq!(gaps[..3], [32, 64, 128]);
         assert_eq!(gaps[39], 1 << 19);
-        // A reply that is proven shows that the keys serve.
-        let (unique, _) = server.read(&association.request(&header(), &chance(1)).unwrap());
-        let Reply::Proven(cookies) = association.open(&server.reply(&answer(), &unique, 1)) else { panic!() };
-        association.accept(cookies);
-        let now = association.not_before();
-        association.handle_asked(now);
-        assert_eq!(association.not_before() - now, Nanos::from_seconds(16));
+        let mut accept = |association: &mut Association, turn| {
+            let (unique, _) = server.read(&association.request(&header(), &chance(turn)).unwrap());
+            let Reply::Proven(cookies) = association.open(&server.reply(&answer(), &unique, 1)) else { panic!() };
+            association.accept(cookies);
+        };
+        let gap = |association: &mut Association| {
+            let now = association.not_before();
+            association.handle_asked(now);
+            association.not_before() - now
+        };
+        // Whose certificate may not hold proves nothing; but once it is known to, a reply shows that the keys serve.
+        accept(&mut association, 1);
+        assert_eq!(gap(&mut association), Nanos::from_seconds(1 << 19));
+        association.certify();
+        assert_eq!(gap(&mut association), Nanos::from_seconds(16));
+        assert_eq!(gap(&mut association), Nanos::from_seconds(32));
+        accept(&mut association, 2);
+        assert_eq!(gap(&mut association), Nanos::from_seconds(16));
+    }
+
+    #[test]
+    fn a_counter_that_is_set_back_neither_shortens_nor_lengthens_the_wait_for_keys() {
+        let mut association = Association::new(NOW);
+        let late = NOW + Nanos::from_seconds(1_000_000);
+        for _ in 0..3 {
+            association.handle_asked(late);
+        }
+        association.handle_gap(NOW);
+        assert_eq!(association.not_before(), NOW + Nanos::from_seconds(64));
+        association.handle_gap(NOW + Nanos::from_seconds(9));
+        assert_eq!(association.not_before(), NOW + Nanos::from_seconds(64));
+    }
+
+    #[test]
+    fn keys_are_renewed_after_four_weeks_and_sought_once_a_day_where_there_are_none() {
+        let (mut association, _) = associated(Algorithm::Aes128GcmSiv, 8);
+        let day = |days: i64| NOW + Nanos::from_seconds(days * 86_400);
+        assert!(!association.is_to_be_renewed(day(27)) && association.is_to_be_renewed(day(28)));
+        association.handle_asked(day(28));
+        association.handle_no_keys(&KeyFault::Failed("refused".into()), day(28));
+        assert!(!association.is_to_be_renewed(day(28)) && association.is_to_be_renewed(day(29)));
+        association.handle_asked(day(29));
+        association.grant(Server::grant(Algorithm::Aes128GcmSiv, 8, Basis::Host, i64::MAX).0);
+        assert!(!association.is_to_be_renewed(day(56)) && association.is_to_be_renewed(day(57)));
+        // A counter that was set back does not put it off for ever.
+        association.handle_gap(NOW);
+        assert!(association.is_to_be_renewed(day(28)));
     }
 
     #[test]

@@ -14,6 +14,10 @@ pub(crate) enum Fault {
     Silence,
     /// The operating system's word.
     World(String),
+    /// The server no longer knows the keys.
+    Nak,
+    /// There was no cookie left to ask with.
+    NoCookie,
     /// The resolver's word.
     NoAddress(String),
     /// Its own exchanges contradicted each other.
@@ -25,6 +29,8 @@ impl fmt::Display for Fault {
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Silence => f.write_str("no answer"),
+            Self::Nak => f.write_str("the server no longer knows the keys (NTS NAK)"),
+            Self::NoCookie => f.write_str("there are no cookies left"),
             Self::World(text) | Self::NoAddress(text) => f.write_str(text),
             Self::Contradiction => f.write_str("its exchanges contradict each other; begun anew"),
         }

@@ -47,6 +47,18 @@ impl Source {
         self.resolve_due = self.resolve_due.map(|due| due.max(nts.not_before()));
     }
 
+    /// Keys are exchanged no more often than that, whoever wishes for it.
+    pub(super) fn earliest_wish(&self, now: Counter) -> Counter {
+        self.nts.as_ref().map_or(now, Association::not_before)
+    }
+
+    /// Wishes for other keys if those that there are have served for long.
+    pub(super) fn renew_keys(&mut self, now: Counter) {
+        if self.nts.as_ref().is_some_and(|nts| nts.is_to_be_renewed(now)) {
+            self.wish_for_another(now);
+        }
+    }
+
     /// Checks the certificate of the session, at a time that was obtained.
     pub(crate) fn check_certificate(&self, at: UnixTime) -> Result<(), Invalid> {
         self.nts.as_ref().map_or(Ok(()), |nts| nts.check_certificate(at))

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use super::plan::{Judgement, Purpose};
 use super::{SourceId, Synchronizer};
-use crate::config::Authentication;
 use crate::nts::session::{Grant, KeyFault};
 use crate::nts::trust::CertificateTime;
 use crate::source::Source;
@@ -41,11 +40,13 @@ impl Synchronizer {
         self.dirty = true;
     }
 
-    /// Checks the certificates that await it, if enough sources agree on a time; to be called before a plan is published.
+    /// Checks the certificates that await it, if enough sources agree on a time; to be called before a plan is
+    /// published.
     ///
-    /// It must hold at the time that the source tells itself, too: it may be alone with that one afterwards, and trusted.
-    /// A source whose certificate does not hold at that time has no say in it, and the rest are asked again. If they are
-    /// not enough to agree on a time, and something was published that rests on such a certificate, all is begun anew.
+    /// It must hold at the time that the source tells itself, too: it may be alone with that one afterwards, and
+    /// trusted. Of a source that tells none at present nothing is certified. A source whose certificate does not hold
+    /// at that time has no say in it, and the rest are asked again. If they are not enough to agree on a time, and
+    /// something was published that rests on such a certificate, all is begun anew.
     pub(crate) fn review(&mut self, now: Counter) {
         let mut lost = false;
         while self.sources.iter().any(Source::awaits_review) {
@@ -55,8 +56,7 @@ impl Synchronizer {
                 if latest < self.floor {
                     return Some("the time obtained is before what it is known to be after".to_owned());
                 }
-                let own =
-                    source.testimony(now, &self.settings).map(|told| UnixTime(now.0) + told.estimate.offset_at(now));
+                let own = self.told_by(source, now);
                 let times = [Some(("the time obtained", obtained)), own.map(|own| ("the time that it tells", own))];
                 times.into_iter().flatten().find_map(|(which, at)| {
                     source.check_certificate(at).err().map(|invalid| format!("at {which}, {at}: {invalid}"))
@@ -65,15 +65,19 @@ impl Synchronizer {
             let verdicts: Vec<Option<String>> =
                 (self.sources.iter()).map(|source| if source.awaits_review() { judge(source) } else { None }).collect();
             let all_hold = verdicts.iter().all(Option::is_none);
-            for (source, verdict) in self.sources.iter_mut().zip(&verdicts) {
+            let tells: Vec<bool> = self.sources.iter().map(|source| self.told_by(source, now).is_some()).collect();
+            for (source, (verdict, tells)) in self.sources.iter_mut().zip(verdicts.iter().zip(tells)) {
                 match verdict {
                     Some(why) => source.revoke(why, now),
-                    None if all_hold => source.certify(),
-                    None => {}
+                    None if all_hold && tells && source.awaits_review() => source.certify(),
+                    None => continue,
                 }
+                self.dirty = true;
             }
-            self.dirty = true;
-            lost |= !all_hold;
+            if all_hold {
+                break;
+            }
+            lost = true;
         }
         if lost && self.unreviewed && self.obtained_time(now).is_none() {
             self.unreviewed = false;
@@ -81,13 +85,17 @@ impl Synchronizer {
         }
     }
 
-    /// The time that enough sources agree on, and the latest it can be: of three or more sources that may have a say the
-    /// majority of all, of one or two those that answer.
+    /// What `source` says that it is.
+    fn told_by(&self, source: &Source, now: Counter) -> Option<UnixTime> {
+        source.testimony(now, &self.settings).map(|told| UnixTime(now.0) + told.estimate.offset_at(now))
+    }
+
+    /// The time that enough authenticated sources agree on, and the latest it can be: of three or more of them the
+    /// majority of all, of one or two those that answer. What others say of it proves nothing, however many they are.
     fn obtained_time(&self, now: Counter) -> Option<(UnixTime, UnixTime)> {
         let plan = self.plan_for(Purpose::Review, now);
-        let any_has = self.settings.authentication != Authentication::Require;
         let has_a_say = |(source, (selection, _)): &(&Source, &Judgement)| {
-            *selection != Selection::Duplicate && (any_has || source.standing.is_authenticated())
+            *selection != Selection::Duplicate && source.standing.is_authenticated()
         };
         let configured = self.sources.iter().zip(&plan.judgements).filter(has_a_say).count();
         let agreeing = plan.verdict.agreeing;
@@ -101,7 +109,7 @@ impl Synchronizer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
+    use crate::config::{Authentication, Settings};
     use crate::nts::Algorithm;
     use crate::nts::session::tests::Server;
     use crate::nts::trust::Basis;
@@ -151,7 +159,8 @@ mod tests {
             Self { core, servers, off, plain, now, chance: 0, wishes: Vec::new(), shown: Vec::new() }
         }
 
-        /// Source `index` exchanges keys with a server whose certificate holds for so many seconds from the beginning on.
+        /// Source `index` exchanges keys with a server whose certificate holds for so many seconds from the beginning
+        /// on.
         fn grant(&mut self, index: usize, basis: Basis, holds: i64) {
             let (grant, server) = Server::grant(Algorithm::Aes128GcmSiv, 8, basis, BEGIN + holds);
             self.servers[index] = Some(server);
@@ -257,6 +266,21 @@ mod tests {
     }
 
     #[test]
+    fn who_answers_under_certificates_that_do_not_hold_is_asked_for_others_more_and_more_seldom() {
+        let mut world = World::new(1);
+        for second in 1..4_000 {
+            let before = world.wishes.len();
+            world.run_until(second);
+            if world.wishes.len() > before {
+                world.grant(0, Basis::Host, -1);
+            }
+        }
+        let gaps: Vec<i64> = world.wishes.windows(2).map(|two| (two[1].1 - two[0].1).0 / 1_000_000_000).collect();
+        assert_eq!(gaps, [16, 32, 64, 128, 256, 512, 1024]);
+        assert!(!world.has_shown(State::Synchronized), "{:?}", world.shown);
+    }
+
+    #[test]
     fn of_three_sources_one_alone_is_provisional_until_most_of_them_agree() {
         let mut world = World::new(3);
         world.grant(0, Basis::Floor, 1_000);
@@ -316,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_provisional_is_not_believed_against_plain_servers_and_not_missed_by_who_requires_him() {
+    fn what_plain_servers_say_of_the_time_changes_nothing_about_a_certificate() {
         for settings in levels() {
             // A stolen key, whose certificate has expired; the day before yesterday it held.
             let mut world = World::beside(&[0, 0, 0], 1, settings.clone());
@@ -329,16 +353,12 @@ mod tests {
                 Authentication::Ignore => {
                     assert!(right(world.core.model().line.utc_at(world.now)), "{:?}", world.shown);
                     assert!(world.shown.iter().all(|(_, flags)| *flags == Flags::default()), "{:?}", world.shown);
-                    assert_eq!(world.state_of(3), NtsState::NoKeys);
                 }
-                // The others are not enough, and it is nobody.
-                Authentication::Mix => {
-                    assert!(!world.has_shown(State::Synchronized), "{:?}", world.shown);
-                    assert_eq!(world.state_of(3), NtsState::NoKeys);
-                }
-                // Nobody else has a say: as if it were alone, it is checked at the time that it tells, and held then.
-                Authentication::Require => assert_eq!(world.shown.last(), Some(&SURE)),
+                // As if it were alone.
+                Authentication::Mix | Authentication::Require => assert_eq!(world.shown.last(), Some(&SURE)),
             }
+            // It is checked at the time that it tells, and held then.
+            assert_eq!(world.state_of(3), NtsState::Authenticated);
         }
     }
 
@@ -362,7 +382,35 @@ mod tests {
         world.run_until(60);
         assert_eq!(world.state_of(3), NtsState::NoKeys);
         let fault = world.core.source_infos(world.now)[3].nts.fault.clone().unwrap();
-        assert!(fault.contains("the time that it tells") && !world.has_shown(State::Synchronized), "{fault}");
+        assert!(fault.contains("expired") && !world.has_shown(State::Synchronized), "{fault}");
+    }
+
+    #[test]
+    fn plain_replies_do_not_help_to_a_majority_that_has_a_certificate_hold() {
+        for settings in levels() {
+            // One of three has keys, and a certificate of the day before yesterday; whoever has it forges plain
+            // replies, too.
+            let mut world = World::beside(&[-200_000; 3], 3, settings.clone());
+            world.off[3] = -200_000;
+            world.grant(3, Basis::Floor, -100_000);
+            world.run_until(60);
+            assert_eq!(world.state_of(3), NtsState::Provisional, "{settings:?}");
+            assert!(!world.shown.contains(&SURE), "{:?}", world.shown);
+        }
+    }
+
+    #[test]
+    fn who_tells_no_time_is_not_certified_at_that_of_another() {
+        let mut world = World::new(2);
+        world.grant(0, Basis::Floor, 1_000);
+        world.grant(1, Basis::Floor, 1_000);
+        let silent = world.servers[1].take();
+        world.run_until(9);
+        assert_eq!((world.state_of(0), world.state_of(1)), (NtsState::Authenticated, NtsState::Provisional));
+        assert_eq!(world.shown.last(), Some(&SURE), "{:?}", world.shown);
+        world.servers[1] = silent;
+        world.run_until(30);
+        assert_eq!(world.state_of(1), NtsState::Authenticated);
     }
 
     #[test]

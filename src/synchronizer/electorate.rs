@@ -36,8 +36,12 @@ struct Rights {
 }
 
 impl Synchronizer {
-    pub(super) fn electorate(&self, testimonies: &[Option<Testimony>], duplicates: &[Option<usize>]) -> Electorate {
-        let mode = self.settings.authentication;
+    pub(super) fn electorate(
+        &self,
+        mode: Authentication,
+        testimonies: &[Option<Testimony>],
+        duplicates: &[Option<usize>],
+    ) -> Electorate {
         let authenticated = |source: &Source| source.standing.is_authenticated();
         let certain = |source: &Source| authenticated(source) && !source.is_provisional();
         let mixed = mode == Authentication::Mix

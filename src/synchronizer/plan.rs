@@ -4,6 +4,7 @@
 use super::electorate::Electorate;
 use super::rounds::Rounds;
 use super::{Primary, Synchronizer, Verdict};
+use crate::config::Authentication;
 use crate::model::bound::Witness;
 use crate::model::slew::{Course, steer};
 use crate::model::{ClockModel, UtcSpan};
@@ -52,19 +53,28 @@ impl Synchronizer {
         self.plan_for(Purpose::Publication, switch)
     }
 
-    /// The same; for a review nobody is required, since whoever is may be one of those that are reviewed.
+    /// The same; for a review nobody is heard who is not authenticated: anybody on the path could have a certificate
+    /// checked at the time that suits him. And nobody is required, since whoever is may be one of those that are
+    /// reviewed.
     pub(super) fn plan_for(&self, purpose: Purpose, switch: Counter) -> Plan {
+        let heard = |source: &&Source| purpose != Purpose::Review || source.standing.is_authenticated();
         // Every pair of a source's exchanges has its say in its testimony: that is worked out once.
-        let testimonies: Vec<Option<Testimony>> =
-            self.sources.iter().map(|source| source.testimony(switch, &self.settings)).collect();
+        let testimonies: Vec<Option<Testimony>> = (self.sources.iter())
+            .map(|source| Some(source).filter(heard).and_then(|source| source.testimony(switch, &self.settings)))
+            .collect();
         let duplicates = self.duplicates(&testimonies);
-        let electorate = self.electorate(&testimonies, &duplicates);
+        let authentication =
+            if purpose == Purpose::Review { Authentication::Require } else { self.settings.authentication };
+        let electorate = self.electorate(authentication, &testimonies, &duplicates);
         let witnesses: Vec<Option<Witness>> =
             (0..testimonies.len()).map(|index| self.unite(index, &testimonies, &duplicates)).collect();
         let chosen = |which: &dyn Fn(usize) -> bool| -> Vec<Witness> {
             (0..witnesses.len()).filter(|&index| which(index)).filter_map(|index| witnesses[index]).collect()
         };
         let faults = self.settings.faults(electorate.size());
+        // More than there are cannot agree on when certificates hold.
+        let most = if purpose == Purpose::Review { electorate.size() } else { usize::MAX };
+        let min_agreeing = self.settings.min_agreeing.min(most);
         let agreement = selection::agree(&chosen(&|index| electorate.votes(index)), electorate.size(), faults);
         let judgements = self.judge(&testimonies, &duplicates, &agreement);
         let believed = |index: usize| electorate.speaks(index) && judgements[index].0 == Selection::Truechimer;
@@ -78,23 +88,29 @@ impl Synchronizer {
             ..Verdict::default()
         };
         // Until the sources agree anew, nobody knows what a disruption has left of what was published.
-        // And until they were tried, what an earlier run has promised stands, with its deadlines; what another leader has, until
-        // they agree: it was true when it was published, and its deadlines end it soon enough.
+        // And until they were tried, what an earlier run has promised stands, with its deadlines; what another leader
+        // has, until they agree: it was true when it was published, and its deadlines end it soon enough.
         let held = match () {
             () if self.disruption.is_some() => State::Disrupted,
             () if self.inherited || !self.may_start(switch) => self.model.state,
             () => State::Holdover,
         };
-        let enough = verdict.agreeing >= self.settings.min_agreeing
+        // Those that veto are not authenticated: against voters that all are, it would be anybody's on the path.
+        let certain = |source: &Source| {
+            source.standing.is_authenticated() && (purpose == Purpose::Review || !source.is_provisional())
+        };
+        let vetoed = self.is_vetoed()
+            && self.sources.iter().enumerate().any(|(index, source)| electorate.votes(index) && !certain(source));
+        let enough = verdict.agreeing >= min_agreeing
             && (purpose == Purpose::Review || electorate.is_content_with(&judgements))
             && self.may_start(switch)
             && !self.is_disrupted()
-            && !self.is_vetoed();
+            && !vetoed;
         let agreed = agreement.as_ref().ok().map(|agreement| (agreement.told, switch));
         let voters = (0..self.sources.len()).map(|index| electorate.votes(index)).collect();
         let plan = match agreement {
             Ok(agreement) if enough => self.follow(switch, &agreement, &testimonies, &electorate, verdict, judgements),
-            _ => self.hold(held, verdict, judgements),
+            _ => self.hold(held, vetoed, verdict, judgements),
         };
         Plan { voters, agreed, ..plan }
     }
@@ -184,7 +200,7 @@ impl Synchronizer {
             .collect();
         let voices: Vec<Voice> = survivors.iter().map(|(_, voice)| *voice).collect();
         let Some(consensus) = cluster::combine(&voices, known.offset) else {
-            return self.hold(State::Holdover, verdict, judgements);
+            return self.hold(State::Holdover, false, verdict, judgements);
         };
         for ((index, _), apart) in survivors.iter().zip(&consensus.apart) {
             judgements[*index].1 = apart.map(Objection::Apart);
@@ -249,11 +265,11 @@ impl Synchronizer {
     }
 
     /// The model when nothing new can be said: what was published goes on as `state`, its interval growing.
-    fn hold(&self, state: State, verdict: Verdict, judgements: Vec<Judgement>) -> Plan {
+    fn hold(&self, state: State, vetoed: bool, verdict: Verdict, judgements: Vec<Judgement>) -> Plan {
         let state = if self.model.has_line() { state } else { State::Unsynchronized };
         let Verdict { frequency, deviation, primary, .. } = self.verdict;
         let verdict = Verdict { frequency, deviation, primary, ..verdict };
-        let flags = self.model.flags.with(Flags::VETOED, self.is_vetoed());
+        let flags = self.model.flags.with(Flags::VETOED, vetoed);
         let model = ClockModel { state, flags, ..self.model };
         Plan {
             model,
@@ -319,9 +335,10 @@ impl Synchronizer {
         [Leap::Insert, Leap::Delete].into_iter().find(|&leap| announced(leap)).unwrap_or(Leap::None)
     }
 
-    /// What source `index` and its duplicates testify together: they count once, and either may be the one that lies about
-    /// being the other. So the union of what they say is what one of them vouches for; but who is trusted more need not
-    /// answer for who is trusted less. `None` from a duplicate, and from a source that has nothing to say itself.
+    /// What source `index` and its duplicates testify together: they count once, and either may be the one that lies
+    /// about being the other. So the union of what they say is what one of them vouches for; but who is trusted more
+    /// need not answer for who is trusted less. `None` from a duplicate, and from a source that has nothing to say
+    /// itself.
     fn unite(&self, index: usize, testimonies: &[Option<Testimony>], duplicates: &[Option<usize>]) -> Option<Witness> {
         if duplicates[index].is_some() {
             return None;

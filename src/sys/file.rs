@@ -8,6 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use super::{beside_standard, checked};
 
 /// Why a file is not trusted, whatever is in it.
@@ -96,6 +98,18 @@ pub(crate) fn read_secret(path: &Path, user: u32, limit: u64) -> Result<Vec<u8>,
     if mode & 0o077 != 0 {
         return Err(Distrust::Readable(mode));
     }
+    // With room for all of it: what is moved elsewhere is not wiped where it was.
+    let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(2);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok(std::mem::take(&mut bytes))
+}
+
+/// What is in the file at `path`, which only `user` or root can have written; one byte above `limit` at most. Where the
+/// path is that of a link, the file that it leads to is meant.
+#[cfg_attr(not(feature = "_nts"), expect(dead_code, reason = "only certificates are read like this"))]
+pub(crate) fn read_trusted(path: &Path, user: u32, limit: u64) -> Result<Vec<u8>, Distrust> {
+    let file = open_trusted(&fs::canonicalize(path)?, File::options().read(true), user)?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -108,8 +122,8 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     options.open(path).and_then(beside_standard)
 }
 
-/// Puts `bytes` at `path`, where readers find all of them or none: written aside, on the disk before `name` gives them their name,
-/// and taken away again if anything fails.
+/// Puts `bytes` at `path`, where readers find all of them or none: written aside, on the disk before `name` gives them
+/// their name, and taken away again if anything fails.
 pub(crate) fn put(path: &Path, bytes: &[u8], name: impl FnOnce(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
     let aside = aside(path)?;
     let written = write_aside(&aside, bytes).and_then(|()| name(&aside, path));

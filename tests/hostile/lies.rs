@@ -40,7 +40,7 @@ fn servers_that_are_no_good_by_their_own_word_are_not_selectable() {
     };
     let server = Scripted::start(move |turn| {
         turn.send(&match turn.number % 8 {
-            0 => root(ROOT_DELAY, 32 << 16, turn),
+            0 => root(ROOT_DELAY, 16 << 16, turn),
             1 => root(ROOT_DELAY, u32::MAX, turn),
             2 => root(ROOT_DISPERSION, 16 << 16, turn),
             3 => root(ROOT_DISPERSION, u32::MAX, turn),

@@ -100,17 +100,53 @@ fn every_case_has_a_test() {
     assert!(!found.contains(&0) && !found.contains(&31), "{found:?}");
 }
 
-/// The numbers in `(case 1)` and `(cases 2 and 3)` of the comments above tests, in all files of `place`.
+/// The numbers in `(case 1)` and `(cases 2 and 3)` of the comments right above tests, and above scenarios that are
+/// played, in all files of `place`.
 fn look(place: &Path, found: &mut BTreeSet<u32>) {
     if let Ok(entries) = fs::read_dir(place) {
         entries.flatten().for_each(|entry| look(&entry.path(), found));
         return;
     }
     let Ok(text) = fs::read_to_string(place) else { return };
-    for line in text.lines().map(str::trim).filter(|line| line.starts_with("///")) {
-        for (at, _) in line.match_indices("(case") {
-            let note = line[at..].split(')').next().unwrap_or_default();
-            found.extend(note.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<u32>().ok()));
+    found.extend(cases_of_tests(&text, &played()));
+}
+
+/// The scenarios that the simulator plays.
+fn played() -> BTreeSet<String> {
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/simulation/mod.rs");
+    let text = fs::read_to_string(list).expect("the simulator lists its scenarios");
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned).collect()
+}
+
+/// The numbers in a text of Rust. A comment counts for what follows it: `#[test]`, or the function of a scenario.
+fn cases_of_tests(text: &str, played: &BTreeSet<String>) -> Vec<u32> {
+    let (mut found, mut noted, mut is_test) = (Vec::new(), Vec::new(), false);
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("///") {
+            for (at, _) in line.match_indices("(case") {
+                let note = line[at..].split(')').next().unwrap_or_default();
+                noted.extend(note.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<u32>().ok()));
+            }
+        } else if line.starts_with("#[") {
+            is_test |= line == "#[test]";
+        } else {
+            let scenario = line.strip_prefix("pub(super) fn ").and_then(|line| line.split_once("(trial: &Trial)"));
+            if is_test || scenario.is_some_and(|(name, _)| played.contains(name)) {
+                found.append(&mut noted);
+            }
+            (noted, is_test) = (Vec::new(), false);
         }
+    }
+    found
+}
+
+#[test]
+fn a_number_counts_only_above_a_test_or_a_scenario() {
+    let played = BTreeSet::from(["told".to_owned()]);
+    let above = |what: &str| cases_of_tests(&format!("/// Once, (cases 4 and 5).\n/// (case 6)\n{what}"), &played);
+    assert_eq!(above("#[test]\nfn any() {"), [4, 5, 6]);
+    assert_eq!(above("pub(super) fn told(trial: &Trial) -> World {"), [4, 5, 6]);
+    for nothing in ["fn any() {", "pub(super) fn untold(trial: &Trial) -> World {", "", "\n#[test]\nfn any() {"] {
+        assert!(above(nothing).is_empty(), "{nothing}");
     }
 }

@@ -13,13 +13,15 @@ use crate::namespace::{inside, loopback_up, replace_file};
 use crate::peers::Directory;
 use crate::{await_that, fast_clock};
 
-/// What the name server does at present: offers the attacker's addresses; knows no name; says nothing.
+/// What the name server does at present: offers the attacker's addresses; those of others; knows no name; says nothing.
 const POISONED: u8 = 0;
+const HONEST: u8 = 3;
 const DENYING: u8 = 1;
 const HANGING: u8 = 2;
 
-/// The attacker's network, and three others' servers.
-const ATTACKER: [u8; 3] = [198, 51, 100];
+/// The attacker's networks: in 89 of the first kind he has a server each, in the other all. And three others' servers.
+const ATTACKER: [u8; 2] = [198, 18];
+const ATTACKERS_ONE: [u8; 3] = [198, 51, 100];
 const OTHERS: [[u8; 4]; 3] = [[203, 0, 113, 1], [192, 0, 2, 1], [192, 0, 2, 2]];
 
 /// (case 28)
@@ -28,7 +30,7 @@ fn an_attacker_with_89_addresses_gets_half_of_the_places_and_a_silent_resolver_d
     let name = "an_attacker_with_89_addresses_gets_half_of_the_places_and_a_silent_resolver_disturbs_nobody";
     inside(module_path!(), name, || {
         loopback_up();
-        for network in ["198.51.100.0/24", "203.0.113.0/24", "192.0.2.0/24"] {
+        for network in ["198.18.0.0/16", "198.51.100.0/24", "203.0.113.0/24", "192.0.2.0/24"] {
             let status = Command::new("ip").args(["route", "add", "local", network, "dev", "lo"]).status();
             assert!(status.is_ok_and(|status| status.success()), "every address of {network} is ours");
         }
@@ -47,12 +49,16 @@ fn an_attacker_with_89_addresses_gets_half_of_the_places_and_a_silent_resolver_d
         let clock = fast_clock("pool:many.test");
         let believed = || clock.sources().iter().filter(|source| source.selection == Selection::Truechimer).count();
         await_that("four places are filled", 20, &clock, || believed() == 4);
-        assert_eq!(places_of(&clock, ATTACKER), 2, "{:#?}", clock.sources());
+        // Nobody else is known yet.
+        assert_eq!(places_of(&clock, &ATTACKER), 4, "{:#?}", clock.sources());
 
-        // Who offers nothing else gets no more for it.
+        // One network gets no more than half, whatever else is offered or not.
         let only = fast_clock("pool:only.test");
-        await_that("two places are filled", 20, &only, || places_of(&only, ATTACKER) == 2);
+        await_that("two places are filled", 20, &only, || places_of(&only, &ATTACKERS_ONE) == 2);
+        mood.store(HONEST, Ordering::SeqCst);
+        await_that("half of them are others'", 40, &clock, || places_of(&clock, &ATTACKER) == 2 && believed() == 4);
 
+        assert_eq!(places_of(&only, &ATTACKERS_ONE), 2);
         for mood_now in [DENYING, HANGING] {
             mood.store(mood_now, Ordering::SeqCst);
             // Its name is looked up all the time, to no avail; the other's polls go on every second.
@@ -68,15 +74,16 @@ fn an_attacker_with_89_addresses_gets_half_of_the_places_and_a_silent_resolver_d
     });
 }
 
-fn places_of(clock: &Clock, network: [u8; 3]) -> usize {
+fn places_of(clock: &Clock, network: &[u8]) -> usize {
     let inside = |address: SocketAddr| match address.ip() {
-        IpAddr::V4(v4) => v4.octets()[..3] == network,
+        IpAddr::V4(v4) => v4.octets().starts_with(network),
         IpAddr::V6(_) => false,
     };
     clock.sources().into_iter().filter_map(|source| source.address).filter(|address| inside(*address)).count()
 }
 
-/// Answers questions for IPv4 addresses (RFC 1035, section 4): 89 of the attacker, and for some names a few of others.
+/// Answers questions for IPv4 addresses (RFC 1035, section 4): 89 of the attacker, in many networks or in one, or a few
+/// of others.
 fn serve_names(socket: &UdpSocket, mood: &AtomicU8) {
     let mut query = [0; 512];
     while let Ok((length, from)) = socket.recv_from(&mut query) {
@@ -85,12 +92,18 @@ fn serve_names(socket: &UdpSocket, mood: &AtomicU8) {
         let Some(question) = question(query).filter(|_| mood != HANGING) else { continue };
         let is_for_ipv4 = question.ends_with(&[0, 1, 0, 1]);
         let mut addresses: Vec<Ipv4Addr> = Vec::new();
-        if mood == POISONED && is_for_ipv4 {
-            let [a, b, c] = ATTACKER;
-            addresses.extend((1..=89).map(|last| Ipv4Addr::new(a, b, c, last)));
-            if question.starts_with(b"\x04many") {
-                addresses.extend(OTHERS.map(Ipv4Addr::from));
+        match mood {
+            POISONED | HONEST if !is_for_ipv4 => {}
+            POISONED if question.starts_with(b"\x04many") => {
+                let [a, b] = ATTACKER;
+                addresses.extend((1..=89).map(|network| Ipv4Addr::new(a, b, network, 1)));
             }
+            POISONED => {
+                let [a, b, c] = ATTACKERS_ONE;
+                addresses.extend((1..=89).map(|last| Ipv4Addr::new(a, b, c, last)));
+            }
+            HONEST if question.starts_with(b"\x04many") => addresses.extend(OTHERS.map(Ipv4Addr::from)),
+            _ => {}
         }
         let name_error = if mood == DENYING { 3 } else { 0 };
         let mut reply = vec![query[0], query[1], 0x81, 0x80 | name_error, 0, 1, 0, addresses.len() as u8, 0, 0, 0, 0];

@@ -67,6 +67,61 @@ fn a_file_without_certificates_is_named_at_the_start() {
     assert!(matches!(empty, Error::InvalidArgument { .. }) && empty.to_string().contains("none.pem"), "{empty}");
 }
 
+#[test]
+fn a_file_that_others_may_write_or_that_is_none_is_no_file_of_certificates() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let authority = Authority::new();
+    let start = |file: &Path| {
+        let config = Config::with_servers("127.0.0.1 nts").expect("that is a list");
+        ntpclock::Clock::start(trusting(config, file)).map(drop)
+    };
+    // Of one that is asked only once, too.
+    let query = |file: &Path| query_with(&trusting(Config::new(), file), "127.0.0.1:9 nts", Duration::from_secs(9));
+    let [link, fifo, long] = ["link.pem", "fifo.pem", "long.pem"].map(|name| authority.file().with_file_name(name));
+    symlink(authority.file(), &link).expect("the directory is writable");
+    start(&link).expect("what the link leads to is trusted");
+    assert!(Command::new("mkfifo").arg(&fifo).status().is_ok_and(|status| status.success()));
+    let file = std::fs::File::create(&long).expect("the directory is writable");
+    file.set_len(5 << 20).expect("the disk has room for nothing");
+    let mode = |mode| std::fs::set_permissions(authority.file(), std::fs::Permissions::from_mode(mode));
+    mode(0o666).expect("the file is ours");
+    for (file, complaint) in [
+        (authority.file(), "others may write it (mode 666)"),
+        (link, "others may write it (mode 666)"),
+        (fifo, "it is no regular file"),
+        (long, "more than 4194304 bytes"),
+    ] {
+        let started = start(&file).expect_err("nobody is to be trusted").to_string();
+        assert!(started.contains(complaint) && started.contains(".pem"), "{complaint}: {started}");
+        let asked = query(&file).expect_err("nobody is to be trusted").to_string();
+        assert!(asked.contains(complaint), "{complaint}: {asked}");
+    }
+}
+
+/// A key that was stolen long ago, and a server that tells when its certificate held (case 27).
+#[test]
+fn a_time_from_before_the_library_was_built_confirms_no_certificate() {
+    let (authority, then) = (Authority::new(), SystemTime::now() - 30 * DAY);
+    let identity = authority.identity_for("127.0.0.1", then - 9 * DAY, SystemTime::now() + DAY);
+    let server = Secure::shifted(identity, -30 * 86_400);
+    let asked = query_with(&trusting(Config::new(), &authority.file()), &server.entry(), Duration::from_secs(20));
+    match asked {
+        Err(Error::BadReply { why, .. }) => assert!(why.contains("before this library was built"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A certificate that had expired when the library was built, on a host without a clock (case 27).
+#[test]
+fn a_certificate_that_had_expired_when_the_library_was_built_brings_no_keys() {
+    let (authority, now) = (Authority::new(), SystemTime::now());
+    let identity = authority.identity_for("127.0.0.1", now - 300 * DAY, now - 100 * DAY);
+    let server = Secure::start(Release::Present, identity, "");
+    let arguments = ["status", "--timeout", "3", "-s", &server.entry()];
+    let (done, _, said) = on_a_host_of(IN_1970, &arguments, &authority.file());
+    assert!(!done && said.contains("the system clock being out of the question") && said.contains("expired"), "{said}");
+}
+
 /// The same program on a host whose clock shows `clock`.
 fn faked<'a>(command: &'a mut Command, clock: &str) -> &'a mut Command {
     command.env("LD_PRELOAD", faketime()).env("FAKETIME", clock).env("FAKETIME_DONT_FAKE_MONOTONIC", "1")

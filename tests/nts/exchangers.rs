@@ -12,7 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::authority::{Authority, Identity};
-use crate::namespace::{inside, loopback_up};
+use crate::namespace::{inside, loopback_up, replace_file};
+use crate::peers::Directory;
 use crate::together::live_through;
 use crate::trusting;
 
@@ -26,6 +27,17 @@ type Stream = StreamOwned<ServerConnection, TcpStream>;
 
 /// Answers every key exchange at `listener` with what `say` says; the request has been read by then.
 fn serve(listener: TcpListener, identity: &Identity, alpn: &[u8], say: impl Fn(&mut Stream) + Send + 'static) {
+    serve_with_tickets(0, listener, identity, alpn, say);
+}
+
+/// The same, after so many TLS tickets that nobody has asked for.
+fn serve_with_tickets(
+    tickets: usize,
+    listener: TcpListener,
+    identity: &Identity,
+    alpn: &[u8],
+    say: impl Fn(&mut Stream) + Send + 'static,
+) {
     let certificate = CertificateDer::from_pem_file(identity.certificate()).expect("it was written there");
     let key = PrivateKeyDer::from_pem_file(identity.key()).expect("it was written there");
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -35,6 +47,7 @@ fn serve(listener: TcpListener, identity: &Identity, alpn: &[u8], say: impl Fn(&
         .with_single_cert(vec![certificate], key)
         .expect("certificate and key belong together");
     config.alpn_protocols = if alpn.is_empty() { Vec::new() } else { vec![alpn.to_vec()] };
+    config.send_tls13_tickets = tickets;
     let config = Arc::new(config);
     std::thread::spawn(move || {
         for socket in listener.incoming().flatten() {
@@ -168,6 +181,130 @@ pub(crate) fn silence() {
     });
     let why = refused(address, &Authority::new());
     assert!(!why.is_empty());
+}
+
+/// A message of keys for a server at a port where nobody is; `further` records are in it.
+fn grant(further: &[u8]) -> Vec<u8> {
+    [&beginning()[..], &cookies(8, 100), further, &record(0x8007, &9_u16.to_be_bytes()), &end()].concat()
+}
+
+/// Listens at each of these addresses of the loopback, all at one port.
+fn listen_at(last: &[u8]) -> Vec<TcpListener> {
+    let address = |last: u8, port| SocketAddr::from(([127, 0, 0, last], port));
+    let mut listeners = vec![TcpListener::bind(address(last[0], 0)).expect("there is a free port")];
+    let port = listeners[0].local_addr().expect("it has one").port();
+    // In a network of our own the port is free everywhere.
+    listeners.extend(last[1..].iter().map(|&last| TcpListener::bind(address(last, port)).expect("the port is free")));
+    listeners
+}
+
+/// Keys were given, and nobody is where they are good for.
+fn assert_granted(result: Result<ntpclock::QueryResult, Error>) {
+    match result {
+        Err(Error::Io { what, .. }) if what.starts_with("exchanging with") => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Tickets without end (case 25).
+#[test]
+fn more_bytes_than_a_key_exchange_may_take_are_not_read_however_many_addresses_send_them() {
+    inside(
+        module_path!(),
+        "more_bytes_than_a_key_exchange_may_take_are_not_read_however_many_addresses_send_them",
+        || {
+            loopback_up();
+            let directory = Directory::new();
+            replace_file(&directory, "/etc/hosts", "127.0.0.2 both.test\n127.0.0.3 both.test\n");
+            let (authority, mut listeners) = (Authority::new(), listen_at(&[2, 3]));
+            let port = listeners[0].local_addr().expect("it has one").port();
+            let (second, first) = (listeners.pop().expect("two"), listeners.pop().expect("two"));
+            let identity = authority.identity("both.test");
+            serve_with_tickets(10_000, first, &identity, b"ntske/1", |_| ());
+            serve(second, &identity, b"ntske/1", |stream| drop(stream.write_all(&grant(&[]))));
+            let asked = query_with(
+                &trusting(Config::new(), &authority.file()),
+                &format!("both.test:{port} nts"),
+                Duration::from_secs(8),
+            );
+            match asked {
+                Err(Error::KeyExchange { why, .. }) => assert!(why.contains("more than 65536 bytes"), "{why}"),
+                other => panic!("{other:?}"),
+            }
+        },
+    );
+}
+
+/// A name of which two addresses say nothing, not even that nobody is there.
+#[test]
+fn silent_addresses_leave_those_after_them_the_time_for_keys() {
+    inside(module_path!(), "silent_addresses_leave_those_after_them_the_time_for_keys", || {
+        loopback_up();
+        let directory = Directory::new();
+        let hosts = "127.0.0.2 many.test\n127.0.0.3 many.test\n127.0.0.4 many.test\n";
+        replace_file(&directory, "/etc/hosts", hosts);
+        let (authority, mut listeners) = (Authority::new(), listen_at(&[2, 3, 4]));
+        let port = listeners[0].local_addr().expect("it has one").port();
+        let good = listeners.pop().expect("three");
+        let identity = authority.identity("many.test");
+        serve(good, &identity, b"ntske/1", |stream| drop(stream.write_all(&grant(&[]))));
+        // Whoever accepts nobody is silent when the queue is full.
+        let full: Vec<Vec<TcpStream>> = listeners.iter().map(fill).collect();
+        let asked = query_with(
+            &trusting(Config::new(), &authority.file()),
+            &format!("many.test:{port} nts"),
+            Duration::from_secs(8),
+        );
+        assert_granted(asked);
+        drop(full);
+    });
+}
+
+/// Connects until nobody answers any more.
+fn fill(listener: &TcpListener) -> Vec<TcpStream> {
+    let address = listener.local_addr().expect("it has one");
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
+    std::iter::from_fn(connect).take(10_000).collect()
+}
+
+/// A negotiated name that leads to a name server which never answers: nobody else waits for it. (case 26)
+#[test]
+fn a_name_that_a_server_chooses_keeps_no_other_server_waiting() {
+    inside(module_path!(), "a_name_that_a_server_chooses_keeps_no_other_server_waiting", || {
+        loopback_up();
+        let directory = Directory::new();
+        let hosts = "127.0.0.2 hostile.test\n127.0.0.3 good.test\n127.0.0.4 theirs.test\n";
+        replace_file(&directory, "/etc/hosts", hosts);
+        replace_file(&directory, "/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:20 attempts:2\n");
+        let resolver = std::net::UdpSocket::bind("127.0.0.1:53").expect("the namespace's port 53 is ours");
+        let (authority, mut listeners) = (Authority::new(), listen_at(&[2, 3]));
+        let port = listeners[0].local_addr().expect("it has one").port();
+        let (good, hostile) = (listeners.pop().expect("two"), listeners.pop().expect("two"));
+        serve(hostile, &authority.identity("hostile.test"), b"ntske/1", |stream| {
+            drop(stream.write_all(&grant(&record(0x8006, b"slow.test"))));
+        });
+        serve(good, &authority.identity("good.test"), b"ntske/1", |stream| {
+            drop(stream.write_all(&grant(&record(0x8006, b"theirs.test"))));
+        });
+        let config = || trusting(Config::new(), &authority.file());
+        let ask =
+            |name: &str, seconds| query_with(&config(), &format!("{name}:{port} nts"), Duration::from_secs(seconds));
+        std::thread::scope(|scope| {
+            let begun = Instant::now();
+            let slow = scope.spawn(|| ask("hostile.test", 15));
+            resolver.recv_from(&mut [0; 512]).expect("the name is looked up");
+            // One that is named well, and whose own choice of a name is looked up beside the slow one.
+            assert_granted(ask("good.test", 3));
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+            match slow.join().expect("it does not panic") {
+                Err(Error::KeyExchange { why, .. }) => {
+                    assert!(why.contains("`slow.test`") && why.contains("too long"), "{why}");
+                }
+                other => panic!("{other:?}"),
+            }
+            assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
+        });
+    });
 }
 
 #[test]

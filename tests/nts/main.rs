@@ -48,6 +48,10 @@ pub(crate) struct Secure {
 impl Secure {
     /// On loopback, with further lines of configuration.
     pub(crate) fn start(release: Release, identity: Identity, further: &str) -> Self {
+        Self::start_at(release, identity, further, 0)
+    }
+
+    fn start_at(release: Release, identity: Identity, further: &str, seconds: i64) -> Self {
         let localhost = IpAddr::from(Ipv4Addr::LOCALHOST);
         let (server, exchanger) = (free_address(localhost), free_address(localhost));
         let lines = format!(
@@ -56,7 +60,12 @@ impl Secure {
             identity.certificate().display(),
             exchanger.port()
         );
-        Self { daemon: Chronyd::start_with(release, server, 0, &lines), exchanger, release, lines, identity }
+        Self { daemon: Chronyd::start_with(release, server, seconds, &lines), exchanger, release, lines, identity }
+    }
+
+    /// The same, so many seconds ahead of this machine's clock.
+    pub(crate) fn shifted(identity: Identity, seconds: i64) -> Self {
+        Self::start_at(Release::Present, identity, "", seconds)
     }
 
     /// Killed, and begun anew at the same ports: it has forgotten its keys.

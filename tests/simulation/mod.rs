@@ -138,6 +138,7 @@ scenarios! {
         where_authentication_is_required_the_others_have_no_say
         what_is_not_authenticated_by_the_servers_key_is_dropped
         a_pool_vetoes_the_few_of_it_that_are_polled
+        a_pool_has_no_veto_over_servers_that_are_authenticated
         a_third_of_a_pool_cannot_veto_the_truth;
     verdicts:
         a_liar_is_named_for_as_long_as_it_lies

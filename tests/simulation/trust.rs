@@ -203,6 +203,24 @@ pub(super) fn a_pool_vetoes_the_few_of_it_that_are_polled(trial: &Trial) -> Worl
     world
 }
 
+/// Somebody on the path answers for a whole pool, and lies; what authenticated servers say is believed all the same.
+pub(super) fn a_pool_has_no_veto_over_servers_that_are_authenticated(trial: &Trial) -> World {
+    let mut random = Random::new(trial.seed);
+    let mut servers: Vec<Server> = vec![Server::far(&mut random).with_key(1), Server::far(&mut random).with_key(2)];
+    servers.extend(far(&mut random, 2));
+    let off = random.pick(&[-1.0, 1.0]) * random.between(0.2, 20.0) * SECOND;
+    let others = far(&mut random, 12).into_iter().map(|server| server.lying_by(move |_, _| off)).collect();
+    let authentication = random.pick(&[Authentication::Mix, Authentication::Require]);
+    let settings = Settings { khronos: true, authentication, ..polling(4, 6) };
+    let mut world = world(trial, &settings, servers).with_bystanders(others);
+    while world.seconds() < 3.0 * 3600.0 {
+        world.run(0.1);
+        expect_synchronized(&mut world);
+        world.expect("nothing is vetoed", !world.report().flags.contains(Flags::VETOED));
+    }
+    world
+}
+
 /// A pool most of whose other servers agree with those that are polled vetoes nothing, whatever the rest says.
 pub(super) fn a_third_of_a_pool_cannot_veto_the_truth(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);

@@ -16,6 +16,7 @@ use crate::config::TrustWish;
 use crate::error::Error;
 use crate::nts::session::KeyFault;
 use crate::nts::trust::{CertificateTime, Chain, Invalid};
+use crate::sys::{file, host};
 use crate::units::{NANOS_PER_SECOND, UnixTime};
 
 /// Where distributions keep the certificates that they trust; the first that is there counts. Not asked: environment
@@ -27,6 +28,9 @@ const PLATFORM_FILES: [&str; 5] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+
+/// A longer file is none of certificates: all that the web trusts are some 250 KB.
+const SIZE_MAX: u64 = 1 << 22;
 
 /// Whose certificates vouch for servers.
 #[derive(Debug)]
@@ -40,11 +44,12 @@ impl Trust {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if one cannot be read, [`Error::InvalidArgument`] if it holds no certificate.
+    /// [`Error::Io`] if one cannot be read, or others than we and root may write it, [`Error::InvalidArgument`] if it
+    /// holds no certificate.
     pub(crate) fn load(wish: &TrustWish) -> Result<Self, Error> {
         let mut own = Vec::new();
         for path in &wish.files {
-            let found = certificates(path)
+            let found = named_certificates(path)
                 .map_err(|error| Error::io(format!("reading certificates from {}", path.display()), error))?;
             if found.is_empty() {
                 let why = format!("`{}` holds no certificate in PEM", path.display());
@@ -64,7 +69,7 @@ impl Trust {
         if let Some(file) = bundle {
             let why = |error| KeyFault::Failed(format!("the platform's certificates in {}: {error}", file.display()));
             // Among so many one or another may be beyond us.
-            roots.add_parsable_certificates(certificates(&file).map_err(why)?);
+            roots.add_parsable_certificates(certificates(&std::fs::read(&file).map_err(why)?));
         }
         if roots.is_empty() {
             return Err(KeyFault::Failed("there are no trusted certificates".to_owned()));
@@ -73,11 +78,18 @@ impl Trust {
     }
 }
 
-/// The certificates in a file.
-fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let text = std::fs::read(path)?;
-    // What is not whole is no certificate, and the rest still are.
-    Ok(CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect())
+/// The certificates in a file that the user names: whoever could write it could answer for any server.
+fn named_certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let text = file::read_trusted(path, host::effective_user(), SIZE_MAX)?;
+    if text.len() as u64 > SIZE_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {SIZE_MAX} bytes")));
+    }
+    Ok(certificates(&text))
+}
+
+/// The certificates in a text. What is not whole is no certificate, and the rest still are.
+fn certificates(text: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(text).filter_map(Result::ok).collect()
 }
 
 /// Judges certificates at the time that we think it is.

@@ -11,6 +11,7 @@ use super::keyed;
 use crate::config::Settings;
 use crate::mac::Key;
 use crate::nts::Algorithm;
+use crate::nts::session::KeyFault;
 use crate::packet::{HEADER_LEN, Mode, Packet};
 use crate::source::{Chance, Outcome, Standing};
 #[cfg(test)]
@@ -79,6 +80,8 @@ struct World<'a> {
     now: Counter,
     oscillator: Oscillator,
     slow: i64,
+    /// Names and key exchanges may fail, and certificates, too, which may have been checked at no clock's time.
+    troubled: bool,
     servers: Vec<Server>,
     /// Requests, and when they left.
     sent: Vec<(Request, Counter)>,
@@ -125,7 +128,14 @@ impl<'a> World<'a> {
         let mut servers: Vec<Server> = (0..count).map(|_| Server::new(&mut input)).collect();
         // Where there are both kinds, those without proof may all lie; else as many as are assumed to.
         let proven = servers.iter().filter(|server| server.proof != Proof::None).count();
-        let may_lie = if proven == 0 || proven == count { settings.faults(count) } else { count - proven };
+        // One whose certificate stands is believed against those that are provisional, so that of those none may lie.
+        let troubled = marks & 64 != 0;
+        let may_lie = match proven {
+            0 => settings.faults(count),
+            _ if proven < count => count - proven,
+            _ if troubled => 0,
+            _ => settings.faults(count),
+        };
         let liars = servers.iter_mut().filter(|server| proven == count || server.proof == Proof::None);
         let lie = usize::from(input.byte()) % (may_lie + 1);
         liars.take(lie).for_each(|server| server.lies = true);
@@ -136,6 +146,7 @@ impl<'a> World<'a> {
             now,
             oscillator: Oscillator { base: now, utc: BEGIN, ppb: slow },
             slow,
+            troubled,
             servers,
             sent: Vec::new(),
             replies: Vec::new(),
@@ -216,8 +227,17 @@ impl<'a> World<'a> {
         while self.core.expire(now).is_some() {}
         while let Some(id) = self.core.take_address_wish(now) {
             let address = SocketAddr::from((Ipv4Addr::new(192, 0, 2, id.0 as u8 + 1), 123));
-            match self.servers[id.0].proof {
-                Proof::Nts(algorithm) => self.core.grant(id, address, keyed::grant(algorithm, 3), now),
+            let how = if self.troubled { self.input.byte() } else { 0 };
+            match (self.servers[id.0].proof, how & 7) {
+                (Proof::Nts(_), 1) => self.core.handle_no_keys(id, &KeyFault::Unreached("nobody".into()), now),
+                (Proof::Nts(_), 2) => self.core.handle_no_keys(id, &KeyFault::Failed("refused".into()), now),
+                (_, 1 | 2) => self.core.handle_no_address(id, "no such name".into(), now),
+                (Proof::Nts(algorithm), _) => {
+                    let host = if how & 8 == 0 { self.utc() } else { UnixTime(0) };
+                    let time = self.core.certificate_time(host, now);
+                    let until = if how & 16 == 0 { Nanos::MAX } else { Nanos(self.input_span(50) - (1 << 49)) };
+                    self.core.grant(id, address, keyed::grant(algorithm, 3, time.basis, BEGIN + until), now);
+                }
                 _ => self.core.assign(id, address, now),
             }
         }
@@ -509,6 +529,9 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         rounds(world_of(0, &[0; 4], 0), 4, 4, 0).bytes(&[11]).sized(0).done(),
         rounds(world_of(16 + 8, &[0, 0, 5], 0), 3, 6, 1).done(),
         rounds(world_of(2, &mixed, 0), 5, 3, 0).done(),
+        // Keys whose certificates were checked at no clock's time, that hold or have expired, or that there are none of.
+        rounds(world_of(64, &[7, 7, 7], 0).bytes(&[8, 8, 24]).sized(0), 3, 4, 0).done(),
+        rounds(world_of(64 + 2, &mixed, 0).bytes(&[0, 1, 2, 8, 0]), 5, 3, 0).done(),
         // The counter stands still, and a process ends.
         rounds(rounds(world_of(1, &[0, 0], 0), 2, 3, 0).bytes(&[12]).sized(1 << 40).sized(0), 2, 3, 0)
             .bytes(&[28])

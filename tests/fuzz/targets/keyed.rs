@@ -37,13 +37,13 @@ pub(super) fn records(data: &[u8]) {
     }
 }
 
-/// A chain of certificates that holds at any time.
+/// A chain of certificates that holds up to some time.
 #[derive(Debug)]
-struct Sound;
+struct Until(UnixTime);
 
-impl Chain for Sound {
-    fn check(&self, _: UnixTime) -> Result<(), Invalid> {
-        Ok(())
+impl Chain for Until {
+    fn check(&self, at: UnixTime) -> Result<(), Invalid> {
+        if at <= self.0 { Ok(()) } else { Err(Invalid::Expired { since: self.0 }) }
     }
 }
 
@@ -51,17 +51,17 @@ pub(super) fn keys(algorithm: Algorithm) -> Keys {
     Keys::new(algorithm, &vec![1; algorithm.key_length()], &vec![2; algorithm.key_length()]).expect("of its length")
 }
 
-/// What a key exchange brings: the same keys each time, and that many cookies.
-pub(super) fn grant(algorithm: Algorithm, cookies: u8) -> Grant {
+/// What a key exchange brings: the same keys each time, that many cookies, and a certificate that holds up to `until`.
+pub(super) fn grant(algorithm: Algorithm, cookies: u8, basis: Basis, until: UnixTime) -> Grant {
     let cookies = (0..cookies).filter_map(|number| Cookie::new(&[number; 100])).collect();
-    let credential = Credential { chain: Arc::new(Sound), basis: Basis::Host };
+    let credential = Credential { chain: Arc::new(Until(until)), basis };
     Grant { keys: keys(algorithm), cookies, credential }
 }
 
 /// An association that has asked, and its request.
 fn asked(algorithm: Algorithm) -> (Association, Vec<u8>) {
     let mut association = Association::new(Counter(0));
-    association.grant(grant(algorithm, 3));
+    association.grant(grant(algorithm, 3, Basis::Host, UnixTime(i64::MAX)));
     let header = Packet::request(NtpTime(1)).bytes();
     let request = association.request(&header, &Chance { unique: [7; 32], nonce: [8; 16] });
     (association, request.expect("there are cookies"))

@@ -8,9 +8,10 @@ use crate::nts::record::Direction;
 use crate::nts::record::asked::{self, REQUEST_MAX};
 use crate::nts::request::{self, Answer};
 use crate::nts::session::{Association, Reply};
+use crate::nts::trust::Basis;
 use crate::nts::{Algorithm, COOKIES_MAX, Chance, Cookie};
 use crate::packet::{HEADER_LEN, Mode, Packet};
-use crate::units::{Counter, NtpTime};
+use crate::units::{Counter, NtpTime, UnixTime};
 
 /// However a client's message comes in pieces, it is the same message; and what it is told it can read.
 pub(super) fn asked(data: &[u8]) {
@@ -47,7 +48,7 @@ pub(super) fn client(algorithm: Algorithm) -> (Association, Vec<u8>) {
     let sealed = sealer().seal(&keyed::keys(algorithm).mirrored(), &[3; NONCE_MAX], &mut cookie);
     assert!(sealed.is_some());
     let mut association = Association::new(Counter(0));
-    let mut grant = keyed::grant(algorithm, 0);
+    let mut grant = keyed::grant(algorithm, 0, Basis::Host, UnixTime(i64::MAX));
     grant.cookies.extend(Cookie::new(&cookie));
     association.grant(grant);
     let header = Packet::request(NtpTime(0x0123_4567_89ab_cdef)).bytes();
