@@ -5,13 +5,16 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::thread::sleep;
+use std::net::UdpSocket;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use crate::library::Library;
 
 pub struct Cost {
     pub cpu_ms_an_hour: f64,
+    /// Of a thread that does nothing but ask and take in the answer, as often, at the same time.
+    pub bare_ms_an_hour: f64,
     pub wakeups_a_second: f64,
     pub private_dirty_kib: i64,
     pub seconds: f64,
@@ -23,6 +26,9 @@ const BURST: Duration = Duration::from_secs(20);
 const POLL_EXPONENT: i32 = 6;
 
 pub fn measure(library: &Library, servers: &str, seconds: u64) -> Cost {
+    let address = servers.to_owned();
+    thread::Builder::new().name("bare".to_owned()).spawn(move || ask_for_ever(&address)).expect("a thread");
+    sleep(Duration::from_secs(1));
     // Once for nothing: what looking costs is not the clock's, nor is the stack of the thread that starts it.
     private_dirty_kib();
     use_stack();
@@ -38,12 +44,14 @@ pub fn measure(library: &Library, servers: &str, seconds: u64) -> Cost {
         assert_eq!((library.clock_start)(config, &raw mut clock), 0);
     }
     sleep(BURST);
-    let thread = thread_named("ntpclock").expect("the clock's thread");
-    let (begun, spent, woken) = (Instant::now(), cpu_ns(&thread), wakeups(&thread));
+    let [thread, bare] = ["ntpclock", "bare"].map(|name| thread_named(name).expect("both threads"));
+    let (begun, spent, woken) = (Instant::now(), [cpu_ns(&thread), cpu_ns(&bare)], wakeups(&thread));
     sleep(Duration::from_secs(seconds));
     let elapsed = begun.elapsed().as_secs_f64();
+    let an_hour = |ns: i64| ns as f64 * 1e-6 / elapsed * 3600.0;
     let cost = Cost {
-        cpu_ms_an_hour: (cpu_ns(&thread) - spent) as f64 * 1e-6 / elapsed * 3600.0,
+        cpu_ms_an_hour: an_hour(cpu_ns(&thread) - spent[0]),
+        bare_ms_an_hour: an_hour(cpu_ns(&bare) - spent[1]),
         wakeups_a_second: (wakeups(&thread) - woken) as f64 / elapsed,
         private_dirty_kib: private_dirty_kib() - before,
         seconds: elapsed,
@@ -51,6 +59,20 @@ pub fn measure(library: &Library, servers: &str, seconds: u64) -> Cost {
     // SAFETY: started above, freed once.
     unsafe { (library.clock_free)(clock) };
     cost
+}
+
+/// What nobody can do without: a socket, a request, an answer, at poll 64 s; nothing is made of them.
+fn ask_for_ever(server: &str) {
+    loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.connect(server).expect("an address");
+        let mut packet = [0; 48];
+        packet[0] = 0x23;
+        socket.send(&packet).expect("a request");
+        socket.recv(&mut packet).expect("an answer");
+        drop(socket);
+        sleep(Duration::from_secs(1 << POLL_EXPONENT));
+    }
 }
 
 /// Uses as much of this thread's stack as a call may.

@@ -74,6 +74,7 @@ fn main() -> ExitCode {
         }
     };
     told("CPU time, ms an hour", cost.cpu_ms_an_hour, 10.0, 1);
+    println!("| CPU time of a thread that only asks, ms an hour | {:.1} | |", cost.bare_ms_an_hour);
     told("wake-ups a second", cost.wakeups_a_second, 0.1, 3);
     told("private dirty memory, KiB", cost.private_dirty_kib as f64, 64.0, 0);
     for fault in &faults {

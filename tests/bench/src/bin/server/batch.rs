@@ -19,10 +19,8 @@ impl<const N: usize> Batch<N> {
         // SAFETY: zero bytes are valid for both.
         let (mut names, blank): (Vec<libc::sockaddr_storage>, libc::mmsghdr) =
             unsafe { (vec![std::mem::zeroed(); BATCH], std::mem::zeroed()) };
-        let mut parts: Vec<libc::iovec> = packets
-            .iter_mut()
-            .map(|packet| libc::iovec { iov_base: packet.as_mut_ptr().cast(), iov_len: N })
-            .collect();
+        let mut parts: Vec<libc::iovec> =
+            packets.iter_mut().map(|packet| libc::iovec { iov_base: packet.as_mut_ptr().cast(), iov_len: N }).collect();
         let headers = (0..BATCH)
             .map(|index| {
                 let mut header = blank;
@@ -50,9 +48,8 @@ impl<const N: usize> Batch<N> {
             header.msg_hdr.msg_namelen = size_of_val(&self.names[0]) as u32;
         }
         // SAFETY: the headers point to names and packets that live and stay, with their true lengths.
-        let result = unsafe {
-            libc::recvmmsg(socket, self.headers.as_mut_ptr(), most as u32, flags as _, std::ptr::null_mut())
-        };
+        let result =
+            unsafe { libc::recvmmsg(socket, self.headers.as_mut_ptr(), most as u32, flags as _, std::ptr::null_mut()) };
         usize::try_from(result).unwrap_or(0)
     }
 
@@ -62,8 +59,7 @@ impl<const N: usize> Batch<N> {
             self.headers[from..to].iter_mut().for_each(|header| header.msg_hdr.msg_namelen = 0);
         }
         // SAFETY: as above.
-        let result =
-            unsafe { libc::sendmmsg(socket, self.headers[from..].as_mut_ptr(), (to - from) as u32, 0) };
+        let result = unsafe { libc::sendmmsg(socket, self.headers[from..].as_mut_ptr(), (to - from) as u32, 0) };
         usize::try_from(result).unwrap_or(0)
     }
 }

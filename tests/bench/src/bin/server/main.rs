@@ -100,7 +100,8 @@ impl Server {
             })
         };
         let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
-        let mut server = Self { name, child, load: Loads::Plain(Box::new(Load::new(address, Vec::new()))), rounds: Vec::new() };
+        let mut server =
+            Self { name, child, load: Loads::Plain(Box::new(Load::new(address, Vec::new()))), rounds: Vec::new() };
         for _ in 0..100 {
             let outcome = server.load.run(Duration::from_millis(100));
             if outcome.responses > 0 {
@@ -142,7 +143,10 @@ fn main() -> ExitCode {
         ["load", address, seconds] => {
             pin(0);
             let seconds = Duration::from_secs(seconds.parse().expect("SECONDS is a number"));
-            println!("{:?}", Load::<PACKET>::new(address.parse().expect("an address and a port"), Vec::new()).run(seconds));
+            println!(
+                "{:?}",
+                Load::<PACKET>::new(address.parse().expect("an address and a port"), Vec::new()).run(seconds)
+            );
             return ExitCode::SUCCESS;
         }
         [ntpclock, chronyd, rounds] => (ntpclock, chronyd, rounds.parse().expect("ROUNDS is a number")),
@@ -168,7 +172,8 @@ fn main() -> ExitCode {
 fn start(ntpclock: &str, chronyd: &str, work: &Path) -> Vec<Server> {
     let [first, second, third, fourth, fifth, sixth] = [0; 6].map(|_| free_address());
     let myself = std::env::current_exe().expect("a program knows its path");
-    let bare = Server::start("bare recvmmsg/sendmmsg", first, Command::new(myself).args(["respond", &first.to_string()]));
+    let bare =
+        Server::start("bare recvmmsg/sendmmsg", first, Command::new(myself).args(["respond", &first.to_string()]));
     let plain = start_chronyd("chronyd 4", third, chronyd, work, "");
     let unlogged = start_chronyd("chronyd 4, noclientlog", fourth, chronyd, work, "noclientlog\n");
     let mut command = Command::new(ntpclock);
@@ -262,7 +267,9 @@ fn report(servers: &[Server]) -> ExitCode {
         median(this.rounds.iter().zip(&other.rounds).map(|(this, other)| this.cost() / other.cost()))
     };
     let bare = &servers[0];
-    println!("| server | CPU µs a response, median | least | × bare | × ntpclock | responses a second where it had its processor | bad | lost |");
+    println!(
+        "| server | CPU µs a response, median | least | × bare | × ntpclock | responses a second where it had its processor | bad | lost |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     for server in servers {
         let costs = || server.rounds.iter().map(Round::cost);
@@ -282,7 +289,9 @@ fn report(servers: &[Server]) -> ExitCode {
         );
     }
     let (above, lead) = (ratio(&servers[OURS], bare), ratio(&servers[CHRONYD], &servers[OURS]));
-    println!("\nOurs is {above:.3} × the bare responder's (at most {FLOOR}); chronyd's is {lead:.3} × ours (at least {LEAD}).");
+    println!(
+        "\nOurs is {above:.3} × the bare responder's (at most {FLOOR}); chronyd's is {lead:.3} × ours (at least {LEAD})."
+    );
     let secure_lead = ratio(&servers[SECURE_CHRONYD], &servers[SECURE_OURS]);
     println!("With NTS chronyd's is {secure_lead:.3} × ours (at least {SECURE_LEAD}).");
     let mut code = ExitCode::SUCCESS;
