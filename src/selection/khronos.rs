@@ -18,7 +18,7 @@ pub(crate) fn backs(sample: &[Interval], ours: Interval) -> Option<bool> {
         return None;
     }
     let mut sample = sample.to_vec();
-    sample.sort_by_key(|interval| interval.low.0.midpoint(interval.high.0));
+    sample.sort_unstable_by_key(|interval| interval.low.0.midpoint(interval.high.0));
     let dropped = sample.len() / 3;
     let left = sample.len() - 2 * dropped;
     let rest = sample.iter().skip(dropped).take(left);

@@ -16,7 +16,7 @@ pub(crate) fn hull<T: Copy + PartialOrd>(intervals: &[(T, T)], quorum: usize) ->
         edges.push((low, false));
         edges.push((high, true));
     }
-    edges.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(std::cmp::Ordering::Equal).then(a.1.cmp(&b.1)));
+    edges.sort_unstable_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(std::cmp::Ordering::Equal).then(a.1.cmp(&b.1)));
     let mut covering = 0;
     let (mut first, mut last) = (None, None);
     for (point, ends) in edges {
