@@ -58,6 +58,7 @@
 #![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice, clippy::unwrap_used)]
 
 // The core, and the words and wishes it knows.
+mod checksum;
 mod config;
 mod error;
 mod exchange;

@@ -21,6 +21,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::checksum;
 use crate::error::Error;
 use crate::model::estimator::Prior;
 use crate::synchronizer::memory::{Memory, RememberedTime};
@@ -230,7 +231,7 @@ pub(crate) fn encode(memory: &Memory, host: &Host) -> Vec<u8> {
     let system = host.system - (host.counter - at);
     let words = [at.0, system.0, host.suspended.0, bits(mean), bits(deviation)].into_iter().chain(time);
     bytes.extend(words.flat_map(i64::to_le_bytes));
-    let checksum = crc32fast::hash(&bytes);
+    let checksum = checksum::of(&bytes);
     bytes.extend(checksum.to_le_bytes());
     bytes
 }
@@ -295,7 +296,7 @@ pub(crate) fn decode(bytes: &[u8], host: &Host) -> Result<Saved, Refusal> {
     if bytes.len() != SIZE || fields.number() != SIZE as u32 {
         return Err(Refusal::Size(bytes.len()));
     }
-    if bytes.split_last_chunk().is_none_or(|(all, checksum)| crc32fast::hash(all).to_le_bytes() != *checksum) {
+    if bytes.split_last_chunk().is_none_or(|(all, checksum)| checksum::of(all).to_le_bytes() != *checksum) {
         return Err(Refusal::Checksum);
     }
     let kind = fields.number();
@@ -478,7 +479,7 @@ mod tests {
     }
 
     fn seal(bytes: &mut [u8]) {
-        let checksum = crc32fast::hash(&bytes[..CHECKSUM_AT]);
+        let checksum = checksum::of(&bytes[..CHECKSUM_AT]);
         bytes[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
     }
 

@@ -413,7 +413,7 @@ fn a_page_of_another_boot_is_replaced_by_whoever_leads() {
     drop(house.synchronized());
     let mut bytes = fs::read(house.page()).unwrap();
     bytes[24] ^= 1;
-    let checksum = crc32fast::hash(&bytes[..60]);
+    let checksum = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&bytes[..60]);
     bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
     fs::write(house.page(), &bytes).unwrap();
     let inode = fs::metadata(house.page()).unwrap().ino();

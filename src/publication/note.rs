@@ -5,6 +5,7 @@
 
 use super::SLOT;
 use super::page::{self, Page, WORDS};
+use crate::checksum;
 use crate::model::estimator::Prior;
 use crate::status::{Leap, Report, Role, State};
 use crate::synchronizer::succession::Legacy;
@@ -53,9 +54,7 @@ pub(crate) fn mend(words: &mut [u64; SLOT]) {
 }
 
 fn checksum(words: &[u64; SLOT]) -> u64 {
-    let mut digest = crc32fast::Hasher::new();
-    words[..CHECKSUM].iter().for_each(|word| digest.update(&word.to_ne_bytes()));
-    digest.finalize().into()
+    checksum::of_words(&words[..CHECKSUM]).into()
 }
 
 /// Two numbers in a word.

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::ptr::NonNull;
 
 use super::{Publication, SLOT};
+use crate::checksum;
 use crate::sys::counter;
 use crate::sys::file::{self, Distrust, Inode};
 use crate::sys::host::{self, BOOT, Identity};
@@ -197,7 +198,7 @@ pub(crate) fn header(origin: Identity, by_ticks: bool) -> [u8; CHECKED + 4] {
     let fields = MAGIC.iter().chain(numbers.iter().flatten()).chain(&origin);
     let slot_words = (SLOT as u32).to_le_bytes();
     bytes.iter_mut().zip(fields.chain(&slot_words)).for_each(|(byte, field)| *byte = *field);
-    let checksum = crc32fast::hash(&bytes[..CHECKED]);
+    let checksum = checksum::of(&bytes[..CHECKED]);
     bytes[CHECKED..].copy_from_slice(&checksum.to_le_bytes());
     bytes
 }
@@ -216,7 +217,7 @@ pub(crate) fn judge(bytes: &[u8], size: u64, origin: Option<Identity>, ticks: bo
     if size != SIZE as u64 || number(offset_of!(Layout, size)) != SIZE as u32 {
         return Err(Refusal::Size(size));
     }
-    if crc32fast::hash(bytes.get(..CHECKED).unwrap_or_default()) != number(CHECKED) {
+    if checksum::of(bytes.get(..CHECKED).unwrap_or_default()) != number(CHECKED) {
         return Err(Refusal::Checksum);
     }
     let kind = number(offset_of!(Layout, counter_kind));
@@ -270,7 +271,7 @@ mod tests {
     }
 
     fn seal(bytes: &mut [u8]) {
-        let checksum = crc32fast::hash(&bytes[..CHECKED]);
+        let checksum = checksum::of(&bytes[..CHECKED]);
         bytes[CHECKED..].copy_from_slice(&checksum.to_le_bytes());
     }
 

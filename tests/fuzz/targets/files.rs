@@ -89,7 +89,7 @@ pub(super) fn state(data: &[u8]) {
     let (mends, later) = (input.byte() & 1 == 0, Nanos(input.sized()));
     let mut bytes = input.0.to_vec();
     if let Some((all, checksum)) = bytes.split_last_chunk_mut::<4>().filter(|_| mends) {
-        *checksum = crc32fast::hash(all).to_le_bytes();
+        *checksum = crate::checksum::of(all).to_le_bytes();
     }
     let host = Host { counter: host().counter + later, system: host().system + later, ..host() };
     let saved = match state::decode(&bytes, &host) {
@@ -190,7 +190,7 @@ fn header(input: &mut Input) {
     let (at, xor, mends) = (usize::from(input.byte()) % good.len(), input.array::<4>(), input.byte() & 1 == 0);
     bytes.iter_mut().skip(at).zip(xor).for_each(|(byte, xor)| *byte ^= xor);
     if let Some((all, checksum)) = bytes.split_last_chunk_mut::<4>().filter(|_| mends) {
-        *checksum = crc32fast::hash(all).to_le_bytes();
+        *checksum = crate::checksum::of(all).to_le_bytes();
     }
     let length = usize::from(input.byte()).min(bytes.len());
     let short = shared::judge(&bytes[..length], length as u64, Some(origin), true);
