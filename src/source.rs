@@ -10,7 +10,7 @@ mod standing;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Settings;
-use crate::exchange::{self, Exchange, Kiss, Refusal, ServerState, Stamps};
+use crate::exchange::{self, Exchange, Kiss, Reference, Refusal, ServerState, Stamps};
 use crate::mac::Forgery;
 use crate::model::estimator::{Prior, Sample};
 use crate::nts;
@@ -77,7 +77,12 @@ pub(crate) struct Source {
     pub(crate) rejected: u64,
     pub(crate) refusals: Refusals,
     pub(crate) restarts: u32,
+    /// What a server of ours has said of itself lately, the newest first.
+    served: [Option<Reference>; SERVED],
 }
+
+/// A server of ours may be a few exchanges behind what it should say.
+const SERVED: usize = 4;
 
 /// A request that awaits its answer.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +139,15 @@ impl Source {
             rejected: 0,
             refusals: Refusals::default(),
             restarts: 0,
+            served: [None; SERVED],
+        }
+    }
+
+    /// A server of ours says this of itself from now on.
+    pub(crate) fn handle_served(&mut self, served: Reference) {
+        if self.served[0] != Some(served) {
+            self.served.rotate_right(1);
+            self.served[0] = Some(served);
         }
     }
 
@@ -418,10 +432,13 @@ impl Source {
         let (packet, t1, t4) = told.map_or((&packet, pending.t1, t4), |told| (&told.packet, told.t1, told.t4));
         let exchange = exchange::measure(packet, t1, t4, pivot, settings.frequency_limit)?;
         // Above stratum 1 the reference id is the address of the server's own server (RFC 5905, section 7.3).
-        match (&exchange.server, pending.own_id) {
-            (server, Some(own)) if server.stratum > 1 && server.reference_id == own => Err(Refusal::Loop),
-            _ => Ok(exchange),
+        let server = &exchange.server;
+        let follows_us = server.stratum > 1 && pending.own_id == Some(server.reference_id);
+        // Or it is a server of ours, at whatever address.
+        if follows_us || self.served.contains(&Some(server.reference())) {
+            return Err(Refusal::Loop);
         }
+        Ok(exchange)
     }
 
     /// The server's own answer was no good.
