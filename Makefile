@@ -31,6 +31,8 @@ OUT     := $(or $(CARGO_TARGET_DIR),target)/release
 VERSION := $(shell sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The number of the binary interface: it changes when an old program would no longer run, and only then.
 ABI     := 0
+# Copies of functions in their callers, but for the shortest and those that must be, make code larger and nothing faster.
+SMALL   := -C llvm-args=-inline-threshold=25
 
 .PHONY: all lib command install uninstall clean
 all: lib command
@@ -39,12 +41,12 @@ all: lib command
 # depends on the crate. A helper thread may outlive `ntp_stop` in a call it cannot leave, so the code
 # stays mapped (nodelete). One run makes both kinds: link arguments mean nothing to a static library.
 lib:
-	$(CARGO) rustc --release --lib --features capi,nts --crate-type cdylib,staticlib -- \
-	  -C link-arg=-Wl,-soname,libntpclock.so.$(ABI) -C link-arg=-Wl,-z,nodelete
+	$(CARGO) rustc --release --lib --features capi,nts --crate-type cdylib,staticlib -- $(SMALL) \
+	  -C link-arg=-Wl,-soname,libntpclock.so.$(ABI) -C link-arg=-Wl,-z,nodelete -C link-arg=-Wl,-z,pack-relative-relocs
 	ln -sf libntpclock.so $(OUT)/libntpclock.so.$(ABI)
 
 command:
-	$(CARGO) build --release --features cli,nts --bin ntpclock
+	$(CARGO) rustc --release --features cli,nts --bin ntpclock -- $(SMALL)
 
 BUILT     := $(addprefix $(OUT)/,libntpclock.so libntpclock.a ntpclock)
 INSTALLED := $(LIBDIR)/libntpclock.so.$(VERSION) $(LIBDIR)/libntpclock.so.$(ABI) $(LIBDIR)/libntpclock.so \
@@ -137,7 +139,8 @@ flood:
 
 # Built aside, so that what is installed is never the smaller one.
 sizes: lib
-	$(CARGO) rustc --release --locked --lib --features capi --crate-type cdylib --target-dir $(dir $(OUT))small
+	$(CARGO) rustc --release --locked --lib --features capi --crate-type cdylib --target-dir $(dir $(OUT))small -- \
+	  $(SMALL) -C link-arg=-Wl,-z,pack-relative-relocs
 	tests/sizes.sh $(OUT)/libntpclock.so $(dir $(OUT))small/release/libntpclock.so
 
 deny:

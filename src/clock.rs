@@ -206,10 +206,11 @@ impl Clock {
         shared_page_fault(&self.shared)
     }
 
+    /// What its readers look at, and of which fork generation its writer is to be.
     #[cfg(feature = "capi")]
     #[inline(always)]
-    pub(crate) fn glimpse(&self) -> Option<Reading> {
-        glimpse(&self.shared.place, self.shared.place.generation())
+    pub(crate) fn page(&self) -> (&Publication, u32) {
+        (&self.shared.place, self.shared.place.generation())
     }
 
     #[inline(never)]
@@ -246,13 +247,6 @@ pub(crate) fn read_page(page: &Publication, generation: u32) -> Reading {
 pub(crate) fn read_checked(shared: &Shared) -> Reading {
     let (suspended, generation) = (clocks::suspended_at_least, shared.place.generation());
     Reading::checked(&shared.place, generation, ticks::read, counter::system_time, suspended)
-}
-
-/// As [`read_page`], if that is to be had by ticks and at a glance. Cannot panic, so needs no guard.
-#[cfg(feature = "capi")]
-#[inline(always)]
-pub(crate) fn glimpse(page: &Publication, generation: u32) -> Option<Reading> {
-    Reading::glimpse(page, generation, ticks::read)
 }
 
 /// UTC, if it is to be had by ticks and at a glance, ns since 1970. Cannot panic, so needs no guard.

@@ -149,13 +149,31 @@ impl Publication {
     #[inline(always)]
     pub(crate) fn glimpse(&self, kind: Kind, read: impl Fn(Kind) -> Tick, generation: u32) -> Option<Glimpse> {
         let (holds, glimpse) = self.0.read_if(page::tag(kind), |words| {
-            let tick = read(kind);
-            glance::settled_at(|index| words.at(index), kind, tick, generation)
+            glance::settled_at(|index| words.at(index), kind, read(kind), generation)
         })?;
         holds.then_some(glimpse)
     }
 
-    /// The same, and the time suspended as the page's writer knew it: both of one turn.
+    /// Puts the same where `put` puts it, and whether it holds: it may be put several times, and what was put last counts, if it
+    /// holds. So no register has to keep it until that is known.
+    #[cfg(feature = "capi")]
+    #[inline(always)]
+    pub(crate) fn put_glimpse(
+        &self,
+        kind: Kind,
+        read: impl Fn(Kind) -> Tick,
+        generation: u32,
+        put: impl Fn(Glimpse),
+    ) -> bool {
+        let held = self.0.read_if(page::tag(kind), |words| {
+            let (holds, glimpse) = glance::settled_at(|index| words.at(index), kind, read(kind), generation);
+            put(glimpse);
+            holds
+        });
+        held.unwrap_or(false)
+    }
+
+    /// A glimpse, and the time suspended as the page's writer knew it: both of one turn.
     pub(crate) fn checked_glimpse(
         &self,
         kind: Kind,
@@ -163,8 +181,7 @@ impl Publication {
         generation: u32,
     ) -> Option<(Glimpse, Nanos)> {
         let ((holds, glimpse), suspended) = self.0.read_if(page::tag(kind), |words| {
-            let tick = read(kind);
-            let settled = glance::settled_at(|index| words.at(index), kind, tick, generation);
+            let settled = glance::settled_at(|index| words.at(index), kind, read(kind), generation);
             (settled, Nanos(words.at(page::SUSPENDED).cast_signed()))
         })?;
         holds.then_some((glimpse, suspended))
@@ -173,8 +190,7 @@ impl Publication {
     /// The same while a correction is slewed in.
     pub(crate) fn slewing_glimpse(&self, kind: Kind, read: impl Fn(Kind) -> Tick, generation: u32) -> Option<Glimpse> {
         let (holds, glimpse) = self.0.read_if(page::tag(kind), |words| {
-            let tick = read(kind);
-            glance::slewing_at(|index| words.at(index), kind, tick, generation)
+            glance::slewing_at(|index| words.at(index), kind, read(kind), generation)
         })?;
         holds.then_some(glimpse)
     }

@@ -58,6 +58,18 @@ impl Reading {
         publication.glimpse(Kind::Ticks, read, generation).map(Self::glimpsed)
     }
 
+    /// Puts the same where `put` puts it, perhaps several times; whether it is to be had, and was put last. Cannot panic.
+    #[cfg(feature = "capi")]
+    #[inline(always)]
+    pub(crate) fn put_glimpse(
+        publication: &Publication,
+        generation: u32,
+        read: impl Fn(Kind) -> Tick,
+        put: impl Fn(Self),
+    ) -> bool {
+        publication.put_glimpse(Kind::Ticks, read, generation, |glimpse| put(Self::glimpsed(glimpse)))
+    }
+
     /// Where that cannot be had. Apart, so that the quick way is short.
     #[inline(never)]
     pub(crate) fn otherwise(

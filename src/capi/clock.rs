@@ -9,8 +9,10 @@ use super::{boundary, guarded, not_null};
 use crate::clock::{Clock, Offset, process, resume_watch_error, shared_page_fault};
 use crate::engine::SharedRef;
 use crate::error::Error;
+use crate::publication::Publication;
 use crate::reading::Reading;
 use crate::status::{Report, SourceInfo, State};
+use crate::sys::ticks;
 
 /// A running clock. Any number of threads may use it, until it is freed.
 pub struct ntp_clock(pub(super) Clock);
@@ -59,11 +61,12 @@ impl<'a> Meant<'a> {
         }
     }
 
+    /// What its readers look at, and of which fork generation its writer is to be.
     #[inline(always)]
-    fn glimpse(&self) -> Option<Reading> {
+    fn page(&self) -> (&Publication, u32) {
         match self {
-            Self::ProcessWide => process::glimpse(),
-            Self::Own(clock) => clock.glimpse(),
+            Self::ProcessWide => process::page(),
+            Self::Own(clock) => clock.page(),
         }
     }
 
@@ -222,10 +225,11 @@ pub unsafe extern "C" fn ntp_clock_now(clock: *const ntp_clock, reading: *mut nt
     if !reading.is_null() {
         // SAFETY: NULL or live for this call, by contract.
         let clock = unsafe { Meant::by(clock) };
-        if let Some(now) = clock.glimpse() {
-            // SAFETY: not NULL, so by contract aligned, writable and ours alone for this call. `write` reads nothing,
-            // so the caller need not have initialised it.
-            unsafe { reading.write(now.into()) };
+        let (page, generation) = clock.page();
+        // SAFETY: not NULL, so by contract aligned, writable and ours alone for this call. `write` reads nothing, so the
+        // caller need not have initialised it.
+        let put = |now: Reading| unsafe { reading.write(now.into()) };
+        if Reading::put_glimpse(page, generation, ticks::read, put) {
             return ntp_result::NTP_OK;
         }
     }

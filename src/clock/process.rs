@@ -109,11 +109,11 @@ pub fn unix_ns_relaxed() -> i64 {
     utc_relaxed().unwrap_or_else(utc_otherwise)
 }
 
-/// As [`super::glimpse`].
+/// As [`super::Clock::page`].
 #[cfg(feature = "capi")]
 #[inline(always)]
-pub(crate) fn glimpse() -> Option<Reading> {
-    super::glimpse(&PAGE, fork::generation())
+pub(crate) fn page() -> (&'static Publication, u32) {
+    (&PAGE, fork::generation())
 }
 
 /// As [`super::utc`].

@@ -160,11 +160,12 @@ impl Estimator {
         self.at = sample.at;
         let middle = (sample.offset - self.origin).as_f64() + self.delays.lead();
         let ordinary = self.delays.is_ordinary(delay);
-        let shapes = KINDS.map(|kind| Shape::new(kind, &self.delays, middle, delay));
-        for (hypotheses, shape) in self.bank.chunks_mut(WANDERS.len()).zip(&shapes) {
+        for (hypotheses, kind) in self.bank.chunks_mut(WANDERS.len()).zip(KINDS) {
+            // One after the other: what a thread's stack has ever held stays in memory.
+            let shape = Shape::new(kind, &self.delays, middle, delay);
+            let likelihood = |offsets: &[f64], values: &mut [f64]| shape.likelihoods(offsets, values);
             for hypothesis in hypotheses {
                 hypothesis.belief.predict(dt, hypothesis.wander);
-                let likelihood = |offsets: &[f64], values: &mut [f64]| shape.likelihoods(offsets, values);
                 let foreseen = hypothesis.belief.update(&shape.looks, likelihood);
                 if ordinary {
                     hypothesis.evidence = MEMORY * hypothesis.evidence + foreseen.ln();
