@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ntpclock::{Clock, Config, Server, ServerConfig, State};
@@ -362,62 +362,73 @@ fn case_19_queueing_does_not_bias_what_a_client_measures() {
     assert!(told.requests > 10_000 && told.unstamped < told.requests / 10, "{told:?}");
 }
 
-/// A server in a process of its own, which can be starved.
-fn starved(more: &[&str], meanwhile: impl FnOnce(SocketAddr, &dyn Fn(&str))) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ntpclock"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--local", "3", "--root-dispersion", "1", "--threads", "1"])
-        .args(more)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let number = child.id().to_string();
-    let signal = |name: &str| assert!(Command::new("kill").args([name, &number]).status().unwrap().success());
-    meanwhile(line.trim().rsplit(' ').next().unwrap().parse().unwrap(), &signal);
-    child.kill().unwrap();
-    child.wait().unwrap();
+/// A server in a process of its own, which can be starved; killed when dropped.
+struct Starved {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Starved {
+    fn start(more: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ntpclock"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--local", "3", "--root-dispersion", "1", "--threads", "1"]);
+        let mut child = command.args(more).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, address: line.trim().rsplit(' ').next().unwrap().parse().unwrap() }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status();
+        assert!(status.unwrap().success(), "{name}");
+    }
+}
+
+impl Drop for Starved {
+    fn drop(&mut self) {
+        // It may be dead already; and a stopped process can be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 #[test]
 fn case_19_how_long_a_request_waits_for_a_starved_server_does_not_show_in_what_a_client_measures() {
-    starved(&[], |address, signal| {
-        let wait = Duration::from_millis(150);
-        let mut errors: Vec<i64> = (0..7)
-            .map(|_| {
-                signal("-STOP");
-                let begun = Instant::now();
-                let asking = std::thread::spawn(move || ntpclock::query(&address.to_string(), PATIENCE).unwrap());
-                std::thread::sleep(wait);
-                signal("-CONT");
-                let answer = asking.join().unwrap();
-                assert!(begun.elapsed() >= wait && answer.offset_ns.abs() <= answer.bound_ns, "{answer:?}");
-                answer.offset_ns.abs().max(answer.delay_ns)
-            })
-            .collect();
-        errors.sort_unstable();
-        assert!(errors[3] < wait.as_nanos() as i64 / 15, "{errors:?} ns");
-    });
+    let server = Starved::start(&[]);
+    let (address, wait) = (server.address, Duration::from_millis(150));
+    let mut errors: Vec<i64> = (0..7)
+        .map(|_| {
+            server.signal("-STOP");
+            let begun = Instant::now();
+            let asking = std::thread::spawn(move || ntpclock::query(&address.to_string(), PATIENCE).unwrap());
+            std::thread::sleep(wait);
+            server.signal("-CONT");
+            let answer = asking.join().unwrap();
+            assert!(begun.elapsed() >= wait && answer.offset_ns.abs() <= answer.bound_ns, "{answer:?}");
+            answer.offset_ns.abs().max(answer.delay_ns)
+        })
+        .collect();
+    errors.sort_unstable();
+    assert!(errors[3] < wait.as_nanos() as i64 / 15, "{errors:?} ns");
 }
 
 #[test]
 fn a_burst_that_finds_the_server_starved_is_answered_as_a_whole() {
-    starved(&["--rate-limit", "0"], |address, signal| {
-        // A client's own buffer has room for no more.
-        let (clients, each) = (20, 150);
-        let clients: Vec<_> = (0..clients).map(|_| Client::of(address)).collect();
-        signal("-STOP");
-        for number in 0..each {
-            clients.iter().for_each(|client| client.send(&request(4, 3, number + 1)));
-        }
-        signal("-CONT");
-        for client in &clients {
-            let mut origins: Vec<_> =
-                (0..each).map(|_| Reply::parse(&client.receive(PATIENCE).expect("all are answered")).origin).collect();
-            origins.sort_unstable();
-            assert!(origins.into_iter().eq(1..=each));
-        }
-    });
+    let server = Starved::start(&["--rate-limit", "0"]);
+    // A client's own buffer has room for no more.
+    let each = 150;
+    let clients: Vec<_> = (0..20).map(|_| Client::of(server.address)).collect();
+    server.signal("-STOP");
+    for number in 1..=each {
+        clients.iter().for_each(|client| client.send(&request(4, 3, number)));
+    }
+    server.signal("-CONT");
+    for client in &clients {
+        let answers = (0..each).map(|_| client.receive(PATIENCE).expect("all are answered"));
+        let mut origins: Vec<_> = answers.map(|bytes| Reply::parse(&bytes).origin).collect();
+        origins.sort_unstable();
+        assert!(origins.into_iter().eq(1..=each));
+    }
 }
 
 #[test]
