@@ -4,13 +4,14 @@ mod fault;
 pub(crate) mod filter;
 pub(crate) mod interleaving;
 mod keys;
+mod ours;
 pub(crate) mod poll;
 mod standing;
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Settings;
-use crate::exchange::{self, Exchange, Kiss, Reference, Refusal, ServerState, Stamps};
+use crate::exchange::{self, Exchange, Kiss, Refusal, ServerState, Stamps};
 use crate::mac::Forgery;
 use crate::model::estimator::{Prior, Sample};
 use crate::nts;
@@ -21,6 +22,7 @@ use crate::units::{Counter, Nanos, NtpTime, UnixTime};
 pub(crate) use fault::{Fault, Objection};
 use filter::{Filter, Testimony};
 use interleaving::{Interleaving, Told};
+use ours::Ours;
 use poll::Poll;
 pub(crate) use standing::{Chance, Standing};
 
@@ -77,12 +79,8 @@ pub(crate) struct Source {
     pub(crate) rejected: u64,
     pub(crate) refusals: Refusals,
     pub(crate) restarts: u32,
-    /// What a server of ours has said of itself lately, the newest first.
-    served: [Option<Reference>; SERVED],
+    pub(crate) ours: Ours,
 }
-
-/// A server of ours may be a few exchanges behind what it should say.
-const SERVED: usize = 4;
 
 /// A request that awaits its answer.
 #[derive(Clone, Copy, Debug)]
@@ -139,15 +137,7 @@ impl Source {
             rejected: 0,
             refusals: Refusals::default(),
             restarts: 0,
-            served: [None; SERVED],
-        }
-    }
-
-    /// A server of ours says this of itself from now on.
-    pub(crate) fn handle_served(&mut self, served: Reference) {
-        if self.served[0] != Some(served) {
-            self.served.rotate_right(1);
-            self.served[0] = Some(served);
+            ours: Ours::default(),
         }
     }
 
@@ -435,10 +425,7 @@ impl Source {
         let server = &exchange.server;
         let follows_us = server.stratum > 1 && pending.own_id == Some(server.reference_id);
         // Or it is a server of ours, at whatever address.
-        if follows_us || self.served.contains(&Some(server.reference())) {
-            return Err(Refusal::Loop);
-        }
-        Ok(exchange)
+        if follows_us || self.ours.contains(server.reference()) { Err(Refusal::Loop) } else { Ok(exchange) }
     }
 
     /// The server's own answer was no good.

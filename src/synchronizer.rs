@@ -406,7 +406,7 @@ impl Synchronizer {
         self.verdict = plan.verdict;
         self.dirty = false;
         if let Some(served) = self.reference() {
-            self.sources.iter_mut().for_each(|source| source.handle_served(served));
+            self.sources.iter_mut().for_each(|source| source.ours.add(served));
         }
     }
 
