@@ -2027,7 +2027,9 @@ ntp_result ntp_server_config_set_nts_cookie_keys(ntp_server_config *config,
  *   meanwhile.
  * - `server` is NULL, or points to a pointer that no other thread uses meanwhile.
  */
-ntp_result ntp_server_start(const ntp_clock *clock, const ntp_server_config *config, ntp_server **server);
+ntp_result ntp_server_start(const ntp_clock *clock,
+                            const ntp_server_config *config,
+                            ntp_server **server);
 
 /**
  * Stops a server and frees it; its threads have ended when this returns. NULL is harmless.
