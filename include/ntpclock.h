@@ -2020,9 +2020,10 @@ ntp_result ntp_server_config_set_nts_cookie_keys(ntp_server_config *config,
  * A NULL `clock` is the process-wide one. The configuration is copied. Free the server with
  * `ntp_server_free`; its clock may be freed before, and then serves on in holdover.
  *
- * Returns `NTP_ERR_SYSTEM` when an address cannot be bound or a thread cannot be made, and
- * `NTP_ERR_INVALID_ARGUMENT` when `config` names no address, or it or `server` is NULL; `server`, where it
- * is not NULL, is then set to NULL.
+ * Returns `NTP_ERR_SYSTEM` when an address cannot be bound, a file that NTS needs cannot be read or a thread cannot be
+ * made, `NTP_ERR_MALFORMED` when the file of cookie keys makes no sense, and `NTP_ERR_INVALID_ARGUMENT` when `config`
+ * names no address, its certificates or their key are of no use, or it or `server` is NULL; `server`, where it is not
+ * NULL, is then set to NULL.
  *
  * Contract:
  *
@@ -2031,7 +2032,9 @@ ntp_result ntp_server_config_set_nts_cookie_keys(ntp_server_config *config,
  *   meanwhile.
  * - `server` is NULL, or points to a pointer that no other thread uses meanwhile.
  */
-ntp_result ntp_server_start(const ntp_clock *clock, const ntp_server_config *config, ntp_server **server);
+ntp_result ntp_server_start(const ntp_clock *clock,
+                            const ntp_server_config *config,
+                            ntp_server **server);
 
 /**
  * Stops a server and frees it; its threads have ended when this returns. NULL is harmless.

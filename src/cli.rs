@@ -42,7 +42,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &
         Ok(arguments) => arguments,
         Err(usage) => return explain(&usage, out, err),
     };
-    match arguments.command.run(out).and_then(|()| Ok(out.flush()?)) {
+    match arguments.command.run(out, err).and_then(|()| Ok(out.flush()?)) {
         Ok(()) => 0,
         // `ntpclock … | head -1` has got what it wanted.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => 0,
@@ -96,13 +96,13 @@ enum Command {
 }
 
 impl Command {
-    fn run(self, out: &mut dyn Write) -> Result<(), Failure> {
+    fn run(self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
         match self {
             Self::Now(session) => session.now(out),
             Self::Query(query) => query.run(out),
             Self::Status(status) => status.run(out),
             Self::Sources(session) => session.sources(out),
-            Self::Serve(serve) => serve.run(out),
+            Self::Serve(serve) => serve.run(out, err),
             #[cfg(feature = "_nts")]
             Self::CookieKeys(keys) => keys.run(),
             Self::Demo(demo) => demo.run(out),

@@ -121,6 +121,14 @@ pub(crate) struct ServerState {
     pub(crate) reference_time: Option<UnixTime>,
 }
 
+/// Whom a server follows, since when and how far away: no two servers say the same unless they are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reference {
+    pub(crate) id: u32,
+    pub(crate) time: Option<UnixTime>,
+    pub(crate) root_delay: Nanos,
+}
+
 impl ServerState {
     /// A primary server that is off by a microsecond at most.
     #[cfg(test)]
@@ -135,6 +143,10 @@ impl ServerState {
             reference_id: 0,
             reference_time: None,
         }
+    }
+
+    pub(crate) fn reference(&self) -> Reference {
+        Reference { id: self.reference_id, time: self.reference_time, root_delay: self.root_delay }
     }
 
     /// How far the server's timestamps may be from UTC, rounded up.

@@ -43,7 +43,7 @@ use moment::Source;
 use pairs::Pairs;
 #[cfg(all(feature = "_nts", feature = "cli"))]
 pub(crate) use security::renew as renew_cookie_keys;
-use security::{Desk, Doors, Told};
+use security::{Desk, Doors, OpenDoors, Told};
 use serving::{Attendant, Common};
 use statistics::Board;
 pub use statistics::ServerStatistics;
@@ -63,6 +63,15 @@ pub struct Server {
     told: Arc<Told>,
     /// The same sockets as the threads', for questions to the kernel; empty once stopped.
     sockets: Vec<Arc<Vec<UdpSocket>>>,
+    /// What the kernel said of them before they were closed.
+    last: Kernels,
+}
+
+/// What the kernel knows of our sockets.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kernels {
+    overflowed: u64,
+    receive_buffer_bytes: u64,
 }
 
 impl Server {
@@ -71,8 +80,9 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if `config` names no address, [`Error::Io`] if one cannot be bound or a thread cannot
-    /// be made.
+    /// [`Error::InvalidArgument`] if `config` names no address, or its certificates or their key are of no use;
+    /// [`Error::Malformed`] if the file of cookie keys makes no sense; [`Error::Io`] if an address cannot be bound, a file
+    /// cannot be read, or a thread cannot be made.
     pub fn start(clock: Option<&Clock>, config: &ServerConfig) -> Result<Self, Error> {
         Self::run(clock, config, Listeners::bind(config)?)
     }
@@ -80,6 +90,7 @@ impl Server {
     /// The same on sockets that are bound already.
     pub(crate) fn run(clock: Option<&Clock>, config: &ServerConfig, listeners: Listeners) -> Result<Self, Error> {
         let Listeners { addresses, seats, doors } = listeners;
+        let doors = doors.map(Doors::open).transpose()?;
         let common = Arc::new(Common {
             access: config.rules.compile(),
             limiter: Limiter::new(config.limit),
@@ -98,13 +109,14 @@ impl Server {
             exchanger: None,
             told: Arc::clone(&told),
             sockets: sockets.clone(),
+            last: Kernels::default(),
         };
         for (seat, sockets) in sockets.into_iter().enumerate() {
             let source = match config.local {
                 Some(local) => Source::Local(local),
                 None => Source::of(clock.map_or_else(process::shared, Clock::shared)),
             };
-            let (common, guard) = (Arc::clone(&server.common), doors.as_ref().map(Doors::guard));
+            let (common, guard) = (Arc::clone(&server.common), doors.as_ref().map(OpenDoors::guard));
             // Those that run already end when `server` is dropped.
             let worker = Worker::start("ntpclock-server", move |order| {
                 Attendant::new(common, seat, source, guard).serve(&sockets, &order);
@@ -132,12 +144,10 @@ impl Server {
 
     /// What it has done so far; what threads have not yet told, for a second at most, is missing.
     pub fn statistics(&self) -> ServerStatistics {
-        let all = || self.sockets.iter().flat_map(|sockets| sockets.iter());
-        let overflowed = all().filter_map(|socket| listen::dropped(socket).ok()).map(u64::from).sum();
-        let smallest = all().filter_map(|socket| listen::receive_buffer(socket).ok()).min();
+        let Kernels { overflowed, receive_buffer_bytes } = self.kernels();
         ServerStatistics {
             overflowed,
-            receive_buffer_bytes: smallest.unwrap_or(0) as u64,
+            receive_buffer_bytes,
             key_exchanges: self.told.granted.load(Relaxed),
             key_exchange_failures: self.told.failed.load(Relaxed),
             cookie_key_faults: self.told.key_faults.load(Relaxed),
@@ -145,9 +155,22 @@ impl Server {
         }
     }
 
+    fn kernels(&self) -> Kernels {
+        if self.sockets.is_empty() {
+            return self.last;
+        }
+        let all = || self.sockets.iter().flat_map(|sockets| sockets.iter());
+        let smallest = all().filter_map(|socket| listen::receive_buffer(socket).ok()).min();
+        Kernels {
+            overflowed: all().filter_map(|socket| listen::dropped(socket).ok()).map(u64::from).sum(),
+            receive_buffer_bytes: smallest.unwrap_or(0) as u64,
+        }
+    }
+
     /// Stops answering; all threads have ended when this returns.
     pub fn stop(&mut self) {
         self.workers.iter_mut().chain(&mut self.exchanger).for_each(Worker::stop);
+        self.last = self.kernels();
         self.sockets.clear();
     }
 }
@@ -195,6 +218,18 @@ mod tests {
         assert_eq!((answer.stratum, answer.leap, answer.root_delay_ns), (5, Leap::None, 0));
         assert!((2_000_000..2_100_000).contains(&answer.root_dispersion_ns), "{answer:?}");
         assert!(answer.offset_ns.abs() <= answer.bound_ns, "{answer:?}");
+    }
+
+    #[test]
+    fn what_was_counted_is_still_known_once_it_has_stopped() {
+        let mut server = local();
+        query(&server.addresses()[0].to_string(), Duration::from_secs(5)).unwrap();
+        server.stop();
+        let last = server.statistics();
+        assert_eq!((last.requests, last.replies), (1, 1));
+        assert!(last.receive_buffer_bytes > 0, "{last:?}");
+        server.stop();
+        assert_eq!(server.statistics(), last);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod fault;
 pub(crate) mod filter;
 pub(crate) mod interleaving;
 mod keys;
+mod ours;
 pub(crate) mod poll;
 mod standing;
 
@@ -21,6 +22,7 @@ use crate::units::{Counter, Nanos, NtpTime, UnixTime};
 pub(crate) use fault::{Fault, Objection};
 use filter::{Filter, Testimony};
 use interleaving::{Interleaving, Told};
+use ours::Ours;
 use poll::Poll;
 pub(crate) use standing::{Chance, Standing};
 
@@ -78,6 +80,7 @@ pub(crate) struct Source {
     pub(crate) rejected: u64,
     pub(crate) refusals: Refusals,
     pub(crate) restarts: u32,
+    pub(crate) ours: Ours,
 }
 
 /// A request that awaits its answer.
@@ -135,6 +138,7 @@ impl Source {
             rejected: 0,
             refusals: Refusals::default(),
             restarts: 0,
+            ours: Ours::default(),
         }
     }
 
@@ -422,10 +426,10 @@ impl Source {
         let (packet, t1, t4) = told.map_or((&packet, pending.t1, t4), |told| (&told.packet, told.t1, told.t4));
         let exchange = exchange::measure(packet, t1, t4, pivot, settings.frequency_limit)?;
         // Above stratum 1 the reference id is the address of the server's own server (RFC 5905, section 7.3).
-        match (&exchange.server, pending.own_id) {
-            (server, Some(own)) if server.stratum > 1 && server.reference_id == own => Err(Refusal::Loop),
-            _ => Ok(exchange),
-        }
+        let server = &exchange.server;
+        let follows_us = server.stratum > 1 && pending.own_id == Some(server.reference_id);
+        // Or it is a server of ours, at whatever address.
+        if follows_us || self.ours.contains(server.reference()) { Err(Refusal::Loop) } else { Ok(exchange) }
     }
 
     /// The server's own answer was no good.

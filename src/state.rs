@@ -636,7 +636,7 @@ mod tests {
         file.save(&memory(), &host()).unwrap();
         // Power fails in the middle of the next one, or just before it gets its name.
         for length in [0, 1, SIZE / 2, SIZE] {
-            file::write_aside(&file::aside(&file.path).unwrap(), &good()[..length]).unwrap();
+            file::write_aside(&file::aside(&file.path).unwrap(), &good()[..length], None).unwrap();
             assert_eq!(file.load(&later(10)).memory.unwrap().time, memory().time);
         }
         // The disk fails: what was written aside is taken away again.

@@ -405,6 +405,9 @@ impl Synchronizer {
         self.model = plan.model;
         self.verdict = plan.verdict;
         self.dirty = false;
+        if let Some(served) = self.reference() {
+            self.sources.iter_mut().for_each(|source| source.ours.add(served));
+        }
     }
 
     /// The steps so far if `plan` is committed.
@@ -427,6 +430,7 @@ mod tests {
     use crate::exchange::Stamps;
     use crate::packet::{self, Packet};
     use crate::status::{Flags, Reason, Selection, ServerOptions, State};
+    use crate::units::NtpShort;
     use crate::units::{NANOS_PER_SECOND, NtpTime, unix_seconds};
     use std::net::Ipv4Addr;
 
@@ -753,6 +757,38 @@ mod tests {
         assert_eq!(outcome, Outcome::Refused);
         let fault = world.core.source_infos(world.now)[0].fault.clone().unwrap();
         assert!(fault.contains("follows this very host"), "{fault}");
+    }
+
+    #[test]
+    fn a_server_that_says_what_we_serve_is_ourselves_at_whatever_address() {
+        // Who follows the same server, and is another, is as good as any.
+        for (more, expected) in [(0, Outcome::Refused), (9, Outcome::Accepted)] {
+            let mut world = world(&[Some(0)]);
+            world.run_until(20);
+            let report = world.core.report(world.now);
+            let (transmit, request) = loop {
+                let (transmit, dither) = (world.random(), world.random());
+                match world.core.poll_transmit(world.now, transmit, dither) {
+                    Some(request) => break (transmit, request),
+                    None => world.now = world.core.next_due(world.now).max(world.now + Nanos(1)),
+                }
+            };
+            let reply = Packet {
+                mode: packet::Mode::Server,
+                stratum: 3,
+                reference_id: report.reference_id,
+                reference: NtpTime::from_unix(UnixTime(report.reference_time_ns)),
+                root_delay: NtpShort(NtpShort::from_nanos_up(Nanos(report.root_delay_ns)).0 + more),
+                origin: NtpTime(transmit),
+                receive: NtpTime::from_unix(world.utc(world.now)),
+                transmit: NtpTime::from_unix(world.utc(world.now)),
+                ..Packet::request(NtpTime::ZERO)
+            };
+            let outcome = world.core.handle_datagram(request.source, &reply.bytes(), world.now + Nanos(500_000));
+            assert_eq!(outcome, expected, "{:?}", world.core.source_infos(world.now)[0].fault);
+            let fault = world.core.source_infos(world.now)[0].fault.clone().unwrap_or_default();
+            assert_eq!(fault.contains("follows this very host"), more == 0, "{fault}");
+        }
     }
 
     /// The requests of a round of seven others.

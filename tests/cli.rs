@@ -197,6 +197,9 @@ fn a_configuration_is_checked_before_it_is_served_and_faults_are_named_with_file
     assert_eq!(configured("good.toml", good, &["--check"]), (Some(0), "FILE makes sense\n".to_owned()));
     let (code, said) = configured("served.toml", good, &["--duration", "0.1"]);
     assert!(code == Some(0) && said.starts_with("serving this machine's clock as stratum 3 on 127.0.0.1:"), "{said}");
+    let nowhere = good.replace("listen = [\"127.0.0.1:0\"]", "");
+    let said = "FILE makes sense, if sockets are passed: it names no address\n".to_owned();
+    assert_eq!(configured("nowhere.toml", &nowhere, &["--check"]), (Some(0), said));
     for (wrong, fault) in [
         (format!("{good}port = 5\n"), "FILE:6: unknown field `port`"),
         (good.replace("127.0.0.1:0", "localhost"), "FILE: `address` is `localhost`, which is no literal address"),
@@ -336,6 +339,60 @@ fn a_page_is_shared_by_a_server_and_whoever_asks_for_the_status() {
     std::fs::remove_file(format!("{page}.lock")).unwrap();
 }
 
+const LOCAL: [&str; 9] =
+    ["serve", "--listen", "127.0.0.1:0", "--local", "3", "--root-dispersion", "1", "--duration", "0"];
+
+#[test]
+fn serve_follows_what_its_options_name_as_other_commands_do() {
+    let follow = |source: &str, more: &[&str]| {
+        let mut command = ntpclock();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--duration", "0", "--source", source]).args(more);
+        command.output().unwrap()
+    };
+    let output = follow("192.0.2.1 prefer", &[]);
+    assert!(text(&output.stdout).contains("serving the time of 192.0.2.1"), "{output:?}");
+    let output = follow("192.0.2.1 key 5", &["--keys", "/nonexistent/keys"]);
+    assert!(text(&output.stderr).contains("/nonexistent/keys") && !output.status.success(), "{output:?}");
+}
+
+#[test]
+fn who_stays_root_says_so_unless_that_is_what_was_asked_for() {
+    let said = |more: &[&str]| text(&ntpclock().args(LOCAL).args(more).output().unwrap().stderr).to_owned();
+    // Whose this process is.
+    let is_root = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0;
+    assert_eq!(said(&[]).contains("stays root"), is_root);
+    assert_eq!(said(&["--user", "root"]), "");
+}
+
+#[test]
+fn a_server_that_cannot_write_its_statistics_says_so_once_and_serves_on() {
+    let directory = scratch("statistics");
+    let file = directory.join("served.json");
+    let mut command = ntpclock();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--local", "3", "--root-dispersion", "1", "--user", "root"]);
+    command.args(["--duration", "2.5", "--statistics-file"]).arg(&file);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut line, mut stdout) = (String::new(), BufReader::new(child.stdout.take().unwrap()));
+    stdout.read_line(&mut line).unwrap();
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(ntpclock().args(["query", line.trim().rsplit(' ').next().unwrap()]).output().unwrap().status.success());
+    let mut complaint = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
+    stdout.read_to_string(&mut line).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{complaint}");
+    assert!(complaint.starts_with("ntpclock: writing ") && complaint.lines().count() == 1, "{complaint}");
+
+    // What lies where it would write aside is left alone.
+    std::fs::create_dir(&directory).unwrap();
+    let others = directory.join("others");
+    std::fs::write(&others, "theirs").unwrap();
+    std::os::unix::fs::symlink(&others, directory.join("served.json.new")).unwrap();
+    let output = ntpclock().args(LOCAL).arg("--statistics-file").arg(&file).output().unwrap();
+    assert!(output.status.success() && file.exists(), "{output:?}");
+    assert_eq!(std::fs::read_to_string(&others).unwrap(), "theirs");
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
 #[test]
 fn misuse_ends_with_2_and_help_with_0() {
     for (arguments, code) in [
@@ -346,6 +403,12 @@ fn misuse_ends_with_2_and_help_with_0() {
         (&["serve", "--listen", "127.0.0.1:0", "--local", "3", "--duration", "0"], 2),
         (&["serve", "--listen", "127.0.0.1:0", "--local", "3", "--root-dispersion", "1", "--shared-page", "page"], 2),
         (&["serve", "--listen", "127.0.0.1:0", "--root-dispersion", "1", "--duration", "0"], 2),
+        // This machine's own clock follows nobody.
+        (&[&LOCAL[..], &["--source", "127.0.0.1:9 prefer"]].concat(), 2),
+        (&[&LOCAL[..], &["--keys", "file"]].concat(), 2),
+        (&[&LOCAL[..], &["--trusted-certificates", "file"]].concat(), 2),
+        (&[&LOCAL[..], &["--authentication", "require"]].concat(), 2),
+        (&[&LOCAL[..], &["--interleaved"]].concat(), 2),
         (&["--help"], 0),
     ] {
         assert_eq!(ntpclock().args(arguments).output().unwrap().status.code(), Some(code), "{arguments:?}");

@@ -1,6 +1,5 @@
 //! `ntpclock serve`: answers NTP clients until it is ended.
 
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -11,9 +10,10 @@ use clap::Args;
 use super::settings::{Local, Nts, RateLimit, Service, Settings};
 use super::{Failure, Files, Upstream, json, seconds, table};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::error::Error;
 use crate::server::{Listeners, Server, ServerConfig};
-use crate::sys::user;
+use crate::sys::{file, user};
 
 /// How often the statistics file is written.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ pub(super) struct Serve {
     /// Read all of it from this file, in TOML, instead of the options
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "nts_certificate", "nts_private_key", "nts_port", "nts_cookie_keys", "listen", "servers", "interleaved", "state_file", "shared_page", "local", "allow", "deny", "rate_limit", "burst", "threads", "user",
-        "statistics_file", "silent_unless_synchronized",
+        "statistics_file", "silent_unless_synchronized", "source", "keys", "authentication", "khronos", "trusted_certificates", "no_platform_trust",
     ])]
     config: Option<PathBuf>,
     /// Say whether what is asked for makes sense, and end
@@ -41,7 +41,10 @@ pub(super) struct Serve {
     #[command(flatten)]
     files: Files,
     /// Serve this machine's own clock as this stratum, without any upstream
-    #[arg(long, value_name = "STRATUM", conflicts_with_all = ["servers", "state_file", "shared_page"], requires = "root_dispersion")]
+    #[arg(long, value_name = "STRATUM", requires = "root_dispersion", conflicts_with_all = [
+        "servers", "interleaved", "source", "keys", "authentication", "khronos", "trusted_certificates", "no_platform_trust", "state_file",
+        "shared_page",
+    ])]
     local: Option<i32>,
     /// How far from UTC this machine's clock may be: your claim, which clients rely on
     #[arg(long, value_name = "MILLISECONDS", value_parser = milliseconds, requires = "local")]
@@ -88,6 +91,17 @@ pub(super) struct Serve {
 }
 
 impl Serve {
+    /// The clock that is served; `None` for this machine's own.
+    fn clock(&self, settings: &Settings) -> Result<Option<Config>, Error> {
+        if self.config.is_some() {
+            return settings.clock();
+        }
+        match settings.server.local {
+            Some(_) => Ok(None),
+            None => self.upstream.with(&self.files).map(Some),
+        }
+    }
+
     fn settings(&self) -> Result<Settings, Failure> {
         if let Some(path) = &self.config {
             return Settings::read(path);
@@ -125,26 +139,31 @@ impl Serve {
         })
     }
 
-    pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+    pub(super) fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
         let settings = self.settings()?;
         // Of a file it is the file that is wrong.
         let named = |error: Error| match &self.config {
             Some(path) => Failure::Settings(format!("{}: {error}", path.display())),
             None => Failure::Clock(error),
         };
-        let (config, clock) = (settings.server().map_err(named)?, settings.clock().map_err(named)?);
+        let (config, clock) = (settings.server().map_err(named)?, self.clock(&settings).map_err(named)?);
+        let user = settings.user.as_deref();
         if self.check {
-            if let Some(user) = &settings.user {
+            if let Some(user) = user {
                 user::check(user).map_err(|error| named(Error::io(format!("looking for the user `{user}`"), error)))?;
             }
             config.check_files().map_err(named)?;
-            return Ok(writeln!(out, "{} makes sense", self.config.as_deref().unwrap_or(Path::new("it")).display())?);
+            // What is to be read by somebody else is tried as that one.
+            become_user(user)?;
+            config.check_later_files().map_err(named)?;
+            let what = self.config.as_deref().unwrap_or(Path::new("it"));
+            let caveat =
+                if settings.server.listen.is_empty() { ", if sockets are passed: it names no address" } else { "" };
+            return Ok(writeln!(out, "{} makes sense{caveat}", what.display())?);
         }
         // What only root may comes first; what is to be another user's last.
         let listeners = bind(&config)?;
-        if let Some(name) = settings.user.as_deref().filter(|_| user::is_root()) {
-            user::become_user(name).map_err(|error| Error::io(format!("becoming the user `{name}`"), error))?;
-        }
+        become_user(user)?;
         let whose = match (&clock, &settings.server.local) {
             (Some(clock), _) => format!("the time of {}", clock.servers()),
             (None, local) => {
@@ -162,25 +181,45 @@ impl Serve {
         }
         // Whoever reads these lines through a pipe waits for the port.
         out.flush()?;
-        self.wait(&server, settings.statistics_file.as_deref())?;
+        if user.is_none() && user::is_root() {
+            // When it cannot be said, it holds all the same.
+            let _ = writeln!(err, "ntpclock: stays root, since no user is named whom it should become");
+        }
+        self.wait(&server, settings.statistics_file.as_deref(), err)?;
         server.stop();
         Ok(write!(out, "{}", table::statistics(&json::Statistics::from(&server.statistics())))?)
     }
 
     /// Until the time is over; without one, for ever: the default action of SIGINT and SIGTERM ends the process, and the
     /// kernel closes the sockets.
-    fn wait(&self, server: &Server, statistics_file: Option<&Path>) -> Result<(), Failure> {
+    fn wait(&self, server: &Server, statistics_file: Option<&Path>, err: &mut dyn Write) -> Result<(), Failure> {
         let begun = Instant::now();
+        let mut is_told = false;
         loop {
             let left = self.duration.map(|duration| duration.saturating_sub(begun.elapsed()));
-            let told = statistics_file.map(|path| tell(server, path)).transpose()?;
-            match (left, told) {
+            if let Some(path) = statistics_file {
+                // Clients are served all the same.
+                let written = tell(server, path);
+                if let (Err(failure), false) = (&written, is_told) {
+                    let _ = writeln!(err, "ntpclock: {failure}");
+                }
+                is_told = written.is_err();
+            }
+            match (left, statistics_file) {
                 (Some(Duration::ZERO), _) => return Ok(()),
-                (left, Some(())) => thread::sleep(left.unwrap_or(Duration::MAX).min(STATISTICS_INTERVAL)),
+                (left, Some(_)) => thread::sleep(left.unwrap_or(Duration::MAX).min(STATISTICS_INTERVAL)),
                 (Some(left), None) => thread::sleep(left),
                 (None, None) => thread::park(),
             }
         }
+    }
+}
+
+/// Root becomes `user`, if one is named.
+fn become_user(user: Option<&str>) -> Result<(), Error> {
+    match user.filter(|_| user::is_root()) {
+        Some(name) => user::become_user(name).map_err(|error| Error::io(format!("becoming the user `{name}`"), error)),
+        None => Ok(()),
     }
 }
 
@@ -199,12 +238,9 @@ const LISTEN_FDS_MAX: usize = 64;
 
 /// Replaces the statistics file at one stroke: whoever reads it finds all of it.
 fn tell(server: &Server, path: &Path) -> Result<(), Failure> {
-    let failed = |error| Error::io(format!("writing {}", path.display()), error);
     let mut text = Vec::new();
     json::write(&mut text, &json::Statistics::from(&server.statistics()))?;
-    let aside = path.with_added_extension("new");
-    fs::write(&aside, text).map_err(failed)?;
-    Ok(fs::rename(&aside, path).map_err(failed)?)
+    Ok(file::show(path, &text).map_err(|error| Error::io(format!("writing {}", path.display()), error))?)
 }
 
 /// Reads a number of milliseconds, fractions allowed.

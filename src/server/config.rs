@@ -189,10 +189,16 @@ impl ServerConfig {
         self.security.as_mut().ok_or_else(|| Error::argument(name, "makes no sense without a certificate for NTS"))
     }
 
-    /// Reads the files that are named, and says what is wrong with them.
+    /// Reads the files that are read before root is given up, and says what is wrong with them.
     #[cfg(feature = "cli")]
     pub(crate) fn check_files(&self) -> Result<(), Error> {
         self.security.as_ref().map_or(Ok(()), Wish::check)
+    }
+
+    /// The same of those that are read afterwards.
+    #[cfg(feature = "cli")]
+    pub(crate) fn check_later_files(&self) -> Result<(), Error> {
+        self.security.as_ref().map_or(Ok(()), Wish::check_cookie_keys)
     }
 
     /// How many threads are to serve.

@@ -23,6 +23,11 @@ const LOCAL_CLOCK: u32 = u32::from_be_bytes([127, 127, 1, 1]);
 pub(super) enum Source {
     Clock(Served),
     Local(Local),
+    /// Fails so many times, then has no time.
+    #[cfg(test)]
+    Broken {
+        moments: u32,
+    },
 }
 
 /// A clock that is served.
@@ -66,6 +71,15 @@ impl Source {
     pub(super) fn moment(&mut self, oldest: Counter, look: &Bracket) -> Moment {
         match self {
             Self::Local(local) => local.moment(look),
+            #[cfg(test)]
+            Self::Broken { moments } => {
+                let left = moments.checked_sub(1);
+                *moments = left.unwrap_or_default();
+                assert!(left.is_none(), "as was wished");
+                let (base, rate) = (look.before, Rate(0));
+                let line = Line { base, utc: look.system, slew: rate, slew_end: base, rate };
+                Moment { leaving: look.system, line, identity: Identity::UNSYNCHRONIZED, epoch: 0 }
+            }
             Self::Clock(served) => {
                 // All that is told of the time is of one page.
                 let Served { shared, report } = served;

@@ -29,9 +29,9 @@ const SEAT_BITS: u32 = 6;
 /// A step of receive timestamps that leaves the lowest bits alone.
 const STEP: u64 = 1 << SEAT_BITS;
 
-/// Below the time from arrival to departure an entry has the root dispersion, of which more than 16 s would be no
+/// Below the time from arrival to departure an entry has the root distance, of which more than 16 s would be no
 /// synchronisation, and the second of its arrival, by which the oldest of a line is found.
-const DISPERSION_BITS: u32 = 20;
+const DISTANCE_BITS: u32 = 20;
 const SECOND_BITS: u32 = 12;
 
 /// What receive timestamps go back by without a step of the clock: no more than queues on the way reorder.
@@ -41,7 +41,8 @@ const REORDER_MAX: u64 = (1 << 32) / 1000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pair {
     pub(super) transmit: NtpTime,
-    pub(super) root_dispersion: NtpShort,
+    /// Half the root delay and the root dispersion: the former may since have become less.
+    pub(super) root_distance: NtpShort,
 }
 
 #[derive(Debug)]
@@ -77,17 +78,17 @@ impl Pairs {
     /// Remembers `pair`, if it is one: what left a second after it came has no place. The oldest of its line gives way.
     pub(super) fn store(&self, key: Key, pair: Pair) {
         let Ok(hold) = u32::try_from(pair.transmit.0.wrapping_sub(key.receive.0)) else { return };
-        if pair.root_dispersion.0 >> DISPERSION_BITS != 0 {
+        if pair.root_distance.0 >> DISTANCE_BITS != 0 {
             return;
         }
         let second = key.receive.0 >> 32 & SECONDS;
-        let value = u64::from(hold) << 32 | u64::from(pair.root_dispersion.0) << SECOND_BITS | second;
+        let value = u64::from(hold) << 32 | u64::from(pair.root_distance.0) << SECOND_BITS | second;
         let Some(Line(ways)) = self.lines.get(key.hash as usize % LINES) else { return };
         let rank = |[first, other]: &[AtomicU64; 2]| {
             let (first, other) = (first.load(Relaxed), other.load(Relaxed));
             let age = second.wrapping_sub(other) & SECONDS;
-            // Its own place, then one that was never used, then the oldest.
-            (first ^ other == key.hash, (first, other) == (0, 0), age)
+            // Its own place, then one that is free, then the oldest.
+            (first ^ other == key.hash, other == 0, age)
         };
         if let Some([first, other]) = ways.iter().max_by_key(|way| rank(way)) {
             first.store(key.hash ^ value, Relaxed);
@@ -96,15 +97,32 @@ impl Pairs {
     }
 
     pub(super) fn find(&self, key: Key) -> Option<Pair> {
+        self.place(key).map(|(_, value)| Self::pair(key, value))
+    }
+
+    /// The same, once: a receive timestamp that was named as an origin is not to be answered in interleaved mode again
+    /// (RFC 9769, section 2).
+    pub(super) fn take(&self, key: Key) -> Option<Pair> {
+        let (other, value) = self.place(key)?;
+        // Of two threads that found it one has it.
+        other.compare_exchange(value, 0, Relaxed, Relaxed).ok()?;
+        Some(Self::pair(key, value))
+    }
+
+    /// The second word of the entry that `key` finds, and what was in it.
+    fn place(&self, key: Key) -> Option<(&AtomicU64, u64)> {
         let Line(ways) = self.lines.get(key.hash as usize % LINES)?;
         ways.iter().find_map(|[first, other]| {
             let value = other.load(Relaxed);
-            let pair = Pair {
-                transmit: NtpTime(key.receive.0.wrapping_add(value >> 32)),
-                root_dispersion: NtpShort((value as u32) >> SECOND_BITS),
-            };
-            (first.load(Relaxed) ^ value == key.hash).then_some(pair)
+            (value != 0 && first.load(Relaxed) ^ value == key.hash).then_some((other, value))
         })
+    }
+
+    fn pair(key: Key, value: u64) -> Pair {
+        Pair {
+            transmit: NtpTime(key.receive.0.wrapping_add(value >> 32)),
+            root_distance: NtpShort((value as u32) >> SECOND_BITS),
+        }
     }
 }
 
@@ -145,7 +163,7 @@ mod tests {
     const RECEIVE: NtpTime = NtpTime(0xe000_0000_1234_5678);
 
     fn pair(number: u64) -> Pair {
-        Pair { transmit: NtpTime(RECEIVE.0 + 5_000 + number), root_dispersion: NtpShort(number as u32) }
+        Pair { transmit: NtpTime(RECEIVE.0 + 5_000 + number), root_distance: NtpShort(number as u32) }
     }
 
     #[test]
@@ -169,12 +187,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_is_taken_once() {
+        let pairs = Pairs::new();
+        let (key, other) = (pairs.key(CLIENT, RECEIVE, 3), pairs.key(CLIENT, NtpTime(RECEIVE.0 + 64), 3));
+        pairs.store(key, pair(1));
+        pairs.store(other, pair(2));
+        assert_eq!((pairs.take(key), pairs.take(key), pairs.find(key)), (Some(pair(1)), None, None));
+        assert_eq!(pairs.find(other).map(|pair| pair.root_distance), Some(NtpShort(2)));
+    }
+
+    #[test]
     fn what_has_no_place_is_not_kept() {
         let pairs = Pairs::new();
         let key = pairs.key(CLIENT, RECEIVE, 3);
-        for (hold, dispersion) in [(u64::MAX, 0), (1 << 32, 0), (5_000, 1 << DISPERSION_BITS)] {
+        for (hold, dispersion) in [(u64::MAX, 0), (1 << 32, 0), (5_000, 1 << DISTANCE_BITS)] {
             let transmit = NtpTime(RECEIVE.0.wrapping_add(hold));
-            pairs.store(key, Pair { transmit, root_dispersion: NtpShort(dispersion) });
+            pairs.store(key, Pair { transmit, root_distance: NtpShort(dispersion) });
             assert_eq!(pairs.find(key), None);
         }
     }
@@ -189,7 +217,7 @@ mod tests {
         };
         let pair = |number: u32| Pair {
             transmit: NtpTime(client(number).receive.0 + 5_000 + u64::from(number)),
-            root_dispersion: NtpShort(number),
+            root_distance: NtpShort(number),
         };
         let mut found = 0;
         for number in 0..1_000_000_u32 {

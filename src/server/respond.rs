@@ -82,6 +82,7 @@ pub(super) fn accept(datagram: &[u8], port: u16) -> Result<Packet, Silence> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Template {
     bytes: [u8; HEADER_LEN],
+    root_delay: NtpShort,
     root_dispersion: NtpShort,
     is_synchronized: bool,
 }
@@ -97,6 +98,7 @@ impl Template {
     pub(super) fn new(identity: &Identity) -> Self {
         let is_synchronized = identity.is_synchronized();
         let reference = if is_synchronized { NtpTime::from_unix(identity.reference_time) } else { NtpTime::ZERO };
+        let root_delay = NtpShort::from_nanos_up(identity.root_delay);
         let root_dispersion = NtpShort::from_nanos_up(identity.root_dispersion);
         let packet = Packet {
             leap: identity.leap,
@@ -105,7 +107,7 @@ impl Template {
             stratum: identity.stratum,
             poll: 0,
             precision: PRECISION,
-            root_delay: NtpShort::from_nanos_up(identity.root_delay),
+            root_delay,
             root_dispersion,
             reference_id: identity.reference_id,
             reference,
@@ -113,7 +115,7 @@ impl Template {
             receive: NtpTime::ZERO,
             transmit: NtpTime::ZERO,
         };
-        Self { bytes: packet.bytes(), root_dispersion, is_synchronized }
+        Self { bytes: packet.bytes(), root_delay, root_dispersion, is_synchronized }
     }
 
     /// The reply to `request`, which came at `receive` (not earlier) and whose reply leaves at `transmit` (not later).
@@ -125,10 +127,12 @@ impl Template {
     }
 
     /// The same in interleaved mode (RFC 9769, section 2): what is told as the transmit timestamp is `earlier`'s, so that
-    /// the root dispersion must hold for that one, too.
+    /// the root distance must hold for that one, too. The root delay beside it is today's: what it is less than that of then,
+    /// the root dispersion has to be more.
     pub(super) fn interleaved(&self, request: &Packet, receive: NtpTime, earlier: &Pair) -> [u8; HEADER_LEN] {
         let mut bytes = self.filled(request, request.receive, receive, earlier.transmit);
-        let root_dispersion = self.root_dispersion.0.max(earlier.root_dispersion.0);
+        let of_then = earlier.root_distance.0.saturating_sub(self.root_delay.0 / 2);
+        let root_dispersion = self.root_dispersion.0.max(of_then);
         put(&mut bytes, ROOT_DISPERSION, root_dispersion.to_be_bytes());
         bytes
     }
@@ -143,8 +147,9 @@ impl Template {
         bytes
     }
 
-    pub(super) fn root_dispersion(&self) -> NtpShort {
-        self.root_dispersion
+    /// Half the root delay and the root dispersion, as they are told, rounded up.
+    pub(super) fn root_distance(&self) -> NtpShort {
+        NtpShort(self.root_dispersion.0.saturating_add(self.root_delay.0.div_ceil(2)))
     }
 }
 
@@ -227,6 +232,32 @@ mod tests {
             let wire = |short: NtpShort| i64::from(short.0) * 1_000_000_000;
             assert!(wire(packet.root_delay) >= IDENTITY.root_delay.0 << 16);
             assert!(wire(packet.root_dispersion) >= IDENTITY.root_dispersion.0 << 16);
+        }
+    }
+
+    #[test]
+    fn an_interleaved_reply_has_the_root_distance_of_its_transmit_timestamp_when_the_root_delay_is_another() {
+        let request = Packet { receive: NtpTime(3), ..Packet::request(NtpTime(1)) };
+        let distance = |packet: &Packet| u64::from(packet.root_delay.0) + 2 * u64::from(packet.root_dispersion.0);
+        let identity = |delay, dispersion| Identity {
+            root_delay: Nanos::from_millis(delay),
+            root_dispersion: Nanos::from_millis(dispersion),
+            ..IDENTITY
+        };
+        for (then, now) in
+            [((100, 1), (0, 5)), ((100, 1), (3, 1)), ((0, 5), (100, 1)), ((20, 5), (20, 5)), ((7, 1), (3, 2))]
+        {
+            let (then, now) = (identity(then.0, then.1), identity(now.0, now.1));
+            let [told_then, told_now] = [&then, &now].map(|identity| {
+                Packet::parse(&Template::new(identity).reply(&request, NtpTime(9), NtpTime(10))).unwrap()
+            });
+            let earlier = Pair { transmit: NtpTime(4), root_distance: Template::new(&then).root_distance() };
+            let bytes = Template::new(&now).interleaved(&request, NtpTime(9), &earlier);
+            let packet = Packet::parse(&bytes).unwrap();
+            assert_eq!((packet.transmit, packet.origin), (NtpTime(4), NtpTime(3)));
+            assert_eq!(packet.root_delay, told_now.root_delay);
+            let least = distance(&told_then).max(distance(&told_now));
+            assert!((least..least + 4).contains(&distance(&packet)), "{then:?} {now:?}: {packet:?}");
         }
     }
 

@@ -40,19 +40,34 @@ impl Wish {
         Some(Self { certificate, private_key, port: KEY_EXCHANGE_PORT, cookie_keys: None })
     }
 
-    /// Reads all files that are named, and says what is wrong with them.
+    /// Reads the certificates and their key, and says what is wrong with them.
     #[cfg(feature = "cli")]
     pub(super) fn check(&self) -> Result<(), Error> {
-        exchange::configuration(self)?;
+        exchange::configuration(self).map(drop)
+    }
+
+    /// The same of the keys for cookies.
+    #[cfg(feature = "cli")]
+    pub(super) fn check_cookie_keys(&self) -> Result<(), Error> {
         Source::open(self.cookie_keys.as_deref()).map(drop)
     }
 }
 
-/// All that only root may do, done: sockets bound and files read.
+/// All that only root may do, done: sockets bound, certificates and their key read.
 #[derive(Debug)]
 pub(super) struct Doors {
     /// With the port of the NTP server, if that is not the usual one.
-    pub(super) listeners: Vec<(TcpListener, Option<u16>)>,
+    listeners: Vec<(TcpListener, Option<u16>)>,
+    addresses: Vec<SocketAddr>,
+    tls: Arc<rustls::ServerConfig>,
+    cookie_keys: Option<PathBuf>,
+}
+
+/// The same with the keys for cookies: whoever reads them again when they change has to have read them before, so that it is no
+/// longer root who does.
+#[derive(Debug)]
+pub(super) struct OpenDoors {
+    listeners: Vec<(TcpListener, Option<u16>)>,
     pub(super) addresses: Vec<SocketAddr>,
     tls: Arc<rustls::ServerConfig>,
     source: Source,
@@ -61,9 +76,8 @@ pub(super) struct Doors {
 
 impl Doors {
     /// Beside NTP servers at `served`.
-    pub(super) fn open(wish: &Wish, served: &[SocketAddr]) -> Result<Self, Error> {
+    pub(super) fn bind(wish: &Wish, served: &[SocketAddr]) -> Result<Self, Error> {
         let tls = exchange::configuration(wish)?;
-        let (source, ring) = Source::open(wish.cookie_keys.as_deref())?;
         let kinds = if served.iter().any(SocketAddr::is_ipv4) { Kinds::OnlyIpv6 } else { Kinds::AsUsual };
         let (mut listeners, mut addresses) = (Vec::new(), Vec::<SocketAddr>::new());
         for (index, one) in served.iter().enumerate() {
@@ -78,9 +92,17 @@ impl Doors {
             addresses.push(listener.local_addr().map_err(failed)?);
             listeners.push((listener, (one.port() != crate::config::NTP_PORT).then_some(one.port())));
         }
-        Ok(Self { listeners, addresses, tls, source, vault: Arc::new(Vault::new(ring)) })
+        Ok(Self { listeners, addresses, tls, cookie_keys: wish.cookie_keys.clone() })
     }
 
+    pub(super) fn open(self) -> Result<OpenDoors, Error> {
+        let Self { listeners, addresses, tls, cookie_keys } = self;
+        let (source, ring) = Source::open(cookie_keys.as_deref())?;
+        Ok(OpenDoors { listeners, addresses, tls, source, vault: Arc::new(Vault::new(ring)) })
+    }
+}
+
+impl OpenDoors {
     /// For a thread that answers.
     pub(super) fn guard(&self) -> Guard {
         Guard::new(&self.vault)

@@ -25,7 +25,7 @@ use crate::sys::batch::{BATCH, Batch};
 use crate::sys::counter::{self, Bracket};
 use crate::sys::listen;
 use crate::sys::socket::{self, DATAGRAM_MAX, Received};
-use crate::sys::thread::Order;
+use crate::sys::thread::{Order, attempt};
 use crate::sys::translate::{Translator, View};
 use crate::sys::wake::Sleeper;
 use crate::units::{Counter, NtpShort, NtpTime};
@@ -72,7 +72,7 @@ struct Leaving {
     /// As the reply has it: the only one of that value.
     receive: NtpTime,
     key: Key,
-    root_dispersion: NtpShort,
+    root_distance: NtpShort,
     epoch: u32,
 }
 
@@ -132,10 +132,16 @@ impl Attendant {
                 continue;
             }
             for (socket, _) in sockets.iter().zip(sleeper.ready()).filter(|(_, ready)| *ready) {
-                self.empty(socket);
-                // Also what could not be of use is taken: a socket that has something to tell is always ready.
-                if self.telling.contains(&socket.as_raw_fd()) {
-                    self.note_departures(socket);
+                let turn = attempt(|| {
+                    self.empty(socket);
+                    // Also what could not be of use is taken: a socket that has something to tell is always ready.
+                    if self.telling.contains(&socket.as_raw_fd()) {
+                        self.note_departures(socket);
+                    }
+                });
+                // A bug that one datagram finds is not the end of all answers: what was received with it is lost.
+                if turn.is_none() {
+                    self.tally.add(Count::Unsent, 1);
                 }
             }
             self.tell();
@@ -272,9 +278,9 @@ impl Attendant {
             return (template.reply(request, receive, transmit), false);
         }
         let earlier =
-            if respond::is_interleaved(request) { pairs.find(pairs.key(*from, request.origin, epoch)) } else { None };
-        let (key, root_dispersion) = (pairs.key(*from, unique, epoch), template.root_dispersion());
-        pairs.store(key, Pair { transmit, root_dispersion });
+            if respond::is_interleaved(request) { pairs.take(pairs.key(*from, request.origin, epoch)) } else { None };
+        let (key, root_distance) = (pairs.key(*from, unique, epoch), template.root_distance());
+        pairs.store(key, Pair { transmit, root_distance });
         let Some(earlier) = earlier else { return (template.reply(request, unique, transmit), false) };
         self.tally.add(Count::Interleaved, 1);
         if admitted.secured.is_some() {
@@ -289,7 +295,7 @@ impl Attendant {
         if self.leaving.len() == LEAVING {
             self.leaving.pop_front();
         }
-        self.leaving.push_back(Leaving { receive: unique, key, root_dispersion, epoch });
+        self.leaving.push_back(Leaving { receive: unique, key, root_distance, epoch });
         (template.interleaved(request, unique, &earlier), true)
     }
 
@@ -310,15 +316,55 @@ impl Attendant {
             let moment = self.source.moment(left, view.now());
             if moment.epoch == leaving.epoch && moment.identity.is_synchronized() {
                 let transmit = NtpTime::from_unix(moment.sent(left));
-                // Never before what was told already: that was not late either.
+                // Never before what was told already: that was not late either. And what was asked for meanwhile is not
+                // asked for again.
                 let known = self.common.pairs.find(leaving.key);
-                let earlier = known.is_some_and(|known| transmit.0.wrapping_sub(known.transmit.0).cast_signed() < 0);
-                if !earlier {
-                    let now = Template::new(&moment.identity).root_dispersion();
-                    let root_dispersion = NtpShort(leaving.root_dispersion.0.max(now.0));
-                    self.common.pairs.store(leaving.key, Pair { transmit, root_dispersion });
+                if known.is_some_and(|known| transmit.0.wrapping_sub(known.transmit.0).cast_signed() >= 0) {
+                    let now = Template::new(&moment.identity).root_distance();
+                    let root_distance = NtpShort(leaving.root_distance.0.max(now.0));
+                    self.common.pairs.store(leaving.key, Pair { transmit, root_distance });
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::config::ServerConfig;
+    use crate::sys::listen::{Kinds, listening};
+    use crate::sys::thread::Worker;
+
+    #[test]
+    fn a_bug_that_one_request_finds_is_not_the_end_of_the_thread() {
+        let board = Board::default();
+        let rules = ServerConfig::new();
+        let common = Arc::new(Common {
+            access: rules.rules.compile(),
+            limiter: None,
+            pairs: Pairs::new(),
+            is_silent: false,
+            boards: Box::new([board]),
+        });
+        let sockets = listening("127.0.0.1:0".parse().unwrap(), 1, Kinds::AsUsual).unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(sockets[0].local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let (shared, source) = (Arc::clone(&common), Source::Broken { moments: 1 });
+        let _worker = Worker::start("test", move |order| {
+            Attendant::new(shared, 0, source, None).serve(&sockets, &order);
+        });
+        let request = Packet::request(NtpTime(7)).bytes();
+        let unsent = || super::super::ServerStatistics::of(&common.boards).unsent;
+        client.send(&request).unwrap();
+        let begun = std::time::Instant::now();
+        while unsent() == 0 {
+            assert!(begun.elapsed().as_secs() < 20, "the lost one is counted");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        client.send(&request).unwrap();
+        assert_eq!(client.recv(&mut [0; 64]).unwrap(), HEADER_LEN);
+        assert_eq!(unsent(), 1);
     }
 }

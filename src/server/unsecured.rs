@@ -24,7 +24,10 @@ pub(super) struct Wish {
 enum Never {}
 
 #[derive(Debug)]
-pub(super) struct Doors {
+pub(super) struct Doors(Never);
+
+#[derive(Debug)]
+pub(super) struct OpenDoors {
     pub(super) addresses: Vec<SocketAddr>,
     never: Never,
 }
@@ -53,13 +56,24 @@ impl Wish {
     pub(super) fn check(&self) -> Result<(), Error> {
         match self.never {}
     }
+
+    #[cfg(feature = "cli")]
+    pub(super) fn check_cookie_keys(&self) -> Result<(), Error> {
+        match self.never {}
+    }
 }
 
 impl Doors {
-    pub(super) fn open(wish: &Wish, _: &[SocketAddr]) -> Result<Self, Error> {
+    pub(super) fn bind(wish: &Wish, _: &[SocketAddr]) -> Result<Self, Error> {
         match wish.never {}
     }
 
+    pub(super) fn open(self) -> Result<OpenDoors, Error> {
+        match self.0 {}
+    }
+}
+
+impl OpenDoors {
     pub(super) fn guard(&self) -> Guard {
         match self.never {}
     }
@@ -82,7 +96,7 @@ impl Secured {
 }
 
 impl Desk {
-    pub(super) fn new(doors: Doors, _: Arc<Told>) -> Self {
+    pub(super) fn new(doors: OpenDoors, _: Arc<Told>) -> Self {
         match doors.never {}
     }
 

@@ -1,14 +1,25 @@
 //! The core's account of itself: the report and the source table.
 
-use super::{Plan, Synchronizer, Verdict};
-use crate::exchange::root_dispersion;
+use super::{Plan, Primary, Synchronizer, Verdict};
+use crate::exchange::{Reference, root_dispersion};
 use crate::model::ClockModel;
 use crate::nts::Algorithm;
 use crate::nts::session::Association;
 use crate::nts::trust::Basis;
 use crate::source::Source;
 use crate::status::{Leap, NtsInfo, NtsState, Report, Role, SourceInfo};
-use crate::units::{Counter, Nanos, UnixTime};
+use crate::units::{Counter, Nanos, NtpShort, NtpTime, UnixTime};
+
+impl Primary {
+    fn root_delay(&self) -> Nanos {
+        self.server.root_delay + self.delay
+    }
+}
+
+/// When the clock was set last, if ever.
+fn reference_time(model: &ClockModel) -> Option<UnixTime> {
+    model.has_line().then(|| model.line.utc_at(model.newest_exchange))
+}
 
 impl Synchronizer {
     /// The clock in numbers, as a reader at `now` would find it.
@@ -29,7 +40,7 @@ impl Synchronizer {
             Nanos::MAX
         };
         let primary = verdict.primary;
-        let root_delay = primary.map_or(Nanos::ZERO, |primary| primary.server.root_delay + primary.delay);
+        let root_delay = primary.map_or(Nanos::ZERO, |primary| primary.root_delay());
         Report {
             state: model.state_at(now),
             epoch: model.epoch,
@@ -46,7 +57,7 @@ impl Synchronizer {
             root_delay_ns: root_delay.0,
             root_dispersion_ns: root_dispersion(bound, root_delay).0,
             reference_id: primary.map_or(0, |primary| primary.reference_id),
-            reference_time_ns: if model.has_line() { model.line.utc_at(model.newest_exchange).0 } else { 0 },
+            reference_time_ns: reference_time(model).map_or(0, |time| time.0),
             leap: model.leap,
             exchanges: self.sources.iter().map(|source| source.exchanges).sum(),
             rejected: self.sources.iter().map(|source| source.rejected).sum(),
@@ -54,6 +65,15 @@ impl Synchronizer {
             role: Role::Alone,
             leader_pid: 0,
         }
+    }
+
+    /// What a server of ours says of its own reference, as a client finds it on the wire; `None` as long as there is nothing
+    /// to say.
+    pub(super) fn reference(&self) -> Option<Reference> {
+        let primary = self.verdict.primary?;
+        let time = NtpTime::from_unix(reference_time(&self.model)?).resolve(self.pivot);
+        let root_delay = NtpShort::from_nanos_up(primary.root_delay()).nanos_up();
+        Some(Reference { id: primary.reference_id, time: Some(time), root_delay })
     }
 
     /// The sources in order; their names are the engine's to fill in.

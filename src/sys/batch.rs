@@ -8,16 +8,20 @@ use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 
-use super::socket::{self, CONTROL_LEN, Control, DATAGRAM_MAX, Received};
+use super::socket::{self, CONTROL_LEN, Control, Received};
 
 /// Datagrams taken in one call at most.
 pub(crate) const BATCH: usize = 64;
+
+/// Longer datagrams are cut: nothing behind the first bytes is read. What Ethernet carries in one piece over IPv4: the longest
+/// request that anybody has a use for, one of NTS for eight cookies with the longest keys there are, has 1468 bytes.
+const REQUEST_MAX: usize = 1472;
 
 /// All that the two calls read and write. It never moves: its parts point to each other. What belongs to one datagram
 /// touches few cache lines.
 #[repr(C, align(64))]
 struct Frame {
-    data: [[u8; DATAGRAM_MAX]; BATCH],
+    data: [[u8; REQUEST_MAX]; BATCH],
     incoming: [libc::mmsghdr; BATCH],
     incoming_parts: [libc::iovec; BATCH],
     outgoing: [libc::mmsghdr; BATCH],
@@ -62,7 +66,7 @@ impl Batch {
         let frame = unsafe { self.frame.as_mut() };
         let part = &raw mut frame.incoming_parts[index];
         frame.incoming_parts[index] =
-            libc::iovec { iov_base: frame.data[index].as_mut_ptr().cast(), iov_len: DATAGRAM_MAX };
+            libc::iovec { iov_base: frame.data[index].as_mut_ptr().cast(), iov_len: REQUEST_MAX };
         let header = &mut frame.incoming[index].msg_hdr;
         header.msg_name = (&raw mut frame.names[index]).cast();
         header.msg_namelen = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
@@ -101,7 +105,7 @@ impl Batch {
     /// Datagram number `index` of those that were received: never called with another.
     pub(crate) fn datagram(&self, index: usize) -> &[u8] {
         let frame = self.frame();
-        &frame.data[index][..(frame.incoming[index].msg_len as usize).min(DATAGRAM_MAX)]
+        &frame.data[index][..(frame.incoming[index].msg_len as usize).min(REQUEST_MAX)]
     }
 
     /// Who sent datagram number `index`, to whom, and when it came.
@@ -195,7 +199,7 @@ impl Drop for Batch {
 mod tests {
     use super::*;
     use crate::sys::listen::{Kinds, listening};
-    use crate::sys::socket::{connected, stamped};
+    use crate::sys::socket::{DATAGRAM_MAX, connected, stamped};
     use crate::sys::wake;
     use std::net::SocketAddr;
     use std::time::Duration;

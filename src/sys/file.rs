@@ -125,8 +125,18 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
 /// Puts `bytes` at `path`, where readers find all of them or none: written aside, on the disk before `name` gives them
 /// their name, and taken away again if anything fails.
 pub(crate) fn put(path: &Path, bytes: &[u8], name: impl FnOnce(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    put_for(path, bytes, None, name)
+}
+
+/// The same as `owner`'s, user and group, which only root can give it.
+pub(crate) fn put_for(
+    path: &Path,
+    bytes: &[u8],
+    owner: Option<(u32, u32)>,
+    name: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
     let aside = aside(path)?;
-    let written = write_aside(&aside, bytes).and_then(|()| name(&aside, path));
+    let written = write_aside(&aside, bytes, owner).and_then(|()| name(&aside, path));
     if written.is_err() {
         // If it cannot be removed either, there is nothing more to be done.
         let _ = fs::remove_file(&aside);
@@ -134,10 +144,29 @@ pub(crate) fn put(path: &Path, bytes: &[u8], name: impl FnOnce(&Path, &Path) -> 
     written
 }
 
-pub(crate) fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_aside(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> io::Result<()> {
     let mut file = create_private(path)?;
     file.write_all(bytes)?;
+    // The open file, not what may have taken its name meanwhile.
+    if let Some((user, group)) = owner {
+        std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
+    }
     file.sync_all()
+}
+
+/// Puts `bytes` at `path`, where readers find all of them or none, for everybody to read; what is lost when the power fails is
+/// no loss.
+#[cfg(feature = "cli")]
+pub(crate) fn show(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let aside = aside(path)?;
+    // Where there is anything of that name already, a link even, nothing is made.
+    let shown =
+        File::create_new(&aside).and_then(|mut file| file.write_all(bytes)).and_then(|()| fs::rename(&aside, path));
+    if shown.is_err() {
+        // As above.
+        let _ = fs::remove_file(&aside);
+    }
+    shown
 }
 
 /// A name in the directory of `path` that nobody can have guessed and occupied.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::unix::thread::JoinHandleExt;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool,
@@ -26,6 +27,11 @@ pub(crate) fn spawn_with_stack(
     let spawned = Builder::new().name(name.to_owned()).stack_size(stack).spawn(body);
     drop(mask);
     spawned
+}
+
+/// What `work` gives; nothing if it panicked, which is then the end of this piece of work and not of the thread.
+pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Option<T> {
+    panic::catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
 /// A thread that works until it is told to stop; its owner's side.

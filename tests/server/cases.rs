@@ -1,8 +1,9 @@
 //! Cases that were collected from the faults of other servers; the numbers are those of that list. Cases 11 to 13, 15 and 16
 //! are about NTS, and in `tests/nts/serving.rs`; 3 is played in the simulation, and 19 is `make bench-server`.
 
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ntpclock::{Clock, Config, Server, ServerConfig, State};
@@ -144,14 +145,23 @@ fn case_8_over_arbitrary_input_no_more_bytes_and_no_more_packets_leave_than_came
     client.0.set_nonblocking(true).unwrap();
     let mut random = Random(42);
     let mut buffer = [0; 65_536];
-    // What came back for each length that was sent, by the origin, which names it.
-    let (mut packets, mut bytes, mut answered, mut answers) = (0_u64, 0_u64, 0_u64, 0_u64);
-    let mut collect = |wait: Duration| {
+    // How long each request is that can be answered, by its transmit timestamp, which names it, and whether it was answered.
+    let mut sent: Vec<Option<usize>> = Vec::new();
+    let (mut packets, mut answers) = (0_u64, 0_u64);
+    let mut collect = |sent: &mut Vec<Option<usize>>, wait: Duration| {
         let begun = Instant::now();
         loop {
             match client.0.recv(&mut buffer) {
-                Ok(length) => (answers, answered) = (answers + 1, answered + length as u64),
-                Err(_) if begun.elapsed() >= wait => return (answers, answered),
+                Ok(length) => {
+                    let named = u64::from_be_bytes(buffer[24..32].try_into().unwrap()) as usize;
+                    let asked = sent.get_mut(named).and_then(Option::take);
+                    assert!(
+                        asked.is_some_and(|asked| length <= asked),
+                        "{length} bytes for {asked:?} of number {named}"
+                    );
+                    answers += 1;
+                }
+                Err(_) if begun.elapsed() >= wait => return answers,
                 Err(_) => std::thread::sleep(Duration::from_micros(50)),
             }
         }
@@ -167,16 +177,16 @@ fn case_8_over_arbitrary_input_no_more_bytes_and_no_more_packets_leave_than_came
         if let (true, Some(first)) = (random.below(2) == 0, datagram.first_mut()) {
             *first = [0x23, 0x1b, 0x13, 0x0b, 0x08][random.below(5) as usize];
         }
-        if client.0.send(&datagram).is_ok() {
-            (packets, bytes) = (packets + 1, bytes + length);
+        if let Some(transmit) = datagram.get_mut(40..48) {
+            transmit.copy_from_slice(&(sent.len() as u64).to_be_bytes());
+            sent.push(Some(datagram.len()));
         }
+        packets += u64::from(client.0.send(&datagram).is_ok());
         if round % 32 == 0 {
-            let (answers, answered) = collect(Duration::ZERO);
-            assert!(answers <= packets && answered <= bytes, "{answers} for {packets}, {answered} for {bytes}");
+            collect(&mut sent, Duration::ZERO);
         }
     }
-    let (answers, answered) = collect(Duration::from_millis(300));
-    assert!(answers <= packets && answered <= bytes, "{answers} for {packets}, {answered} for {bytes}");
+    let answers = collect(&mut sent, Duration::from_millis(300));
     assert!(answers > 500, "{answers}");
     eventually("all are counted", || server.statistics().requests + server.statistics().overflowed == packets);
     let told = server.statistics();
@@ -218,29 +228,39 @@ fn case_10_a_flood_from_very_many_addresses_takes_no_memory_and_an_honest_client
         "case_10_a_flood_from_very_many_addresses_takes_no_memory_and_an_honest_client_is_served",
         || {
             loopback_up();
-            let server = local("127.0.0.1:0", |_| ());
-            let honest = Client::of(server.addresses()[0]);
+            // Said explicitly, the limit is for loopback, too.
+            let server = local("127.0.0.1:0", |config| _ = config.set_rate_limit(16, 64).unwrap());
+            let honest = Client::at("127.77.77.77:0", server.addresses()[0]);
             let resident = || {
                 let text = std::fs::read_to_string("/proc/self/statm").unwrap();
                 text.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4
             };
             honest.ask(&request(4, 3, 1));
             let before = resident();
-            for number in 0..60_000_u32 {
-                // In 127/8, where every address is this machine's.
-                let from = SocketAddr::from((
-                    number.wrapping_mul(2_654_435_761).to_be_bytes(),
-                    5_000 + number as u16 % 20_000,
-                ));
-                let SocketAddr::V4(from) = from else { unreachable!() };
-                let [_, b, c, d] = from.ip().octets();
-                forge(SocketAddr::from(([127, b, c, d], from.port())), server.addresses()[0], &request(4, 3, 1));
-                if number % 5_000 == 0 {
-                    assert_eq!(honest.ask(&request(4, 3, u64::from(number))).origin, u64::from(number));
+            // Of clients that know of no interleaved mode, and of such as make us remember them.
+            let origins = [0_u64, 5];
+            for (flood, origin) in origins.into_iter().enumerate() {
+                let mut datagram = request(4, 3, 1);
+                datagram[24..32].copy_from_slice(&origin.to_be_bytes());
+                for number in 0..40_000_u32 {
+                    // In 127/8, where every address is this machine's.
+                    let spread = (number + 40_000 * flood as u32).wrapping_mul(2_654_435_761);
+                    let [_, b, c, d] = spread.to_be_bytes();
+                    let from = SocketAddr::from(([127, b, c, d], 5_000 + number as u16 % 20_000));
+                    forge(from, server.addresses()[0], &datagram);
+                    if number % 5_000 == 0 {
+                        let own = u64::from(number) + 2;
+                        let reply = honest.ask(&request(4, 3, own));
+                        assert_eq!((reply.origin, reply.stratum), (own, 3), "the limit is not for the honest one");
+                    }
                 }
             }
-            eventually("the flood is over", || server.statistics().requests + server.statistics().overflowed >= 60_013);
+            eventually("the flood is over", || server.statistics().requests + server.statistics().overflowed >= 80_017);
             assert!(resident() < before + 8 * 1024, "{before} KiB became {} KiB", resident());
+            // There is a limit, and it is for everybody alike.
+            let greedy = Client::at("127.88.88.88:0", server.addresses()[0]);
+            (0..400).for_each(|_| greedy.send(&request(4, 3, 1)));
+            eventually("some of it is refused", || server.statistics().limited > 100);
         },
     );
 }
@@ -342,6 +362,75 @@ fn case_19_queueing_does_not_bias_what_a_client_measures() {
     assert!(told.requests > 10_000 && told.unstamped < told.requests / 10, "{told:?}");
 }
 
+/// A server in a process of its own, which can be starved; killed when dropped.
+struct Starved {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Starved {
+    fn start(more: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ntpclock"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--local", "3", "--root-dispersion", "1", "--threads", "1"]);
+        let mut child = command.args(more).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, address: line.trim().rsplit(' ').next().unwrap().parse().unwrap() }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status();
+        assert!(status.unwrap().success(), "{name}");
+    }
+}
+
+impl Drop for Starved {
+    fn drop(&mut self) {
+        // It may be dead already; and a stopped process can be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn case_19_how_long_a_request_waits_for_a_starved_server_does_not_show_in_what_a_client_measures() {
+    let server = Starved::start(&[]);
+    let (address, wait) = (server.address, Duration::from_millis(150));
+    let mut errors: Vec<i64> = (0..7)
+        .map(|_| {
+            server.signal("-STOP");
+            let begun = Instant::now();
+            let asking = std::thread::spawn(move || ntpclock::query(&address.to_string(), PATIENCE).unwrap());
+            std::thread::sleep(wait);
+            server.signal("-CONT");
+            let answer = asking.join().unwrap();
+            assert!(begun.elapsed() >= wait && answer.offset_ns.abs() <= answer.bound_ns, "{answer:?}");
+            answer.offset_ns.abs().max(answer.delay_ns)
+        })
+        .collect();
+    errors.sort_unstable();
+    assert!(errors[3] < wait.as_nanos() as i64 / 15, "{errors:?} ns");
+}
+
+#[test]
+fn a_burst_that_finds_the_server_starved_is_answered_as_a_whole() {
+    let server = Starved::start(&["--rate-limit", "0"]);
+    // A client's own buffer has room for no more.
+    let each = 150;
+    let clients: Vec<_> = (0..20).map(|_| Client::of(server.address)).collect();
+    server.signal("-STOP");
+    for number in 1..=each {
+        clients.iter().for_each(|client| client.send(&request(4, 3, number)));
+    }
+    server.signal("-CONT");
+    for client in &clients {
+        let answers = (0..each).map(|_| client.receive(PATIENCE).expect("all are answered"));
+        let mut origins: Vec<_> = answers.map(|bytes| Reply::parse(&bytes).origin).collect();
+        origins.sort_unstable();
+        assert!(origins.into_iter().eq(1..=each));
+    }
+}
+
 #[test]
 fn case_20_a_server_stops_without_a_trace_and_a_port_in_use_is_a_clean_error() {
     inside(module_path!(), "case_20_a_server_stops_without_a_trace_and_a_port_in_use_is_a_clean_error", || {
@@ -395,8 +484,11 @@ fn case_20_a_forked_child_neither_serves_nor_disturbs_and_can_serve_itself() {
 fn case_20_a_clock_that_follows_its_own_server_finds_the_loop() {
     inside(module_path!(), "case_20_a_clock_that_follows_its_own_server_finds_the_loop", || {
         loopback_up();
-        assert!(Command::new("ip").args(["addr", "add", "192.0.2.1/24", "dev", "lo"]).status().unwrap().success());
-        let upstream = local("192.0.2.1:0", |_| ());
+        for address in ["192.0.2.1/24", "192.0.2.9/24"] {
+            assert!(Command::new("ip").args(["addr", "add", address, "dev", "lo"]).status().unwrap().success());
+        }
+        // Not the address at which we ask ourselves: it is no address of ours that our own server names as its reference.
+        let upstream = local("192.0.2.9:0", |_| ());
         // A free port: the clock is to ask it before there is a server on it.
         let own = UdpSocket::bind("192.0.2.1:0").unwrap().local_addr().unwrap();
         let clock = fast_clock(&format!("{},{own}", upstream.addresses()[0]));

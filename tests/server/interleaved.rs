@@ -67,6 +67,10 @@ fn case_17_a_receive_timestamp_of_another_address_or_of_another_server_is_answer
     assert_eq!(client.ask(&interleaved(reply.receive, 6, 6)).origin, 6);
     assert_eq!(client.ask(&interleaved(reply.receive, 0, 6)).origin, 6);
     assert_eq!(client.ask(&interleaved(reply.receive, 5, 6)).origin, 5);
+    // Not a second time (RFC 9769, section 2), not even once the kernel has told when the first one left.
+    assert_eq!(client.ask(&interleaved(reply.receive, 5, 6)).origin, 6);
+    std::thread::sleep(Duration::from_millis(5));
+    assert_eq!(client.ask(&interleaved(reply.receive, 7, 8)).origin, 8);
     let restarted = self::server();
     assert_eq!(Client::of(restarted.addresses()[0]).ask(&interleaved(reply.receive, 5, 6)).origin, 6);
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::namespace::{inside, loopback_up};
-use crate::system::pass;
+use crate::system::{only_ipv6, pass};
 use crate::wire::{Client, request};
 
 /// The command; killed when dropped.
@@ -100,6 +100,51 @@ fn sockets_that_are_passed_are_served() {
         .args(["-c", "LISTEN_PID=1 LISTEN_FDS=2 exec \"$0\" serve --listen 127.0.0.1:0 --local 3 --root-dispersion 1"]);
     let serve = Serve::start(shell.arg(env!("CARGO_BIN_EXE_ntpclock")), 1);
     assert_eq!(serve.ask(0), 3);
+}
+
+#[test]
+fn the_shipped_configuration_serves_the_sockets_of_the_shipped_unit() {
+    inside(module_path!(), "the_shipped_configuration_serves_the_sockets_of_the_shipped_unit", || {
+        loopback_up();
+        let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("bindings/systemd");
+        let unit = fs::read_to_string(units.join("ntpclock.socket")).unwrap();
+        let expected: Vec<SocketAddr> =
+            unit.lines().filter_map(|line| line.strip_prefix("ListenDatagram=")?.parse().ok()).collect();
+        let [v4, v6] = expected.as_slice() else { panic!("{unit}") };
+        assert!(unit.contains("BindIPv6Only=ipv6-only"));
+        let sockets = [UdpSocket::bind(v4).unwrap(), only_ipv6(*v6)];
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=2 exec \"$0\" serve --config \"$1\""]);
+        shell.arg(env!("CARGO_BIN_EXE_ntpclock")).arg(units.join("ntpclock.toml"));
+        pass(&mut shell, sockets.each_ref().map(AsRawFd::as_raw_fd));
+        let serve = Serve::start(&mut shell, 2);
+        assert_eq!(serve.addresses, expected);
+        drop(sockets);
+        // There is no upstream here; that is what is said.
+        for asked in ["127.0.0.1:123", "[::1]:123"] {
+            assert_eq!(Client::of(asked.parse().unwrap()).ask(&request(4, 3, 5)).stratum, 16, "{asked}");
+        }
+    });
+}
+
+#[test]
+fn what_the_shipped_configuration_shows_of_nts_is_what_the_shipped_unit_provides() {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("bindings/systemd");
+    let text = fs::read_to_string(units.join("ntpclock.toml")).unwrap();
+    let unit = fs::read_to_string(units.join("ntpclock.service")).unwrap();
+    let shown = |name: &str| -> String {
+        let line = text.lines().find_map(|line| line.strip_prefix("# ")?.strip_prefix(name)?.strip_prefix(" = "));
+        line.unwrap_or_else(|| panic!("{name}: {text}")).trim_matches('"').to_owned()
+    };
+    for name in ["certificate", "private-key"] {
+        // Only systemd may read what root's directory has; it leaves it there for the user of the moment.
+        let path = shown(name);
+        let credential = path.strip_prefix("/run/credentials/ntpclock.service/").unwrap_or_else(|| panic!("{path}"));
+        assert!(unit.contains(&format!("LoadCredential={credential}:/etc/ntpclock/")), "{credential}: {unit}");
+        // Without NTS there is no such file, and that is no failure.
+        assert!(unit.contains(&format!("SetCredential={credential}:")), "{credential}: {unit}");
+    }
+    assert!(unit.contains("StateDirectory=ntpclock\n") && shown("cookie-keys").starts_with("/var/lib/ntpclock/"));
 }
 
 #[test]

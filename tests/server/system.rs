@@ -4,8 +4,8 @@
 
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -51,6 +51,29 @@ pub(crate) fn in_a_child(body: impl FnOnce() -> bool) -> bool {
     // SAFETY: the status is ours.
     let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
     ended == child && status == 0
+}
+
+/// A socket bound to `address` that leaves IPv4 to others.
+pub(crate) fn only_ipv6(address: SocketAddr) -> UdpSocket {
+    let SocketAddr::V6(v6) = address else { panic!("{address} is not of IPv6") };
+    // SAFETY: takes numbers only.
+    let fd = unsafe { libc::socket(libc::AF_INET6, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    assert!(fd >= 0, "{}", io::Error::last_os_error());
+    // SAFETY: just opened, and nobody else's.
+    let socket = unsafe { UdpSocket::from_raw_fd(fd) };
+    let (yes, size): (libc::c_int, _) = (1, size_of::<libc::c_int>() as libc::socklen_t);
+    let place = (&raw const yes).cast();
+    // SAFETY: the number is ours, and so long.
+    let set = unsafe { libc::setsockopt(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, place, size) };
+    // SAFETY: all zeros are an address.
+    let mut name: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+    name.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+    name.sin6_port = v6.port().to_be();
+    name.sin6_addr.s6_addr = v6.ip().octets();
+    // SAFETY: the name is ours, and so long.
+    let bound = unsafe { libc::bind(fd, (&raw const name).cast(), size_of_val(&name) as libc::socklen_t) };
+    assert_eq!((set, bound), (0, 0), "{}", io::Error::last_os_error());
+    socket
 }
 
 /// Has the program find `descriptors` under the numbers 3 and 4.

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use super::super::access::Access;
 use super::secrets::Source;
-use super::{Doors, Guard, Wish, neighbourhood};
+use super::{Guard, OpenDoors, Wish, neighbourhood};
 use crate::engine::handshake::{ALPN, EXPORTER_LABEL, cryptography};
 use crate::error::Error;
 use crate::nts::aead::Keys;
@@ -30,7 +30,7 @@ use crate::nts::cookie::Sealer;
 use crate::nts::record::Direction;
 use crate::nts::record::asked::{self, Refusal};
 use crate::nts::{COOKIES_MAX, Cookie};
-use crate::sys::thread::Order;
+use crate::sys::thread::{Order, attempt};
 use crate::sys::wake::Sleeper;
 
 /// All that a visitor may take.
@@ -46,6 +46,9 @@ const PARTING_MAX: usize = 64 * 1024;
 /// Visitors at a time, and of one address.
 const PLACES: usize = 128;
 const PLACES_EACH: usize = 32;
+
+/// Newcomers at one door that are looked at before those that are here go on: who is refused takes no place.
+const TURN: usize = 64;
 
 /// How long nobody is let in when the system could not.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -67,7 +70,10 @@ pub(super) fn configuration(wish: &Wish) -> Result<Arc<ServerConfig>, Error> {
     let named = |what: &str, path: &Path| format!("reading {what} from {}", path.display());
     let text =
         fs::read(&wish.certificate).map_err(|error| Error::io(named("certificates", &wish.certificate), error))?;
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect();
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|error| {
+            Error::argument("certificate", format!("`{}` is damaged: {error}", wish.certificate.display()))
+        })?;
     if chain.is_empty() {
         let why = format!("`{}` holds no certificate in PEM", wish.certificate.display());
         return Err(Error::argument("certificate", why));
@@ -116,9 +122,9 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn new(doors: Doors, told: Arc<Told>) -> Self {
+    pub(crate) fn new(doors: OpenDoors, told: Arc<Told>) -> Self {
         let (guard, now) = (doors.guard(), Instant::now());
-        let Doors { listeners, tls, source, .. } = doors;
+        let OpenDoors { listeners, tls, source, .. } = doors;
         Self { listeners, tls, source, guard, told, visitors: Vec::new(), opens: now, looked: now }
     }
 
@@ -163,8 +169,9 @@ impl Desk {
         let now = Instant::now();
         let Self { visitors, guard, told, .. } = self;
         visitors.retain_mut(|visitor| {
-            let going = visitor.advance(guard);
-            let over = visitor.deadline <= now || !matches!(going, Ok(true));
+            // A bug that one of them finds is not the others' end.
+            let going = attempt(|| visitor.advance(guard));
+            let over = visitor.deadline <= now || !matches!(going, Some(Ok(true)));
             if over {
                 let count = if visitor.is_served { &told.granted } else { &told.failed };
                 count.fetch_add(1, Relaxed);
@@ -175,13 +182,16 @@ impl Desk {
 
     fn let_in(&mut self, access: &Access) {
         for (listener, port) in &self.listeners {
-            while self.visitors.len() < PLACES {
+            for _ in 0..TURN {
+                if self.visitors.len() >= PLACES {
+                    return;
+                }
                 match listener.accept() {
                     Ok((stream, from)) => {
-                        let from = neighbourhood(from.ip());
-                        let neighbours = self.visitors.iter().filter(|visitor| visitor.from == from).count();
-                        let visitor = Visitor::new(stream, from, *port, &self.tls);
-                        match visitor.filter(|_| neighbours < PLACES_EACH && access.allows(from)) {
+                        let near = neighbourhood(from.ip());
+                        let neighbours = self.visitors.iter().filter(|visitor| visitor.near == near).count();
+                        let is_welcome = access.allows(from.ip()) && neighbours < PLACES_EACH;
+                        match is_welcome.then(|| Visitor::new(stream, near, *port, &self.tls)).flatten() {
                             Some(visitor) => self.visitors.push(visitor),
                             None => _ = self.told.failed.fetch_add(1, Relaxed),
                         }
@@ -203,7 +213,8 @@ impl Desk {
 struct Visitor {
     stream: TcpStream,
     tls: ServerConnection,
-    from: IpAddr,
+    /// Beside whom its place is.
+    near: IpAddr,
     /// Of the NTP server, if that is to be said.
     port: Option<u16>,
     deadline: Instant,
@@ -225,13 +236,13 @@ enum Stage {
 }
 
 impl Visitor {
-    fn new(stream: TcpStream, from: IpAddr, port: Option<u16>, tls: &Arc<ServerConfig>) -> Option<Self> {
+    fn new(stream: TcpStream, near: IpAddr, port: Option<u16>, tls: &Arc<ServerConfig>) -> Option<Self> {
         stream.set_nonblocking(true).ok()?;
         let _ = stream.set_nodelay(true);
         Some(Self {
             tls: ServerConnection::new(Arc::clone(tls)).ok()?,
             stream,
-            from,
+            near,
             port,
             deadline: Instant::now() + PATIENCE,
             left: BYTES_MAX,
@@ -256,10 +267,12 @@ impl Visitor {
             }
             match self.stage {
                 Stage::Listening => {
-                    if !self.hear()? {
+                    let may_say_more = self.hear()?;
+                    self.reply(guard)?;
+                    // Who has said all may hang up its own end at once, and still listens.
+                    if !may_say_more && self.stage == Stage::Listening {
                         return Ok(false);
                     }
-                    self.reply(guard)?;
                 }
                 Stage::Telling => {
                     self.stream.shutdown(Shutdown::Write)?;
@@ -289,7 +302,9 @@ impl Visitor {
         let mut buffer = Zeroizing::new([0; 1024]);
         loop {
             match self.tls.reader().read(&mut *buffer) {
+                // With a farewell, and without one.
                 Ok(0) => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
                 Ok(length) => self.message.extend(buffer.iter().take(length)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),

@@ -11,6 +11,8 @@
 //! a new key one after the other understand each other meanwhile, since nobody seals with the first of several.
 
 use std::fs;
+#[cfg(feature = "cli")]
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,8 +74,16 @@ impl Vault {
 /// Where new keys come from.
 #[derive(Debug)]
 pub(super) enum Source {
-    Own { made: Instant },
-    File { path: PathBuf, seen: Option<Mark> },
+    Own {
+        made: Instant,
+    },
+    File {
+        path: PathBuf,
+        /// Of what is in use, or of what is nonsense.
+        seen: Option<Mark>,
+        /// Of what was of no use last, which was told.
+        faulty: Option<Option<Mark>>,
+    },
 }
 
 /// What changes when a file does.
@@ -95,10 +105,10 @@ impl Source {
             return Ok((Self::Own { made: Instant::now() }, KeyRing::own(secret)));
         };
         let seen = Mark::of(path);
-        Ok((Self::File { path: path.to_owned(), seen }, read(path)?))
+        Ok((Self::File { path: path.to_owned(), seen, faulty: None }, read(path)?))
     }
 
-    /// Changes the keys in `vault` if it is time; `Err` if a file that has changed is of no use, and then the keys stay.
+    /// Changes the keys in `vault` if it is time; `Err`, once, if a file that has changed is of no use, and then the keys stay.
     pub(super) fn renew(&mut self, vault: &Vault, now: Instant) -> Result<(), Error> {
         match self {
             Self::Own { made } if now.saturating_duration_since(*made) >= OWN_LIFE => {
@@ -109,13 +119,25 @@ impl Source {
                 vault.put(ring.rotated(secret, OWN_KEPT));
             }
             Self::Own { .. } => {}
-            Self::File { path, seen } => {
+            Self::File { path, seen, faulty } => {
                 let mark = Mark::of(path);
-                if mark != *seen {
-                    *seen = mark;
-                    let ring = read(path)?;
-                    if *vault.ring().1 != ring {
-                        vault.put(ring);
+                if mark == *seen {
+                    return Ok(());
+                }
+                match read(path) {
+                    Ok(ring) => {
+                        (*seen, *faulty) = (mark, None);
+                        if *vault.ring().1 != ring {
+                            vault.put(ring);
+                        }
+                    }
+                    Err(error) => {
+                        // What cannot be read now may be in a moment, without a change of the file; nonsense stays nonsense.
+                        if !matches!(error, Error::Io { .. }) {
+                            *seen = mark;
+                        }
+                        let is_told = faulty.replace(mark) == Some(mark);
+                        return if is_told { Ok(()) } else { Err(error) };
                     }
                 }
             }
@@ -143,7 +165,12 @@ fn read(path: &Path) -> Result<KeyRing, Error> {
 }
 
 fn secrets(path: &Path) -> Result<Vec<Secret>, Error> {
-    let read = file::read_secret(path, host::effective_user(), SIZE_MAX);
+    secrets_of(path, host::effective_user())
+}
+
+/// The same in a file that is `user`'s or root's.
+fn secrets_of(path: &Path, user: u32) -> Result<Vec<Secret>, Error> {
+    let read = file::read_secret(path, user, SIZE_MAX);
     let read = read.map_err(|error| Error::io(format!("reading cookie keys from {}", path.display()), error.into()));
     let bytes = Zeroizing::new(read?);
     let wrong = |line, why: String| Error::Malformed { path: path.to_owned(), line, why };
@@ -168,7 +195,7 @@ fn parse(line: &str) -> Result<Secret, &'static str> {
 }
 
 /// Puts a new key in front of those in the file at `path`, which is made if there is none, and leaves the three that were the
-/// newest behind it.
+/// newest behind it. It stays its owner's, whoever renews it; a new one is that of the directory's owner, if we are root.
 ///
 /// # Errors
 ///
@@ -176,7 +203,15 @@ fn parse(line: &str) -> Result<Secret, &'static str> {
 #[cfg(feature = "cli")]
 pub(crate) fn renew(path: &Path) -> Result<(), Error> {
     let failed = |error| Error::io(format!("renewing cookie keys in {}", path.display()), error);
-    let former = if path.exists() { secrets(path)? } else { Vec::new() };
+    let us = host::effective_user();
+    let (former, owner) = match fs::symlink_metadata(path) {
+        // Root may renew what is another's, who is then the one that may have written it.
+        Ok(about) => (secrets_of(path, if us == 0 { about.uid() } else { us })?, Some(about)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            (Vec::new(), path.parent().and_then(|directory| fs::metadata(beside(directory)).ok()))
+        }
+        Err(error) => return Err(failed(error)),
+    };
     let id = former.iter().map(|secret| secret.id).max().map_or(1, |newest| newest.wrapping_add(1));
     let secret = fresh(id).map_err(failed)?;
     let mut text = Zeroizing::new(String::from("# id and key, newest first; the second seals cookies\n"));
@@ -185,7 +220,14 @@ pub(crate) fn renew(path: &Path) -> Result<(), Error> {
         secret.key.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
         text.push('\n');
     }
-    file::put(path, text.as_bytes(), |aside, path| fs::rename(aside, path)).map_err(failed)
+    let owner = owner.filter(|_| us == 0).map(|owner| (owner.uid(), owner.gid()));
+    file::put_for(path, text.as_bytes(), owner, |aside, path| fs::rename(aside, path)).map_err(failed)
+}
+
+/// The directory of that name, which is the current one if it has none.
+#[cfg(feature = "cli")]
+fn beside(directory: &Path) -> &Path {
+    if directory.as_os_str().is_empty() { Path::new(".") } else { directory }
 }
 
 #[cfg(test)]
@@ -217,10 +259,46 @@ mod tests {
         assert_ne!(*vault.ring().1, ring);
         fs::remove_file(&path).unwrap();
         assert!(source.renew(&vault, Instant::now()).is_err());
+        assert!(source.renew(&vault, Instant::now()).is_ok(), "it is told once");
         assert_eq!(vault.generation(), 1);
         fs::write(&path, "nonsense").unwrap();
         assert!(source.renew(&vault, Instant::now()).is_err());
+        assert!(source.renew(&vault, Instant::now()).is_ok(), "it is told once");
         fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn what_could_not_be_read_for_a_while_is_read_as_soon_as_it_can_be() {
+        let path = file("later", &line(1), 0o600);
+        let (mut source, ring) = Source::open(Some(&path)).unwrap();
+        let vault = Vault::new(ring);
+        fs::write(&path, line(2) + &line(1)).unwrap();
+        // Its mark is not changed by who may read it.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(source.renew(&vault, Instant::now()).is_err());
+        assert!(source.renew(&vault, Instant::now()).is_ok(), "it is told once");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        source.renew(&vault, Instant::now()).unwrap();
+        assert_eq!(vault.generation(), 1);
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_stays_its_owners_when_root_renews_it_and_a_new_one_is_the_directorys_owners() {
+        let directory = std::env::temp_dir().join(format!("ntpclock-cookies-{}-owner", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        std::os::unix::fs::chown(&directory, Some(4_711), Some(4_712)).unwrap();
+        let path = directory.join("keys");
+        for expected in [4_711, 4_711, 4_713] {
+            if expected == 4_713 {
+                std::os::unix::fs::chown(&path, Some(expected), None).unwrap();
+            }
+            renew(&path).unwrap();
+            let about = fs::metadata(&path).unwrap();
+            assert_eq!((about.uid(), about.gid(), about.mode() & 0o777), (expected, 4_712, 0o600));
+        }
+        assert_eq!(secrets_of(&path, 4_713).unwrap().len(), 3);
+        fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]
