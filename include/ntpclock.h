@@ -997,8 +997,8 @@ extern "C" {
  *
  * NULL takes the list from the environment variable NTPCLOCK_SERVERS. Returns before anything was heard
  * from the network, and blocks on none: `ntp_wait` waits for the time. Starts are counted: the same list
- * again is harmless, and the last `ntp_stop` ends the clock. In a forked child it goes on with the parent's clock, by the
- * parent's configuration. Any thread may call this at any time.
+ * again is harmless, and the last `ntp_stop` ends the clock. In a forked child it goes on with the parent's clock, by
+ * the parent's configuration. Any thread may call this at any time.
  *
  * Returns `NTP_ERR_INVALID_SERVER` or `NTP_ERR_INVALID_ARGUMENT` when the list does not follow the
  * grammar, `NTP_ERR_NO_SERVERS` when there is none, `NTP_ERR_ALREADY_RUNNING` while the clock runs with
@@ -1016,7 +1016,8 @@ ntp_result ntp_start(const char *servers);
  * The same configuration again is harmless and counted, as is `ntp_start` with the same servers while the clock runs.
  *
  * Returns `NTP_ERR_NO_SERVERS` when `config` names none, `NTP_ERR_ALREADY_RUNNING` while the clock runs with another
- * configuration, `NTP_ERR_SYSTEM` when the thread cannot be made, and `NTP_ERR_INVALID_ARGUMENT` when `config` is NULL.
+ * configuration, `NTP_ERR_SYSTEM` when the thread cannot be made, and `NTP_ERR_INVALID_ARGUMENT` when `config` is
+ * NULL.
  *
  * Contract:
  *
@@ -1029,8 +1030,8 @@ ntp_result ntp_start_with(const ntp_config *config);
  * is negative. What it shows then may be provisional (`NTP_FLAG_PROVISIONAL`): look at the reading if that matters.
  *
  * Any number of threads may wait. Returns `NTP_ERR_TIMEOUT` when the time ran out (`ntp_last_error` then
- * names each source and its last fault), `NTP_ERR_NOT_RUNNING` when the clock is not started, `NTP_ERR_STOPPED` when it was
- * stopped meanwhile, and `NTP_ERR_SYSTEM` inside a fork handler.
+ * names each source and its last fault), `NTP_ERR_NOT_RUNNING` when the clock is not started, `NTP_ERR_STOPPED` when
+ * it was stopped meanwhile, and `NTP_ERR_SYSTEM` inside a fork handler.
  */
 ntp_result ntp_wait(int64_t timeout_ms);
 
@@ -1048,8 +1049,8 @@ int64_t ntp_now(void);
  * reading some microseconds earlier than it stands in the program.
  *
  * Good for the intervals of one thread. Not to be compared with what another thread has read, nor with `ntp_now`: it
- * may be earlier than a value already seen. Any number of threads may call this at the same time; it never fails, and is
- * async-signal-safe.
+ * may be earlier than a value already seen. Any number of threads may call this at the same time; it never fails, and
+ * is async-signal-safe.
  */
 int64_t ntp_now_relaxed(void);
 
@@ -1064,8 +1065,8 @@ int64_t ntp_offset(void);
 /**
  * How far `ntp_now` can be off, in nanoseconds: UTC lies in now ± this. INT64_MAX when unknown.
  *
- * Any number of threads may call this at the same time; it takes no lock, never fails, and is async-signal-safe. Time and bound
- * of one moment together come from `ntp_clock_now`.
+ * Any number of threads may call this at the same time; it takes no lock, never fails, and is async-signal-safe. Time
+ * and bound of one moment together come from `ntp_clock_now`.
  */
 int64_t ntp_error_bound(void);
 
@@ -1203,8 +1204,8 @@ ntp_result ntp_config_set_authentication(ntp_config *config, int32_t authenticat
  *
  * When they contradict what the polled servers agree on, and others do so again two minutes later, that is not
  * believed any more: the clock is in NTP_STATE_HOLDOVER, with `NTP_FLAG_VETOED`, until it is backed again. Fewer than
- * six others are no opinion. The others are not authenticated: as long as those that say where UTC lies all are, nothing
- * is vetoed.
+ * six others are no opinion. The others are not authenticated: as long as those that say where UTC lies all are,
+ * nothing is vetoed.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT` for a number that is neither.
  *
@@ -1401,14 +1402,14 @@ void ntp_clock_free(ntp_clock *clock);
  * In a forked child: makes the thread of `clock` anew, with the same configuration and the same count of starts.
  *
  * A NULL `clock` is the process-wide one. Reading goes on meanwhile, on the same line and in the same epoch, in
- * NTP_STATE_HOLDOVER until the child has heard its servers itself; the parent notices nothing. Where the thread runs, this
- * does nothing and succeeds. What a child does not take over: the callback of `ntp_clock_on_event` and servers, which have
- * to be set and started anew. A child of a process with several threads needs a C library in which threads can be made
- * after a fork, as they can in glibc and musl. `ntp_config_set_restart_after_fork` does this by itself.
+ * NTP_STATE_HOLDOVER until the child has heard its servers itself; the parent notices nothing. Where the thread runs,
+ * this does nothing and succeeds. What a child does not take over: the callback of `ntp_clock_on_event` and servers,
+ * which have to be set and started anew. A child of a process with several threads needs a C library in which threads
+ * can be made after a fork, as they can in glibc and musl. `ntp_config_set_restart_after_fork` does this by itself.
  *
- * Any thread may call this at any time. Returns `NTP_ERR_NOT_RUNNING` when the clock was not started, or is stopped, and
- * `NTP_ERR_SYSTEM` when the thread cannot be made, or inside a fork handler; the clock then reads on in holdover, and may be
- * restarted later.
+ * Any thread may call this at any time. Returns `NTP_ERR_NOT_RUNNING` when the clock was not started, or is stopped,
+ * and `NTP_ERR_SYSTEM` when the thread cannot be made, or inside a fork handler; the clock then reads on in holdover,
+ * and may be restarted later.
  *
  * Contract:
  *
@@ -1421,15 +1422,15 @@ ntp_result ntp_clock_restart(const ntp_clock *clock);
  *
  * A NULL `clock` is the process-wide one. Any number of threads may read one clock at the same time.
  * Takes no lock, allocates nothing and makes no system call: it is async-signal-safe. (Where the library was loaded by
- * `dlopen`, some C libraries make room for it in a thread at the first call there that fails: let a thread whose signal
- * handlers read call `ntp_last_error` once before.)
+ * `dlopen`, some C libraries make room for it in a thread at the first call there that fails: let a thread whose
+ * signal handlers read call `ntp_last_error` once before.)
  *
- * When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot see the
- * suspend before that thread has run, usually for a millisecond or two: until then it is wrong, as a rule late by the time
- * suspended, and its interval does not hold UTC. Where the thread cannot be woken (`ntp_clock_check_resume_watch`), that lasts
- * until it has something to do, a poll interval at most. Where there is no thread to be woken it has no end: after `ntp_stop`,
- * in a forked child until it restarts the clock, and on a shared page as long as the leader's process is stopped (SIGSTOP).
- * `ntp_clock_now_checked` has no such window.
+ * When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot
+ * see the suspend before that thread has run, usually for a millisecond or two: until then it is wrong, as a rule late
+ * by the time suspended, and its interval does not hold UTC. Where the thread cannot be woken
+ * (`ntp_clock_check_resume_watch`), that lasts until it has something to do, a poll interval at most. Where there is
+ * no thread to be woken it has no end: after `ntp_stop`, in a forked child until it restarts the clock, and on a
+ * shared page as long as the leader's process is stopped (SIGSTOP). `ntp_clock_now_checked` has no such window.
  *
  * Returns `NTP_ERR_NOT_SYNCHRONIZED` when the interval means nothing; `reading` is filled all the same:
  * with the system clock's time before the first synchronisation, with the last model's afterwards.
@@ -1444,13 +1445,13 @@ ntp_result ntp_clock_now(const ntp_clock *clock,
                          ntp_reading *reading);
 
 /**
- * Reads `clock` as `ntp_clock_now` does, and gives DISRUPTED if the machine was suspended and the clock's thread has not run
- * since.
+ * Reads `clock` as `ntp_clock_now` does, and gives DISRUPTED if the machine was suspended and the clock's thread has
+ * not run since.
  *
- * It costs two readings of the system's clocks more. It finds every suspend that is longer than the time this very call was held
- * up for, also after `ntp_stop` and in a forked child. What a hypervisor does to a machine behind its kernel's back, it
- * cannot find. A NULL `clock` is the process-wide one. Any number of threads may read one clock at the same time. Takes no lock
- * and makes no system call; async-signal-safe as `ntp_clock_now` is.
+ * It costs two readings of the system's clocks more. It finds every suspend that is longer than the time this very
+ * call was held up for, also after `ntp_stop` and in a forked child. What a hypervisor does to a machine behind its
+ * kernel's back, it cannot find. A NULL `clock` is the process-wide one. Any number of threads may read one clock at
+ * the same time. Takes no lock and makes no system call; async-signal-safe as `ntp_clock_now` is.
  *
  * Returns `NTP_ERR_NOT_SYNCHRONIZED` when the interval means nothing; `reading` is filled all the same. Returns
  * `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `reading` is NULL.
@@ -1500,10 +1501,10 @@ ntp_result ntp_clock_check_state_file(const ntp_clock *clock);
 /**
  * Whether the page that `clock` shares with other processes is in order.
  *
- * A NULL `clock` is the process-wide one, which shares none. Any number of threads may call this at the same time. Returns
- * `NTP_ERR_SHARED_PAGE` when the file was removed, replaced or damaged, or the lead cannot be taken though nobody has it;
- * `ntp_last_error` then names the file and says why. The clock goes on with the page it has; clocks that are started later share
- * another.
+ * A NULL `clock` is the process-wide one, which shares none. Any number of threads may call this at the same time.
+ * Returns `NTP_ERR_SHARED_PAGE` when the file was removed, replaced or damaged, or the lead cannot be taken though
+ * nobody has it; `ntp_last_error` then names the file and says why. The clock goes on with the page it has; clocks
+ * that are started later share another.
  *
  * Contract:
  *
@@ -1514,9 +1515,10 @@ ntp_result ntp_clock_check_shared_page(const ntp_clock *clock);
 /**
  * Whether the thread of `clock` is woken when the machine resumes from a suspend, or the system clock is set.
  *
- * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Returns `NTP_ERR_SYSTEM` when
- * the operating system refused what wakes it, for want of descriptors or by a filter of system calls; `ntp_last_error` then
- * says why. The clock works without: the thread finds out when it runs next, and `ntp_clock_now_checked` at once.
+ * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Returns
+ * `NTP_ERR_SYSTEM` when the operating system refused what wakes it, for want of descriptors or by a filter of system
+ * calls; `ntp_last_error` then says why. The clock works without: the thread finds out when it runs next, and
+ * `ntp_clock_now_checked` at once.
  *
  * Contract:
  *
@@ -1684,8 +1686,9 @@ ntp_result ntp_clock_sleep_until(const ntp_clock *clock,
  * than the first synchronisation. Those of the raw counter, `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME` may be older than
  * the clock's start, and may lie ahead, as long as the machine is not suspended. The interval includes what the kernel
  * may have slewed its clocks between the moments at which the clock's thread looked at them: 0.1 % of the time to the
- * nearest one. The clock remembers a bounded number of such moments, the fewer the older they are. That the system clock is
- * slewed faster by nobody is an assumption; where these moments show that somebody did, 12.5 % are allowed for.
+ * nearest one. The clock remembers a bounded number of such moments, the fewer the older they are. That the system
+ * clock is slewed faster by nobody is an assumption; where these moments show that somebody did, 12.5 % are allowed
+ * for.
  *
  * A NULL `clock` is the process-wide one. Any number of threads may call this at the same time.
  *
@@ -1739,8 +1742,8 @@ ntp_result ntp_clock_deadline(const ntp_clock *clock,
  *
  * In a forked child the number stands for the parent's until the child calls this or `ntp_clock_take_events`; from
  * then on it is the child's own, with nothing of the parent's pending, and is to be registered anew in an event loop
- * of the child's. A child that has closed the number gets another one, and keeps what it has opened under it; so does one
- * that is not told what the number stands for (without `/proc`, or before Linux 5.2).
+ * of the child's. A child that has closed the number gets another one, and keeps what it has opened under it; so does
+ * one that is not told what the number stands for (without `/proc`, or before Linux 5.2).
  *
  * A NULL `clock` is the process-wide one. Any number of threads may call this. Returns `NTP_ERR_SYSTEM` when
  * there are no descriptors left, and `NTP_ERR_INVALID_ARGUMENT` when `descriptor` is NULL. A failure writes nothing.
@@ -1962,8 +1965,8 @@ ntp_result ntp_server_config_set_silent_unless_synchronized(ntp_server_config *c
                                                             int32_t is_silent);
 
 /**
- * Serves Network Time Security (RFC 8915) beside plain NTP, to whoever asks for it: as the server whose certificates (PEM,
- * its own first) and private key (PEM, not for everybody to read) are in these files. They are read when the
+ * Serves Network Time Security (RFC 8915) beside plain NTP, to whoever asks for it: as the server whose certificates
+ * (PEM, its own first) and private key (PEM, not for everybody to read) are in these files. They are read when the
  * server starts.
  *
  * Keys are exchanged over TLS at every address that is listened on, port 4460 unless set
@@ -2060,8 +2063,8 @@ void ntp_server_free(ntp_server *server);
 ntp_result ntp_server_port(const ntp_server *server, size_t index, uint16_t *port);
 
 /**
- * Tells the port at which keys are exchanged, of address number `index`; addresses that differ in their port alone count
- * once.
+ * Tells the port at which keys are exchanged, of address number `index`; addresses that differ in their port alone
+ * count once.
  *
  * Any number of threads may ask at the same time. Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if
  * a pointer is NULL or there is no such address, as where NTS is not served.
@@ -2076,10 +2079,11 @@ ntp_result ntp_server_nts_port(const ntp_server *server,
                                uint16_t *port);
 
 /**
- * Tells what a server has done since its start. Pass `sizeof(ntp_server_counters)` as `size`, which is understood as in
- * `ntp_clock_report`.
+ * Tells what a server has done since its start. Pass `sizeof(ntp_server_counters)` as `size`, which is understood as
+ * in `ntp_clock_report`.
  *
- * Any number of threads may ask at the same time. What its threads have not told yet, for a second at most, is missing.
+ * Any number of threads may ask at the same time. What its threads have not told yet, for a second at most, is
+ * missing.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if a pointer is NULL or `size` makes no sense.
  *

@@ -115,7 +115,8 @@ impl Command {
 /// Which servers a command follows.
 #[derive(Args)]
 struct Upstream {
-    /// Comma-separated list: host, host:port, [v6]:port, pool:host, each perhaps with ` nts` (may be repeated) [default: $NTPCLOCK_SERVERS]
+    /// Comma-separated list: host, host:port, [v6]:port, pool:host, each perhaps with ` nts` (may be repeated)
+    /// [default: $NTPCLOCK_SERVERS]
     #[arg(short, long, value_name = "LIST")]
     servers: Vec<String>,
     #[command(flatten)]
@@ -191,7 +192,8 @@ impl Trust {
     }
 }
 
-/// Reads `HOST [key N] [require] [prefer] [trust] [nts]`; what follows the grammar of a list's entry stays with the host.
+/// Reads `HOST [key N] [require] [prefer] [trust] [nts]`; what follows the grammar of a list's entry stays with the
+/// host.
 fn source(text: &str) -> Result<(String, ServerOptions), String> {
     let (mut server, mut options) = (Vec::new(), ServerOptions::default());
     let mut words = text.split_whitespace();

@@ -63,14 +63,14 @@ impl Config {
 }
 
 impl Clock {
-    /// Starts a clock; returns at once, before anything was heard from the network. Only where another process is about to make
-    /// the page that is to be shared it is waited for, some milliseconds, and 2 s at most.
+    /// Starts a clock; returns at once, before anything was heard from the network. Only where another process is about
+    /// to make the page that is to be shared it is waited for, some milliseconds, and 2 s at most.
     ///
     /// # Errors
     ///
-    /// [`Error::NoServers`]; [`Error::InvalidArgument`] for a server's key that was not read, or where authentication is
-    /// required and offered by none; [`Error::Io`] if the thread or its descriptors cannot be made, or a recording not
-    /// be written; [`Error::SharedPage`] if the page or its lock file cannot be used.
+    /// [`Error::NoServers`]; [`Error::InvalidArgument`] for a server's key that was not read, or where authentication
+    /// is required and offered by none; [`Error::Io`] if the thread or its descriptors cannot be made, or a recording
+    /// not be written; [`Error::SharedPage`] if the page or its lock file cannot be used.
     pub fn start(config: Config) -> Result<Self, Error> {
         config.check()?;
         let (place, start) = match &config.shared_page {
@@ -86,20 +86,22 @@ impl Clock {
         Ok(clock)
     }
 
-    /// Reads the clock: no lock, no allocation, no system call beyond the vDSO; never fails, and may be called in a signal handler.
+    /// Reads the clock: no lock, no allocation, no system call beyond the vDSO; never fails, and may be called in a
+    /// signal handler.
     ///
-    /// When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot see the
-    /// suspend before that thread has run, usually for a millisecond or two: until then it is wrong, as a rule late by the
-    /// time suspended, and its interval does not hold UTC. Where the thread cannot be woken ([`Self::resume_watch_fault`]), that lasts until it
-    /// has something to do, a poll interval at most. Where there is no thread to be woken it has no end: after [`Self::stop`], in a
-    /// forked child until [`Self::restart`], and on a shared page as long as the leader's process is stopped (SIGSTOP).
-    /// [`Self::now_checked`] has no such window.
+    /// When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading
+    /// cannot see the suspend before that thread has run, usually for a millisecond or two: until then it is wrong, as
+    /// a rule late by the time suspended, and its interval does not hold UTC. Where the thread cannot be woken
+    /// ([`Self::resume_watch_fault`]), that lasts until it has something to do, a poll interval at most. Where there is
+    /// no thread to be woken it has no end: after [`Self::stop`], in a forked child until [`Self::restart`], and on a
+    /// shared page as long as the leader's process is stopped (SIGSTOP). [`Self::now_checked`] has no such window.
     pub fn now(&self) -> Reading {
         read(&self.shared)
     }
 
-    /// As [`Self::now`], but DISRUPTED if the machine was suspended and the clock's thread has not run since, at the price of two
-    /// readings of the system's clocks. It finds every suspend that is longer than the time this very call was held up for.
+    /// As [`Self::now`], but DISRUPTED if the machine was suspended and the clock's thread has not run since, at the
+    /// price of two readings of the system's clocks. It finds every suspend that is longer than the time this very call
+    /// was held up for.
     pub fn now_checked(&self) -> Reading {
         read_checked(&self.shared)
     }
@@ -127,14 +129,14 @@ impl Clock {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] (names each source and its last fault), [`Error::NotRunning`], [`Error::Stopped`]; [`Error::Io`] inside a
-    /// fork handler.
+    /// [`Error::Timeout`] (names each source and its last fault), [`Error::NotRunning`], [`Error::Stopped`];
+    /// [`Error::Io`] inside a fork handler.
     pub fn wait(&self, max_bound: Option<Duration>, timeout: Option<Duration>) -> Result<(), Error> {
         wait(self.awake()?, max_bound, timeout)
     }
 
-    /// Which run of the clock's thread this is; `None` while there is none in this process. Who waits in parts, to do something else
-    /// meanwhile, knows by another answer that the clock was stopped in between.
+    /// Which run of the clock's thread this is; `None` while there is none in this process. Who waits in parts, to do
+    /// something else meanwhile, knows by another answer that the clock was stopped in between.
     pub fn session(&self) -> Option<u64> {
         self.shared.with_status(Status::session)
     }
@@ -160,8 +162,8 @@ impl Clock {
         self.shared.with_status(|status| status.files.recording.clone())
     }
 
-    /// Why the clock's thread is not woken when the machine resumes from a suspend or the system clock is set; it then notices
-    /// when it runs next. `None` if all is well.
+    /// Why the clock's thread is not woken when the machine resumes from a suspend or the system clock is set; it then
+    /// notices when it runs next. `None` if all is well.
     pub fn resume_watch_fault(&self) -> Option<String> {
         resume_watch_error(&self.shared).map(|error| error.to_string())
     }
@@ -172,8 +174,9 @@ impl Clock {
         self.life.stop();
     }
 
-    /// In a forked child: makes the clock's thread anew, with the same configuration. Reading goes on meanwhile, on the same
-    /// line and in the same epoch, in HOLDOVER until the child has heard its servers itself; the parent notices nothing.
+    /// In a forked child: makes the clock's thread anew, with the same configuration. Reading goes on meanwhile, on the
+    /// same line and in the same epoch, in HOLDOVER until the child has heard its servers itself; the parent notices
+    /// nothing.
     ///
     /// Where the thread runs, this does nothing. What the child does not take over: the recording and the callback of
     /// the parent; servers have to be started anew.
@@ -186,7 +189,8 @@ impl Clock {
         self.life.restart(&self.shared)
     }
 
-    /// What others share with the clock's thread, which is restarted first in a forked child that is to do so by itself.
+    /// What others share with the clock's thread, which is restarted first in a forked child that is to do so by
+    /// itself.
     fn awake(&self) -> Result<&SharedRef, Error> {
         self.life.awake(&self.shared)?;
         Ok(&self.shared)
@@ -199,9 +203,9 @@ impl Clock {
         &self.shared
     }
 
-    /// Why the page that processes share ([`Config::set_shared_page`]) cannot be used, or is not where it was: the clock goes
-    /// on with what it has, and those that are started later share another. It names the file. `None` if all is well. Once the
-    /// clock is stopped, it is what was found last.
+    /// Why the page that processes share ([`Config::set_shared_page`]) cannot be used, or is not where it was: the
+    /// clock goes on with what it has, and those that are started later share another. It names the file. `None` if all
+    /// is well. Once the clock is stopped, it is what was found last.
     pub fn shared_page_fault(&self) -> Option<String> {
         shared_page_fault(&self.shared)
     }

@@ -86,8 +86,8 @@ pub(crate) struct Settings {
 pub enum Authentication {
     /// Nothing: all are judged alike.
     Ignore = 0,
-    /// Where there are both kinds, the authenticated ones are required and trusted: at least one of them must agree, and
-    /// they alone say where UTC lies. The others may refine the estimate within.
+    /// Where there are both kinds, the authenticated ones are required and trusted: at least one of them must agree,
+    /// and they alone say where UTC lies. The others may refine the estimate within.
     #[default]
     Mix = 1,
     /// The others have no say at all.
@@ -204,8 +204,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// As [`add_servers`](Self::add_servers), and [`Error::InvalidArgument`] for a key id of 0, or a key beside NTS. A key that was not read
-    /// is an error of the start.
+    /// As [`add_servers`](Self::add_servers), and [`Error::InvalidArgument`] for a key id of 0, or a key beside NTS. A
+    /// key that was not read is an error of the start.
     pub fn add_servers_with(&mut self, list: &str, options: ServerOptions) -> Result<&mut Self, Error> {
         if options.key == Some(0) {
             return Err(Error::argument("key", "is 0; ids are from 1 on"));
@@ -236,11 +236,11 @@ impl Config {
         Ok(self)
     }
 
-    /// Asks servers, in interleaved mode (RFC 9769), when their last reply really left; off unless set. A server that does
-    /// not know the mode answers as ever.
+    /// Asks servers, in interleaved mode (RFC 9769), when their last reply really left; off unless set. A server that
+    /// does not know the mode answers as ever.
     ///
-    /// It narrows what a server's own work and queue add to the delay, and with it the bound, where the server knows better
-    /// than when it handed a reply to its system; what is known then is one poll interval old.
+    /// It narrows what a server's own work and queue add to the delay, and with it the bound, where the server knows
+    /// better than when it handed a reply to its system; what is known then is one poll interval old.
     pub fn set_interleaved(&mut self, is_interleaved: bool) -> &mut Self {
         self.settings.interleaved = is_interleaved;
         self
@@ -407,8 +407,8 @@ impl Config {
         Ok(self)
     }
 
-    /// Trusts the certificates in the file at `path` (PEM) to vouch for servers with ` nts`, beside those of the platform.
-    /// The file is read when a clock starts; one that cannot be read, or holds none, fails the start.
+    /// Trusts the certificates in the file at `path` (PEM) to vouch for servers with ` nts`, beside those of the
+    /// platform. The file is read when a clock starts; one that cannot be read, or holds none, fails the start.
     ///
     /// # Errors
     ///
@@ -427,14 +427,15 @@ impl Config {
         self
     }
 
-    /// Shares the clock with the other processes of this host that name the same page: all read it, one of them asks the
-    /// servers.
+    /// Shares the clock with the other processes of this host that name the same page: all read it, one of them asks
+    /// the servers.
     ///
-    /// Who holds the lock of the file `PATH.lock` leads: it writes the page at `path`, which is made if it is not there. When
-    /// it ends, however it does, another takes over within two seconds, in the same epoch and on the same line. All should
-    /// have the same configuration; state file and recording are the leader's. The directory should be one that only you may
-    /// write, in memory, and gone after a boot: `/run/…`. A file that cannot be trusted fails the start. Who may write or lock the
-    /// page is trusted; `docs/shared-page.md` says what is and what is not protected against.
+    /// Who holds the lock of the file `PATH.lock` leads: it writes the page at `path`, which is made if it is not
+    /// there. When it ends, however it does, another takes over within two seconds, in the same epoch and on the same
+    /// line. All should have the same configuration; state file and recording are the leader's. The directory should be
+    /// one that only you may write, in memory, and gone after a boot: `/run/…`. A file that cannot be trusted fails the
+    /// start. Who may write or lock the page is trusted; `docs/shared-page.md` says what is and what is not protected
+    /// against.
     ///
     /// # Errors
     ///
@@ -446,9 +447,9 @@ impl Config {
 
     /// Has a forked child restart the clock by itself, as [`Clock::restart`](crate::Clock::restart) does. Default: no.
     ///
-    /// A reading starts nothing, for it takes no lock; nor does the fork, which may be the beginning of an `exec`. So "by
-    /// itself" is at the child's first call that waits for the clock, asks for its report, its sources or its events, or
-    /// starts it. Until then the child reads on in HOLDOVER.
+    /// A reading starts nothing, for it takes no lock; nor does the fork, which may be the beginning of an `exec`. So
+    /// "by itself" is at the child's first call that waits for the clock, asks for its report, its sources or its
+    /// events, or starts it. Until then the child reads on in HOLDOVER.
     pub fn set_restart_after_fork(&mut self, restart: bool) -> &mut Self {
         self.restart_after_fork = restart;
         self
@@ -468,8 +469,8 @@ pub(crate) struct ServerSpec {
     pub(crate) port: u16,
     /// Up to [`POOL_MEMBERS`] sources may come from this name.
     pub(crate) pool: bool,
-    /// What it is given beside its name; of this the text of an entry knows ` nts` alone: host and port are then those of
-    /// the key exchange.
+    /// What it is given beside its name; of this the text of an entry knows ` nts` alone: host and port are then those
+    /// of the key exchange.
     pub(crate) options: ServerOptions,
 }
 

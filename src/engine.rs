@@ -112,8 +112,8 @@ impl Told {
 /// How long to wait after a publication that came too late again and again.
 const RETRY: Nanos = Nanos::from_millis(100);
 
-/// How often a leader looks whether its page still is where others look for it: well within the patience of one that is being
-/// started and waits for the lock.
+/// How often a leader looks whether its page still is where others look for it: well within the patience of one that is
+/// being started and waits for the lock.
 const LEAD_PACE: Nanos = Nanos::from_millis(500);
 
 /// How long to wait for random bits where there were none.
@@ -248,8 +248,8 @@ impl Run {
         }
     }
 
-    /// Tries to have ourselves woken when the machine resumes: at first after the descriptor that ends the thread, for that one
-    /// is needed, this one only good to have; and again while the system is but short of something.
+    /// Tries to have ourselves woken when the machine resumes: at first after the descriptor that ends the thread, for
+    /// that one is needed, this one only good to have; and again while the system is but short of something.
     fn watch_for_resumes(&mut self) {
         let now = counter::now();
         if self.resume_watch.is_some() || now < self.watch_due {
@@ -477,8 +477,8 @@ mod tests {
         Reading::of(&run.shared.place, fork::generation(), ticks::read, counter::system_time)
     }
 
-    /// A run that follows a server of this machine's own clock, on a thread of its own, as `act` drives it. `prepared` may
-    /// change what it begins with.
+    /// A run that follows a server of this machine's own clock, on a thread of its own, as `act` drives it. `prepared`
+    /// may change what it begins with.
     fn driven(prepared: impl FnOnce(&mut Parts), act: impl FnOnce(&mut Run) + Send + 'static) {
         let mut config = ServerConfig::new();
         config.add_listen("127.0.0.1:0").unwrap().set_local(1, Duration::ZERO).unwrap();

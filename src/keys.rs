@@ -28,9 +28,9 @@ impl Config {
     /// Reads the symmetric keys in the file at `path`, for servers that are added with one
     /// ([`add_servers_with`](Self::add_servers_with)).
     ///
-    /// Each line has an id, from 1 on, a type, `AES128` or `AES256` (AES-CMAC, RFC 8573), and the key, as `HEX:` and its
-    /// digits or as text. Empty lines, and those that begin with `#`, `!`, `;` or `%`, say nothing; keys of other types
-    /// are passed by. The file is read once, now; keys of several files add up.
+    /// Each line has an id, from 1 on, a type, `AES128` or `AES256` (AES-CMAC, RFC 8573), and the key, as `HEX:` and
+    /// its digits or as text. Empty lines, and those that begin with `#`, `!`, `;` or `%`, say nothing; keys of other
+    /// types are passed by. The file is read once, now; keys of several files add up.
     ///
     /// # Errors
     ///

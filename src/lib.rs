@@ -15,8 +15,8 @@
 //!
 //! One direction, and a room knows only those before it. Up to the `synchronizer`, which is the core as one value,
 //! nothing opens a socket, reads a clock or sleeps: time and bytes come in as arguments, actions go out as values, and
-//! the tests run an hour in a millisecond. `nts` is there, too: what authenticated requests and replies look like, and at
-//! which time a certificate is to be checked. Below it stands the world:
+//! the tests run an hour in a millisecond. `nts` is there, too: what authenticated requests and replies look like, and
+//! at which time a certificate is to be checked. Below it stands the world:
 //!
 //! * `sys` is the operating system behind safe functions: counter, kernel timestamps, threads, forks;
 //! * `keys` reads the symmetric keys that requests and replies are authenticated with (`mac`, in the core);

@@ -1,7 +1,7 @@
 //! Bytes ↔ values: the NTP header (RFC 5905, section 7.3), versions 3 and 4.
 //!
-//! Extension fields and authenticators may follow the header (RFC 7822, [`extension`]). Whoever asks for none passes them by
-//! unread; but what is neither makes the whole datagram malformed.
+//! Extension fields and authenticators may follow the header (RFC 7822, [`extension`]). Whoever asks for none passes
+//! them by unread; but what is neither makes the whole datagram malformed.
 
 pub(crate) mod extension;
 

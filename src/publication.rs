@@ -154,8 +154,8 @@ impl Publication {
         holds.then_some(glimpse)
     }
 
-    /// Puts the same where `put` puts it, and whether it holds: it may be put several times, and what was put last counts, if it
-    /// holds. So no register has to keep it until that is known.
+    /// Puts the same where `put` puts it, and whether it holds: it may be put several times, and what was put last
+    /// counts, if it holds. So no register has to keep it until that is known.
     #[cfg(feature = "capi")]
     #[inline(always)]
     pub(crate) fn put_glimpse(
@@ -196,8 +196,8 @@ impl Publication {
     }
 }
 
-/// How long to sleep from `now` until a model takes effect at `switch`; where the counter was set back meanwhile, no longer than
-/// that can have been meant to be. Sleepers count by another clock, which may run faster by 0.1 %.
+/// How long to sleep from `now` until a model takes effect at `switch`; where the counter was set back meanwhile, no
+/// longer than that can have been meant to be. Sleepers count by another clock, which may run faster by 0.1 %.
 pub(crate) fn rest(switch: Counter, now: Counter) -> Nanos {
     let rest = (switch - now).clamp(Nanos::ZERO, LEAD_MAX);
     rest + Nanos(rest.0 / 1000)
@@ -221,8 +221,9 @@ impl Writer {
         }
     }
 
-    /// The next writer of a publication that shows `page`, which another process wrote; and whether it is still read by what
-    /// the machine counts by. If not ([`Finding::Broken`]), what is published next may show less than readers have seen.
+    /// The next writer of a publication that shows `page`, which another process wrote; and whether it is still read by
+    /// what the machine counts by. If not ([`Finding::Broken`]), what is published next may show less than readers have
+    /// seen.
     pub(crate) fn succeed(page: &Page, sight: Option<Sight>) -> (Self, Finding) {
         let inherited = (page.relation.scale.kind == Kind::Ticks).then_some(page.relation);
         let gauge = Gauge::new(sight, inherited);
@@ -260,9 +261,9 @@ impl Writer {
 
     /// Publishes the model that `plan` makes for the counter value at which it will take effect.
     ///
-    /// `plan` may be called again with a later one; what it returns beside the model that was published is handed back. On a page
-    /// that processes share, a note for the others goes with the model.
-    /// `None` if this thread was late again and again: nothing was shown, try again later.
+    /// `plan` may be called again with a later one; what it returns beside the model that was published is handed back.
+    /// On a page that processes share, a note for the others goes with the model. `None` if this thread was late again
+    /// and again: nothing was shown, try again later.
     ///
     /// Between the last look at the counter and the store that shows the page lie a few instructions. A writer that is
     /// stopped just there, for more than what is left of the lead, shows its line late, and a reader may then read less

@@ -24,9 +24,9 @@ const FREQUENCY_LIMIT: Ppb = Ppb::from_ppm(500.0);
 /// Asks one server once: no clock, nothing kept. A name, unlike a literal address, is looked up by the one helper
 /// thread of the process, which ends when there is nothing more to do.
 ///
-/// `server` follows the grammar of a server list's entry; of a pool one address is asked. With ` nts` keys are exchanged
-/// first, by the helper thread too, and certificates that the platform trusts vouch for the server. An answer is compared with
-/// the system clock, which is read and never changed. Blocks for `timeout` at most.
+/// `server` follows the grammar of a server list's entry; of a pool one address is asked. With ` nts` keys are
+/// exchanged first, by the helper thread too, and certificates that the platform trusts vouch for the server. An answer
+/// is compared with the system clock, which is read and never changed. Blocks for `timeout` at most.
 ///
 /// # Errors
 ///
@@ -93,7 +93,8 @@ pub fn query_with(config: &Config, server: &str, timeout: Duration) -> Result<Qu
                 let result = result(&exchange, &arrived);
                 let authenticated = association.is_some();
                 if let Some(association) = &association {
-                    // Until now the certificate was checked at some clock's time. Of a time that has passed it proves nothing.
+                    // Until now the certificate was checked at some clock's time. Of a time that has passed it proves
+                    // nothing.
                     if UnixTime(result.unix_ns) + Nanos(result.bound_ns) < build_floor() {
                         return Err(bad_reply("it tells a time before this library was built".to_owned()));
                     }

@@ -58,7 +58,8 @@ impl Reading {
         publication.glimpse(Kind::Ticks, read, generation).map(Self::glimpsed)
     }
 
-    /// Puts the same where `put` puts it, perhaps several times; whether it is to be had, and was put last. Cannot panic.
+    /// Puts the same where `put` puts it, perhaps several times; whether it is to be had, and was put last. Cannot
+    /// panic.
     #[cfg(feature = "capi")]
     #[inline(always)]
     pub(crate) fn put_glimpse(

@@ -6,9 +6,9 @@
 //!                  moment: what the page says now, and what may honestly be said of it
 //! ```
 //!
-//! `access`, `limit`, `pairs` and `respond` are values and tables without a clock or a socket; `serving` is the threads.
-//! `security` is what NTS takes: between `limit` and `respond` it looks who asks, and behind `respond` it seals; a thread of its own
-//! exchanges keys.
+//! `access`, `limit`, `pairs` and `respond` are values and tables without a clock or a socket; `serving` is the
+//! threads. `security` is what NTS takes: between `limit` and `respond` it looks who asks, and behind `respond` it
+//! seals; a thread of its own exchanges keys.
 
 mod access;
 mod config;
@@ -81,8 +81,8 @@ impl Server {
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] if `config` names no address, or its certificates or their key are of no use;
-    /// [`Error::Malformed`] if the file of cookie keys makes no sense; [`Error::Io`] if an address cannot be bound, a file
-    /// cannot be read, or a thread cannot be made.
+    /// [`Error::Malformed`] if the file of cookie keys makes no sense; [`Error::Io`] if an address cannot be bound, a
+    /// file cannot be read, or a thread cannot be made.
     pub fn start(clock: Option<&Clock>, config: &ServerConfig) -> Result<Self, Error> {
         Self::run(clock, config, Listeners::bind(config)?)
     }

@@ -1,5 +1,6 @@
 //! One server over time: when to ask it, what it said, what is wrong with it.
 
+mod address;
 mod fault;
 pub(crate) mod filter;
 pub(crate) mod interleaving;
@@ -34,9 +35,6 @@ const DENIALS: u8 = 3;
 
 /// Good exchanges in a row before a source that was caught lying is heard again.
 const PROBATION: u8 = 4;
-
-/// Longest distance between attempts to find an address, as an exponent of 2 in seconds.
-const RESOLVE_RETRY_MAX: i8 = 6;
 
 /// One source: a place in the list of sources, and the server that fills it at present.
 #[derive(Debug)]
@@ -256,16 +254,6 @@ impl Source {
         address.min(request)
     }
 
-    /// Whether an address should be looked for now; the question is asked once per attempt.
-    pub(crate) fn take_address_wish(&mut self, now: Counter) -> bool {
-        let wished = self.resolve_due.is_some_and(|due| due <= now);
-        if wished {
-            (self.resolve_due, self.resolving) = (None, true);
-            self.nts.iter_mut().for_each(|nts| nts.handle_asked(now));
-        }
-        wished
-    }
-
     /// The server to ask from now on. The same one again changes nothing but the wait.
     pub(crate) fn assign(&mut self, address: SocketAddr, now: Counter) {
         self.resolve_failures = 0;
@@ -283,16 +271,6 @@ impl Source {
         (self.server, self.stamps, self.width) = (None, None, None);
         (self.selection, self.objection) = (Selection::Unreachable, None);
         (self.false_streak, self.denials, self.probation, self.fault) = (0, 0, 0, None);
-    }
-
-    /// No address was found; another attempt follows.
-    pub(crate) fn handle_no_address(&mut self, why: String, now: Counter) {
-        if self.address.is_none() {
-            self.fault = Some(Fault::NoAddress(why));
-        }
-        self.resolving = false;
-        self.resolve_failures = (self.resolve_failures + 1).min(RESOLVE_RETRY_MAX + 1);
-        self.resolve_due = Some(now + Nanos::from_log2_seconds(self.resolve_failures - 1));
     }
 
     /// Whether a request is due.
@@ -561,24 +539,6 @@ impl Source {
         if self.false_streak >= PATIENCE {
             self.false_streak = 0;
             self.wish_for_another(now);
-        }
-    }
-
-    /// Whether it was told that it wishes for an address, and is not answered yet.
-    pub(crate) fn awaits_address(&self) -> bool {
-        self.resolving
-    }
-
-    /// Whether the address that was wished for is still of use: the old one may have come back to its senses meanwhile.
-    pub(crate) fn wants_address(&self) -> bool {
-        let good = self.reach() != 0 && !self.is_discredited() && self.selection != Selection::Falseticker;
-        self.address.is_none() || !good
-    }
-
-    /// Asks for a (perhaps different) address, one question at a time.
-    fn wish_for_another(&mut self, now: Counter) {
-        if self.resolve_due.is_none() && !self.resolving {
-            self.resolve_due = Some(now.max(self.earliest_wish(now)));
         }
     }
 

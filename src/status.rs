@@ -367,7 +367,8 @@ pub enum NtsState {
     NoKeys = 1,
     /// There are keys. The certificate behind them could be checked at no trustworthy time yet.
     Provisional = 2,
-    /// There are keys. The certificate behind them was checked at the system clock's time, not yet at the time obtained.
+    /// There are keys. The certificate behind them was checked at the system clock's time, not yet at the time
+    /// obtained.
     Unreviewed = 3,
     /// There are keys, and the certificate behind them holds at the time obtained.
     Authenticated = 4,

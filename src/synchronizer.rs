@@ -302,8 +302,8 @@ impl Synchronizer {
         self.disrupt(now);
     }
 
-    /// The counter stood still or was replaced before `now`: nothing older is to be trusted, and no answer to a request that
-    /// is under way. The clock is DISRUPTED until more than half of those that answered have been heard anew.
+    /// The counter stood still or was replaced before `now`: nothing older is to be trusted, and no answer to a request
+    /// that is under way. The clock is DISRUPTED until more than half of those that answered have been heard anew.
     pub(crate) fn handle_disruption(&mut self, now: Counter) {
         for source in &mut self.sources {
             source.handle_gap(now);

@@ -33,8 +33,8 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// `opened` under a number that nobody takes for standard input, output or error: a host that has closed those may print all the
-/// same, or put other files there. What stays open for longer than a call goes through here.
+/// `opened` under a number that nobody takes for standard input, output or error: a host that has closed those may
+/// print all the same, or put other files there. What stays open for longer than a call goes through here.
 pub(crate) fn beside_standard<T: From<OwnedFd> + Into<OwnedFd>>(opened: T) -> io::Result<T> {
     let opened: OwnedFd = opened.into();
     if opened.as_raw_fd() > libc::STDERR_FILENO {

@@ -1,5 +1,5 @@
-//! Processes that share one page: what becomes of it when its leader is killed, is stopped, forks, or goes over to another
-//! program. The processes are `tests/c/share.c`.
+//! Processes that share one page: what becomes of it when its leader is killed, is stopped, forks, or goes over to
+//! another program. The processes are `tests/c/share.c`.
 
 #[path = "common/library.rs"]
 #[expect(dead_code, reason = "one compiler will do here")]
@@ -158,7 +158,8 @@ impl House {
         begun.elapsed()
     }
 
-    /// Ends all processes and checks what they found: nothing read backwards, no interval that missed the time, nobody lost.
+    /// Ends all processes and checks what they found: nothing read backwards, no interval that missed the time, nobody
+    /// lost.
     fn close(mut self) -> Vec<Found> {
         let board = fs::File::options().write(true).open(self.folder.join("board")).unwrap();
         board.write_all_at(&1_i64.to_ne_bytes(), 0).unwrap();

@@ -177,14 +177,14 @@ pub unsafe extern "C" fn ntp_clock_free(clock: *mut ntp_clock) {
 /// In a forked child: makes the thread of `clock` anew, with the same configuration and the same count of starts.
 ///
 /// A NULL `clock` is the process-wide one. Reading goes on meanwhile, on the same line and in the same epoch, in
-/// NTP_STATE_HOLDOVER until the child has heard its servers itself; the parent notices nothing. Where the thread runs, this
-/// does nothing and succeeds. What a child does not take over: the callback of `ntp_clock_on_event` and servers, which have
-/// to be set and started anew. A child of a process with several threads needs a C library in which threads can be made
-/// after a fork, as they can in glibc and musl. `ntp_config_set_restart_after_fork` does this by itself.
+/// NTP_STATE_HOLDOVER until the child has heard its servers itself; the parent notices nothing. Where the thread runs,
+/// this does nothing and succeeds. What a child does not take over: the callback of `ntp_clock_on_event` and servers,
+/// which have to be set and started anew. A child of a process with several threads needs a C library in which threads
+/// can be made after a fork, as they can in glibc and musl. `ntp_config_set_restart_after_fork` does this by itself.
 ///
-/// Any thread may call this at any time. Returns `NTP_ERR_NOT_RUNNING` when the clock was not started, or is stopped, and
-/// `NTP_ERR_SYSTEM` when the thread cannot be made, or inside a fork handler; the clock then reads on in holdover, and may be
-/// restarted later.
+/// Any thread may call this at any time. Returns `NTP_ERR_NOT_RUNNING` when the clock was not started, or is stopped,
+/// and `NTP_ERR_SYSTEM` when the thread cannot be made, or inside a fork handler; the clock then reads on in holdover,
+/// and may be restarted later.
 ///
 /// # Safety
 ///
@@ -201,15 +201,15 @@ pub unsafe extern "C" fn ntp_clock_restart(clock: *const ntp_clock) -> ntp_resul
 ///
 /// A NULL `clock` is the process-wide one. Any number of threads may read one clock at the same time.
 /// Takes no lock, allocates nothing and makes no system call: it is async-signal-safe. (Where the library was loaded by
-/// `dlopen`, some C libraries make room for it in a thread at the first call there that fails: let a thread whose signal
-/// handlers read call `ntp_last_error` once before.)
+/// `dlopen`, some C libraries make room for it in a thread at the first call there that fails: let a thread whose
+/// signal handlers read call `ntp_last_error` once before.)
 ///
-/// When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot see the
-/// suspend before that thread has run, usually for a millisecond or two: until then it is wrong, as a rule late by the time
-/// suspended, and its interval does not hold UTC. Where the thread cannot be woken (`ntp_clock_check_resume_watch`), that lasts
-/// until it has something to do, a poll interval at most. Where there is no thread to be woken it has no end: after `ntp_stop`,
-/// in a forked child until it restarts the clock, and on a shared page as long as the leader's process is stopped (SIGSTOP).
-/// `ntp_clock_now_checked` has no such window.
+/// When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot
+/// see the suspend before that thread has run, usually for a millisecond or two: until then it is wrong, as a rule late
+/// by the time suspended, and its interval does not hold UTC. Where the thread cannot be woken
+/// (`ntp_clock_check_resume_watch`), that lasts until it has something to do, a poll interval at most. Where there is
+/// no thread to be woken it has no end: after `ntp_stop`, in a forked child until it restarts the clock, and on a
+/// shared page as long as the leader's process is stopped (SIGSTOP). `ntp_clock_now_checked` has no such window.
 ///
 /// Returns `NTP_ERR_NOT_SYNCHRONIZED` when the interval means nothing; `reading` is filled all the same:
 /// with the system clock's time before the first synchronisation, with the last model's afterwards.
@@ -226,8 +226,8 @@ pub unsafe extern "C" fn ntp_clock_now(clock: *const ntp_clock, reading: *mut nt
         // SAFETY: NULL or live for this call, by contract.
         let clock = unsafe { Meant::by(clock) };
         let (page, generation) = clock.page();
-        // SAFETY: not NULL, so by contract aligned, writable and ours alone for this call. `write` reads nothing, so the
-        // caller need not have initialised it.
+        // SAFETY: not NULL, so by contract aligned, writable and ours alone for this call. `write` reads nothing, so
+        // the caller need not have initialised it.
         let put = |now: Reading| unsafe { reading.write(now.into()) };
         if Reading::put_glimpse(page, generation, ticks::read, put) {
             return ntp_result::NTP_OK;
@@ -255,13 +255,13 @@ unsafe fn now_otherwise(clock: *const ntp_clock, reading: *mut ntp_reading) -> n
     })
 }
 
-/// Reads `clock` as `ntp_clock_now` does, and gives DISRUPTED if the machine was suspended and the clock's thread has not run
-/// since.
+/// Reads `clock` as `ntp_clock_now` does, and gives DISRUPTED if the machine was suspended and the clock's thread has
+/// not run since.
 ///
-/// It costs two readings of the system's clocks more. It finds every suspend that is longer than the time this very call was held
-/// up for, also after `ntp_stop` and in a forked child. What a hypervisor does to a machine behind its kernel's back, it
-/// cannot find. A NULL `clock` is the process-wide one. Any number of threads may read one clock at the same time. Takes no lock
-/// and makes no system call; async-signal-safe as `ntp_clock_now` is.
+/// It costs two readings of the system's clocks more. It finds every suspend that is longer than the time this very
+/// call was held up for, also after `ntp_stop` and in a forked child. What a hypervisor does to a machine behind its
+/// kernel's back, it cannot find. A NULL `clock` is the process-wide one. Any number of threads may read one clock at
+/// the same time. Takes no lock and makes no system call; async-signal-safe as `ntp_clock_now` is.
 ///
 /// Returns `NTP_ERR_NOT_SYNCHRONIZED` when the interval means nothing; `reading` is filled all the same. Returns
 /// `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `reading` is NULL.
@@ -338,10 +338,10 @@ pub unsafe extern "C" fn ntp_clock_check_state_file(clock: *const ntp_clock) -> 
 
 /// Whether the page that `clock` shares with other processes is in order.
 ///
-/// A NULL `clock` is the process-wide one, which shares none. Any number of threads may call this at the same time. Returns
-/// `NTP_ERR_SHARED_PAGE` when the file was removed, replaced or damaged, or the lead cannot be taken though nobody has it;
-/// `ntp_last_error` then names the file and says why. The clock goes on with the page it has; clocks that are started later share
-/// another.
+/// A NULL `clock` is the process-wide one, which shares none. Any number of threads may call this at the same time.
+/// Returns `NTP_ERR_SHARED_PAGE` when the file was removed, replaced or damaged, or the lead cannot be taken though
+/// nobody has it; `ntp_last_error` then names the file and says why. The clock goes on with the page it has; clocks
+/// that are started later share another.
 ///
 /// # Safety
 ///
@@ -357,9 +357,10 @@ pub unsafe extern "C" fn ntp_clock_check_shared_page(clock: *const ntp_clock) ->
 
 /// Whether the thread of `clock` is woken when the machine resumes from a suspend, or the system clock is set.
 ///
-/// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Returns `NTP_ERR_SYSTEM` when
-/// the operating system refused what wakes it, for want of descriptors or by a filter of system calls; `ntp_last_error` then
-/// says why. The clock works without: the thread finds out when it runs next, and `ntp_clock_now_checked` at once.
+/// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time. Returns
+/// `NTP_ERR_SYSTEM` when the operating system refused what wakes it, for want of descriptors or by a filter of system
+/// calls; `ntp_last_error` then says why. The clock works without: the thread finds out when it runs next, and
+/// `ntp_clock_now_checked` at once.
 ///
 /// # Safety
 ///

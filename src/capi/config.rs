@@ -219,8 +219,8 @@ pub unsafe extern "C" fn ntp_config_set_authentication(config: *mut ntp_config, 
 ///
 /// When they contradict what the polled servers agree on, and others do so again two minutes later, that is not
 /// believed any more: the clock is in NTP_STATE_HOLDOVER, with `NTP_FLAG_VETOED`, until it is backed again. Fewer than
-/// six others are no opinion. The others are not authenticated: as long as those that say where UTC lies all are, nothing
-/// is vetoed.
+/// six others are no opinion. The others are not authenticated: as long as those that say where UTC lies all are,
+/// nothing is vetoed.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` for a number that is neither.
 ///

@@ -59,8 +59,9 @@ fn timescale(number: i32) -> Result<Timescale, Error> {
 /// than the first synchronisation. Those of the raw counter, `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME` may be older than
 /// the clock's start, and may lie ahead, as long as the machine is not suspended. The interval includes what the kernel
 /// may have slewed its clocks between the moments at which the clock's thread looked at them: 0.1 % of the time to the
-/// nearest one. The clock remembers a bounded number of such moments, the fewer the older they are. That the system clock is
-/// slewed faster by nobody is an assumption; where these moments show that somebody did, 12.5 % are allowed for.
+/// nearest one. The clock remembers a bounded number of such moments, the fewer the older they are. That the system
+/// clock is slewed faster by nobody is an assumption; where these moments show that somebody did, 12.5 % are allowed
+/// for.
 ///
 /// A NULL `clock` is the process-wide one. Any number of threads may call this at the same time.
 ///

@@ -33,8 +33,8 @@ pub type ntp_event_callback = Option<unsafe extern "C" fn(context: *mut c_void, 
 ///
 /// In a forked child the number stands for the parent's until the child calls this or `ntp_clock_take_events`; from
 /// then on it is the child's own, with nothing of the parent's pending, and is to be registered anew in an event loop
-/// of the child's. A child that has closed the number gets another one, and keeps what it has opened under it; so does one
-/// that is not told what the number stands for (without `/proc`, or before Linux 5.2).
+/// of the child's. A child that has closed the number gets another one, and keeps what it has opened under it; so does
+/// one that is not told what the number stands for (without `/proc`, or before Linux 5.2).
 ///
 /// A NULL `clock` is the process-wide one. Any number of threads may call this. Returns `NTP_ERR_SYSTEM` when
 /// there are no descriptors left, and `NTP_ERR_INVALID_ARGUMENT` when `descriptor` is NULL. A failure writes nothing.

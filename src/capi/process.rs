@@ -17,8 +17,8 @@ use crate::error::Error;
 ///
 /// NULL takes the list from the environment variable NTPCLOCK_SERVERS. Returns before anything was heard
 /// from the network, and blocks on none: `ntp_wait` waits for the time. Starts are counted: the same list
-/// again is harmless, and the last `ntp_stop` ends the clock. In a forked child it goes on with the parent's clock, by the
-/// parent's configuration. Any thread may call this at any time.
+/// again is harmless, and the last `ntp_stop` ends the clock. In a forked child it goes on with the parent's clock, by
+/// the parent's configuration. Any thread may call this at any time.
 ///
 /// Returns `NTP_ERR_INVALID_SERVER` or `NTP_ERR_INVALID_ARGUMENT` when the list does not follow the
 /// grammar, `NTP_ERR_NO_SERVERS` when there is none, `NTP_ERR_ALREADY_RUNNING` while the clock runs with
@@ -44,7 +44,8 @@ pub unsafe extern "C" fn ntp_start(servers: *const c_char) -> ntp_result {
 /// The same configuration again is harmless and counted, as is `ntp_start` with the same servers while the clock runs.
 ///
 /// Returns `NTP_ERR_NO_SERVERS` when `config` names none, `NTP_ERR_ALREADY_RUNNING` while the clock runs with another
-/// configuration, `NTP_ERR_SYSTEM` when the thread cannot be made, and `NTP_ERR_INVALID_ARGUMENT` when `config` is NULL.
+/// configuration, `NTP_ERR_SYSTEM` when the thread cannot be made, and `NTP_ERR_INVALID_ARGUMENT` when `config` is
+/// NULL.
 ///
 /// # Safety
 ///
@@ -62,8 +63,8 @@ pub unsafe extern "C" fn ntp_start_with(config: *const ntp_config) -> ntp_result
 /// is negative. What it shows then may be provisional (`NTP_FLAG_PROVISIONAL`): look at the reading if that matters.
 ///
 /// Any number of threads may wait. Returns `NTP_ERR_TIMEOUT` when the time ran out (`ntp_last_error` then
-/// names each source and its last fault), `NTP_ERR_NOT_RUNNING` when the clock is not started, `NTP_ERR_STOPPED` when it was
-/// stopped meanwhile, and `NTP_ERR_SYSTEM` inside a fork handler.
+/// names each source and its last fault), `NTP_ERR_NOT_RUNNING` when the clock is not started, `NTP_ERR_STOPPED` when
+/// it was stopped meanwhile, and `NTP_ERR_SYSTEM` inside a fork handler.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_wait(timeout_ms: i64) -> ntp_result {
     boundary(|| process::wait(None, timeout(timeout_ms)))
@@ -83,8 +84,8 @@ pub extern "C" fn ntp_now() -> i64 {
 /// reading some microseconds earlier than it stands in the program.
 ///
 /// Good for the intervals of one thread. Not to be compared with what another thread has read, nor with `ntp_now`: it
-/// may be earlier than a value already seen. Any number of threads may call this at the same time; it never fails, and is
-/// async-signal-safe.
+/// may be earlier than a value already seen. Any number of threads may call this at the same time; it never fails, and
+/// is async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_now_relaxed() -> i64 {
     process::utc_relaxed().unwrap_or_else(other_time)
@@ -101,8 +102,8 @@ pub extern "C" fn ntp_offset() -> i64 {
 
 /// How far `ntp_now` can be off, in nanoseconds: UTC lies in now ± this. INT64_MAX when unknown.
 ///
-/// Any number of threads may call this at the same time; it takes no lock, never fails, and is async-signal-safe. Time and bound
-/// of one moment together come from `ntp_clock_now`.
+/// Any number of threads may call this at the same time; it takes no lock, never fails, and is async-signal-safe. Time
+/// and bound of one moment together come from `ntp_clock_now`.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_error_bound() -> i64 {
     guarded(|| process::now().error_bound_ns()).unwrap_or(i64::MAX)

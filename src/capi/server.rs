@@ -322,8 +322,8 @@ pub unsafe extern "C" fn ntp_server_config_set_silent_unless_synchronized(
     })
 }
 
-/// Serves Network Time Security (RFC 8915) beside plain NTP, to whoever asks for it: as the server whose certificates (PEM,
-/// its own first) and private key (PEM, not for everybody to read) are in these files. They are read when the
+/// Serves Network Time Security (RFC 8915) beside plain NTP, to whoever asks for it: as the server whose certificates
+/// (PEM, its own first) and private key (PEM, not for everybody to read) are in these files. They are read when the
 /// server starts.
 ///
 /// Keys are exchanged over TLS at every address that is listened on, port 4460 unless set
@@ -478,8 +478,8 @@ pub unsafe extern "C" fn ntp_server_port(server: *const ntp_server, index: usize
     })
 }
 
-/// Tells the port at which keys are exchanged, of address number `index`; addresses that differ in their port alone count
-/// once.
+/// Tells the port at which keys are exchanged, of address number `index`; addresses that differ in their port alone
+/// count once.
 ///
 /// Any number of threads may ask at the same time. Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if
 /// a pointer is NULL or there is no such address, as where NTS is not served.
@@ -504,10 +504,11 @@ pub unsafe extern "C" fn ntp_server_nts_port(server: *const ntp_server, index: u
     })
 }
 
-/// Tells what a server has done since its start. Pass `sizeof(ntp_server_counters)` as `size`, which is understood as in
-/// `ntp_clock_report`.
+/// Tells what a server has done since its start. Pass `sizeof(ntp_server_counters)` as `size`, which is understood as
+/// in `ntp_clock_report`.
 ///
-/// Any number of threads may ask at the same time. What its threads have not told yet, for a second at most, is missing.
+/// Any number of threads may ask at the same time. What its threads have not told yet, for a second at most, is
+/// missing.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if a pointer is NULL or `size` makes no sense.
 ///

@@ -9,11 +9,11 @@ use super::values::{ntp_nts_state, ntp_selection, ntp_state};
 use crate::error::Error;
 use crate::status::{NtsState, Selection, State};
 
-// What the last failing call of this thread said. In the thread, not in a handle: readers of one clock must not take turns over
-// an error text.
+// What the last failing call of this thread said. In the thread, not in a handle: readers of one clock must not take
+// turns over an error text.
 thread_local! {
-    /// The text, if it was known beforehand. A reading ends here, perhaps in a signal handler that has interrupted the allocator:
-    /// without a destructor, whose registration would allocate.
+    /// The text, if it was known beforehand. A reading ends here, perhaps in a signal handler that has interrupted the
+    /// allocator: without a destructor, whose registration would allocate.
     static KNOWN: Cell<Option<&'static CStr>> = const { Cell::new(None) };
 
     /// And otherwise.

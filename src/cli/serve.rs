@@ -20,8 +20,8 @@ const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where to serve, and whose time.
 ///
-/// Sockets that are passed by systemd's protocol (the environment's LISTEN_FDS and LISTEN_PID) are served beside those of
-/// the options.
+/// Sockets that are passed by systemd's protocol (the environment's LISTEN_FDS and LISTEN_PID) are served beside those
+/// of the options.
 #[derive(Args)]
 pub(super) struct Serve {
     /// Read all of it from this file, in TOML, instead of the options
@@ -190,8 +190,8 @@ impl Serve {
         Ok(write!(out, "{}", table::statistics(&json::Statistics::from(&server.statistics())))?)
     }
 
-    /// Until the time is over; without one, for ever: the default action of SIGINT and SIGTERM ends the process, and the
-    /// kernel closes the sockets.
+    /// Until the time is over; without one, for ever: the default action of SIGINT and SIGTERM ends the process, and
+    /// the kernel closes the sockets.
     fn wait(&self, server: &Server, statistics_file: Option<&Path>, err: &mut dyn Write) -> Result<(), Failure> {
         let begun = Instant::now();
         let mut is_told = false;

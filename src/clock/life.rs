@@ -22,7 +22,8 @@ pub(super) struct Life {
     /// Locked only under [`fork::lifecycle`].
     run: Mutex<Option<Run>>,
     ending: Ending,
-    /// Whether a forked child takes the run up by itself, and the fork generation that has it; to be asked without a lock.
+    /// Whether a forked child takes the run up by itself, and the fork generation that has it; to be asked without a
+    /// lock.
     by_itself: AtomicBool,
     generation: AtomicU32,
 }
@@ -36,8 +37,8 @@ struct Run {
     engine: Worker,
 }
 
-/// Whether a thread that was told to end is waited for. Forks go on meanwhile, for a disk may take its time; whoever would
-/// start another thread does not.
+/// Whether a thread that was told to end is waited for. Forks go on meanwhile, for a disk may take its time; whoever
+/// would start another thread does not.
 #[derive(Debug)]
 struct Ending(AtomicU32);
 
@@ -88,10 +89,11 @@ impl Life {
         }
     }
 
-    /// Starts the clock. While one runs, `suits` judges by its configuration and this one whether this is but one more start of it.
+    /// Starts the clock. While one runs, `suits` judges by its configuration and this one whether this is but one more
+    /// start of it.
     ///
-    /// `start` is how it begins, except in a child whose start would have been one more of its parent's: that goes on with the
-    /// parent's run, by its configuration.
+    /// `start` is how it begins, except in a child whose start would have been one more of its parent's: that goes on
+    /// with the parent's run, by its configuration.
     pub(super) fn start(
         &self,
         mut config: Config,

@@ -100,8 +100,8 @@ impl Clock {
     /// event loops that are built on them. One for each clock, which keeps it; do not read or close it.
     ///
     /// Everything that has happened since the start of the clock is pending at first. In a forked child the number is
-    /// the child's own after the first call of this or of [`Self::take_events`], which has nothing of the parent's; this tells
-    /// another one where the child has closed the number, or `/proc` does not say what it stands for.
+    /// the child's own after the first call of this or of [`Self::take_events`], which has nothing of the parent's;
+    /// this tells another one where the child has closed the number, or `/proc` does not say what it stands for.
     ///
     /// # Errors
     ///

@@ -24,8 +24,8 @@ static LIFE: Life = Life::new();
 
 /// Starts the process-wide clock with a server list, or with `$NTPCLOCK_SERVERS` if `None`.
 ///
-/// The same list again is harmless: starts are counted, and the last [`stop`] ends the clock. In a forked child it goes on with
-/// the parent's clock, by the parent's configuration.
+/// The same list again is harmless: starts are counted, and the last [`stop`] ends the clock. In a forked child it goes
+/// on with the parent's clock, by the parent's configuration.
 ///
 /// # Errors
 ///
@@ -35,8 +35,8 @@ pub fn start(servers: Option<&str>) -> Result<(), Error> {
     launch(config, |running, wanted| running.servers() == wanted.servers())
 }
 
-/// As [`start`], with all that can be configured. The same configuration again is harmless; of a clock that runs, [`start`]
-/// compares the servers alone.
+/// As [`start`], with all that can be configured. The same configuration again is harmless; of a clock that runs,
+/// [`start`] compares the servers alone.
 ///
 /// # Errors
 ///

@@ -116,9 +116,9 @@ impl Anchors {
         }
     }
 
-    /// By which part the kernel's clocks may have been slewed between the anchor at `place` and the one before it. Who was
-    /// faster than he should there, or next to it, shall not be wrong, only wide. What passes within a gap and is less
-    /// than 0.1 % of it cannot be seen: that nobody is so fast for so short is an assumption.
+    /// By which part the kernel's clocks may have been slewed between the anchor at `place` and the one before it. Who
+    /// was faster than he should there, or next to it, shall not be wrong, only wide. What passes within a gap and is
+    /// less than 0.1 % of it cannot be seen: that nobody is so fast for so short is an assumption.
     fn part_about(&self, place: usize, now: &Anchor) -> i64 {
         let points = || self.list.iter().chain([now]).skip(place.saturating_sub(2)).take(4);
         let fast = points().zip(points().skip(1)).any(|(early, late)| {
@@ -172,8 +172,8 @@ impl Anchors {
     }
 }
 
-/// Where the counter stood when a clock showed `stamp` that shows `value` at anchors, `before` and `after` it, and is slewed by
-/// one `part` at most.
+/// Where the counter stood when a clock showed `stamp` that shows `value` at anchors, `before` and `after` it, and is
+/// slewed by one `part` at most.
 fn between(
     before: Option<&Anchor>,
     after: Option<&Anchor>,

@@ -28,8 +28,8 @@ struct Open {
 }
 
 impl Open {
-    /// Takes what the kernel tells of the request's departure: much may happen between our look at the clock and that, after
-    /// a long sleep above all.
+    /// Takes what the kernel tells of the request's departure: much may happen between our look at the clock and that,
+    /// after a long sleep above all.
     fn note_departure(&mut self) -> bool {
         let Ok(told) = socket::departure(&self.socket, &mut [0; DATAGRAM_MAX]) else { return false };
         let left = told.stamp.and_then(|stamp| Bracket::read().departure(stamp, &self.sent));

@@ -1,5 +1,5 @@
-//! The engine of a clock that follows: it sleeps, tells its own listeners what the leader publishes, and takes over when the
-//! leader ends.
+//! The engine of a clock that follows: it sleeps, tells its own listeners what the leader publishes, and takes over
+//! when the leader ends.
 
 use std::os::fd::AsRawFd;
 
@@ -14,8 +14,8 @@ use crate::sys::thread::Order;
 use crate::sys::{counter, wake};
 use crate::units::{Counter, Nanos};
 
-/// How often the page and the lock are looked at. The end of a leader whose process goes on, or cannot be watched, is noticed
-/// by that alone.
+/// How often the page and the lock are looked at. The end of a leader whose process goes on, or cannot be watched, is
+/// noticed by that alone.
 const PACE: Nanos = Nanos::from_millis(250);
 
 /// How soon it is looked again where no leader is known: it may be just about to sign.

@@ -1,5 +1,5 @@
-//! Names that strangers choose, to addresses. One may lead to a name server of his that never answers: so a thread of its
-//! own waits for the resolver, and nobody for that thread.
+//! Names that strangers choose, to addresses. One may lead to a name server of his that never answers: so a thread of
+//! its own waits for the resolver, and nobody for that thread.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};

@@ -1,8 +1,8 @@
 //! Who leads among the processes that share a page: whoever holds the lock of the file beside it.
 //!
-//! The lock ends with its holder, however that ends, and a holder that is only stopped keeps it: so there never are two.
-//! Should the lock file be taken away from under its holder, another file can be locked in its place. Therefore a leader has
-//! a second lock, on the page itself, without which nobody writes.
+//! The lock ends with its holder, however that ends, and a holder that is only stopped keeps it: so there never are
+//! two. Should the lock file be taken away from under its holder, another file can be locked in its place. Therefore a
+//! leader has a second lock, on the page itself, without which nobody writes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -26,7 +26,8 @@ use crate::sys::process::Process;
 const PATIENCE: Duration = Duration::from_secs(2);
 const PACE: Duration = Duration::from_millis(2);
 
-/// What a lock file holds: a process's number and its start, filled up with blanks. Written in one go, and never shortened.
+/// What a lock file holds: a process's number and its start, filled up with blanks. Written in one go, and never
+/// shortened.
 const ENTRY: usize = 40;
 
 /// The places of a page and of its lock file.
@@ -81,8 +82,8 @@ impl Seat {
         Self::at(path).map_err(|error| Error::io(format!("locating {}", path.display()), error))
     }
 
-    /// Opens the page at `path` for reading, and leads if nobody does. A page that is not there, or of an earlier boot, is
-    /// made anew, by whoever holds the lock.
+    /// Opens the page at `path` for reading, and leads if nobody does. A page that is not there, or of an earlier boot,
+    /// is made anew, by whoever holds the lock.
     pub(crate) fn open(path: &Path) -> Result<Opened, Error> {
         let seat = Self::of(path)?;
         let refused = |why: &dyn std::fmt::Display| Error::SharedPage { why: seat.sentence(why) };
@@ -223,7 +224,8 @@ impl Lead {
         &self.page
     }
 
-    /// Why the page is not where it was. Its readers keep it, and so does its leader; the lock file is left to those who come.
+    /// Why the page is not where it was. Its readers keep it, and so does its leader; the lock file is left to those
+    /// who come.
     pub(crate) fn check(&mut self) -> Option<String> {
         let fault = self.seat.displaced(&self.page);
         if fault.is_some() {

@@ -172,8 +172,8 @@ impl Shared {
             let _forks_wait = fork::exclusive();
             change(&mut self.status.lock());
         }
-        // Whoever has looked but does not sleep yet finds another number than it saw, and will not. In one order for all: who
-        // is not counted yet has not looked yet.
+        // Whoever has looked but does not sleep yet finds another number than it saw, and will not. In one order for
+        // all: who is not counted yet has not looked yet.
         self.changes.fetch_add(1, SeqCst);
         if self.waiting.load(SeqCst) > 0 {
             futex::wake_all(&self.changes);

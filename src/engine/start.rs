@@ -1,4 +1,5 @@
-//! How the engine's thread begins: alone, as the leader of a page that processes share, or following one until it leads.
+//! How the engine's thread begins: alone, as the leader of a page that processes share, or following one until it
+//! leads.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,8 +39,8 @@ pub(crate) enum Start {
     SeatedOnward(Seat),
 }
 
-/// Starts the engine's thread; the paths of `config` are [located](super::files::locate). It publishes to `shared`, which
-/// no other engine may do meanwhile.
+/// Starts the engine's thread; the paths of `config` are [located](super::files::locate). It publishes to `shared`,
+/// which no other engine may do meanwhile.
 pub(crate) fn start(config: Config, shared: SharedRef, start: Start) -> Result<Worker, Error> {
     let keys = KeyExchanges::new(&config)?;
     let follow = |seat: Seat, onward, keys| {
@@ -79,8 +80,8 @@ pub(crate) fn start(config: Config, shared: SharedRef, start: Start) -> Result<W
     })
 }
 
-/// Follows a page, and takes it over when its leader is gone; `None`: by order, or it could not be taken over. Apart, so that
-/// who runs alone needs less of a stack.
+/// Follows a page, and takes it over when its leader is gone; `None`: by order, or it could not be taken over. Apart,
+/// so that who runs alone needs less of a stack.
 #[inline(never)]
 fn follow_until_leading(
     config: &Config,
@@ -214,8 +215,8 @@ fn succeed(succession: Succession, core: &mut Synchronizer, watchdog: Watchdog) 
     Told { writer, watch, watchdog, lead: Some(lead) }
 }
 
-/// Goes on where a run has left off whose thread is gone, in the same epoch and on the same line; in HOLDOVER, until our own
-/// sources were heard.
+/// Goes on where a run has left off whose thread is gone, in the same epoch and on the same line; in HOLDOVER, until
+/// our own sources were heard.
 fn go_on(
     shared: &Shared,
     left: &Account,
@@ -353,8 +354,8 @@ mod tests {
         [path.clone(), recording.clone(), lock].iter().for_each(|path| std::fs::remove_file(path).unwrap());
     }
 
-    /// What a child finds that goes on with a clock of which this was published, `clocks` were noted, and `marks` shown, all counted
-    /// from the origin 7; as it looks at them now.
+    /// What a child finds that goes on with a clock of which this was published, `clocks` were noted, and `marks`
+    /// shown, all counted from the origin 7; as it looks at them now.
     fn gone_on(published: State, clocks: Anchor, marks: Option<Marks>, now: (Anchor, Option<Marks>, u8)) -> ClockModel {
         let shared = Shared::new(Place::own());
         let mut writer = Writer::new(&shared.place, None);

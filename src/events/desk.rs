@@ -49,7 +49,8 @@ impl Callback {
         let pending = Arc::new(AtomicU32::new(first.0));
         let theirs = Arc::clone(&pending);
         let worker = Worker::start_with_stack("ntpclock-event", STACK, move |order| {
-            // A call that forks returns in the child, too, where nobody tells anything, and where the descriptor is the parent's.
+            // A call that forks returns in the child, too, where nobody tells anything, and where the descriptor is the
+            // parent's.
             while !order.is_over() {
                 match theirs.swap(0, Relaxed) {
                     0 => {

@@ -141,8 +141,8 @@ pub(crate) fn horizon(wanted: Nanos, drift: &DriftLimit) -> Nanos {
     wanted.min(drift.knee)
 }
 
-/// What `sightings`, oldest first, say together about `now` and the time up to the `wanted` horizon after it; `None` if they
-/// contradict each other.
+/// What `sightings`, oldest first, say together about `now` and the time up to the `wanted` horizon after it; `None` if
+/// they contradict each other.
 pub(crate) fn outlook(
     sightings: &[Sighting],
     now: Counter,

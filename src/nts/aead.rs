@@ -103,8 +103,8 @@ impl Keys {
         Some(())
     }
 
-    /// Opens what the other side has sealed, in place: its plaintext. `None` if anything in it or in `associated` is not
-    /// the other side's.
+    /// Opens what the other side has sealed, in place: its plaintext. `None` if anything in it or in `associated` is
+    /// not the other side's.
     pub(crate) fn open_in_place<'a>(
         &self,
         nonce: &[u8],
@@ -128,8 +128,8 @@ impl Keys {
         }
     }
 
-    /// Seals `plaintext`: the nonce, a part of `random`, and the ciphertext. `None` only if a bug of ours has made the keys
-    /// wrong.
+    /// Seals `plaintext`: the nonce, a part of `random`, and the ciphertext. `None` only if a bug of ours has made the
+    /// keys wrong.
     pub(crate) fn seal<'a>(
         &self,
         random: &'a [u8; NONCE_MAX],

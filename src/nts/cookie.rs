@@ -1,5 +1,5 @@
-//! Cookies as their server makes them: the keys of a session, sealed with a key that only servers know, so that no server
-//! keeps anything of a session.
+//! Cookies as their server makes them: the keys of a session, sealed with a key that only servers know, so that no
+//! server keeps anything of a session.
 //!
 //! ```text
 //! key's id (4) · nonce (16) · sealed: tag (16) · both keys
@@ -10,8 +10,8 @@
 //! Sealed is with AES-SIV-CMAC-256, whose nonces may be random: two that are alike tell whether two cookies are of one
 //! session, and nothing else. The id and the nonce are what is authenticated beside.
 //!
-//! Keys are changed now and then, so that what was recorded cannot be opened later with a key that is lost. The newest ones
-//! that a [`KeyRing`] has may be other servers' already; one seals, and older ones still open.
+//! Keys are changed now and then, so that what was recorded cannot be opened later with a key that is lost. The newest
+//! ones that a [`KeyRing`] has may be other servers' already; one seals, and older ones still open.
 
 use std::fmt;
 
@@ -57,8 +57,8 @@ pub(crate) struct KeyRing {
 }
 
 impl KeyRing {
-    /// What servers share: the first of several is the next, which another server may seal with already; the second seals. A
-    /// lone one does. `None` without any, with too many, or if two have one id.
+    /// What servers share: the first of several is the next, which another server may seal with already; the second
+    /// seals. A lone one does. `None` without any, with too many, or if two have one id.
     pub(crate) fn shared(secrets: Vec<Secret>) -> Option<Self> {
         let before = |at| secrets.iter().take(at);
         let unique = (secrets.iter().enumerate()).all(|(at, one)| before(at).all(|other| other.id != one.id));
@@ -102,8 +102,8 @@ impl Sealer {
         OVERHEAD + 2 * algorithm.key_length()
     }
 
-    /// Writes a cookie of `keys`, a server's, into `place`, which is as long as that takes. `None` only if a bug of ours has
-    /// made it another length.
+    /// Writes a cookie of `keys`, a server's, into `place`, which is as long as that takes. `None` only if a bug of
+    /// ours has made it another length.
     pub(crate) fn seal(&self, keys: &Keys, nonce: &[u8; NONCE_MAX], place: &mut [u8]) -> Option<()> {
         let (id, cipher) = self.ciphers.get(self.seals)?;
         if place.len() != Self::cookie_length(keys.algorithm()) {

@@ -18,8 +18,8 @@ const AEAD: u16 = 4;
 const COOKIE: u16 = 5;
 const SERVER: u16 = 6;
 const PORT: u16 = 7;
-/// Of the range for experiments, as chrony has it since 4.6.1: both sides derive the keys of AES-128-GCM-SIV as RFC 8915
-/// says. Its older versions name AES-SIV-CMAC-256 in the exporter's context whatever was negotiated.
+/// Of the range for experiments, as chrony has it since 4.6.1: both sides derive the keys of AES-128-GCM-SIV as RFC
+/// 8915 says. Its older versions name AES-SIV-CMAC-256 in the exporter's context whatever was negotiated.
 const COMPLIANT_GCM_SIV_EXPORT: u16 = 1024;
 
 /// The protocol that keys are wanted for.

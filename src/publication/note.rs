@@ -1,7 +1,7 @@
 //! What stands behind a page that processes share: the leader's report, and what the next leader must know.
 //!
-//! Readers of the time have no use for it. Whoever opens a page, follows it or takes it over reads a whole slot, of which
-//! the last word is a checksum: words that were not written by a leader of ours are not believed.
+//! Readers of the time have no use for it. Whoever opens a page, follows it or takes it over reads a whole slot, of
+//! which the last word is a checksum: words that were not written by a leader of ours are not believed.
 
 use super::SLOT;
 use super::page::{self, Page, WORDS};

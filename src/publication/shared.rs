@@ -1,8 +1,9 @@
-//! A page in a file that the processes of one host map: all read it with the same code; one of them, who holds the lock, writes.
+//! A page in a file that the processes of one host map: all read it with the same code; one of them, who holds the
+//! lock, writes.
 //!
 //! The file is one header, which never changes, and the [`latch`](super::latch) with its words, as
-//! `docs/shared-page.md` describes them for whoever looks from outside. It is written aside and gets its name when it is
-//! whole. Everybody reads through a mapping that cannot be written; the leader's engine has another one beside it.
+//! `docs/shared-page.md` describes them for whoever looks from outside. It is written aside and gets its name when it
+//! is whole. Everybody reads through a mapping that cannot be written; the leader's engine has another one beside it.
 
 #![expect(unsafe_code, reason = "a mapped file is seen as the words it consists of")]
 
@@ -140,8 +141,8 @@ impl SharedPage {
         Ok(Self { publication, inode: Inode::from(&about), by_ticks, mapping })
     }
 
-    /// Puts a new page at `path`, on which nothing was published yet. Where there is a file already, it stays, unless it is to be
-    /// `replaced`: its former readers keep it.
+    /// Puts a new page at `path`, on which nothing was published yet. Where there is a file already, it stays, unless
+    /// it is to be `replaced`: its former readers keep it.
     pub(crate) fn create(path: &Path, replaced: bool) -> Result<(), Refusal> {
         let header = header(host::origin().ok_or(Refusal::NoOrigin)?, ticks::kernel_sight().is_some());
         // Every byte, so that no block is missing when the memory is written.
@@ -155,13 +156,13 @@ impl SharedPage {
 
     #[inline(always)]
     pub(crate) fn publication(&self) -> &Publication {
-        // SAFETY: mapped as long as `self` is, aligned since a page is, and of atomic words: any bits are a publication.
-        // Through a mapping that cannot be written, nobody writes: writers have one from `Access::Write`.
+        // SAFETY: mapped as long as `self` is, aligned since a page is, and of atomic words: any bits are a
+        // publication. Through a mapping that cannot be written, nobody writes: writers have one from `Access::Write`.
         unsafe { self.publication.as_ref() }
     }
 
-    /// What a leader is to begin with: `None` where readers are not to read ticks. If the page is `already` read by them, what
-    /// it says of them is what counts, and not what the kernel lets this process know.
+    /// What a leader is to begin with: `None` where readers are not to read ticks. If the page is `already` read by
+    /// them, what it says of them is what counts, and not what the kernel lets this process know.
     pub(crate) fn sight(&self, already: bool) -> Option<Sight> {
         match (self.by_ticks, already) {
             (false, _) => None,
@@ -203,8 +204,8 @@ pub(crate) fn header(origin: Identity, by_ticks: bool) -> [u8; CHECKED + 4] {
     bytes
 }
 
-/// Whether a file of `size` bytes that begins with `bytes` is a page for a process of this boot that may read ticks or not, and
-/// whether it may be read by them.
+/// Whether a file of `size` bytes that begins with `bytes` is a page for a process of this boot that may read ticks or
+/// not, and whether it may be read by them.
 pub(crate) fn judge(bytes: &[u8], size: u64, origin: Option<Identity>, ticks: bool) -> Result<bool, Refusal> {
     let number = |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().map_or(0, u32::from_le_bytes);
     if !bytes.starts_with(MAGIC) {

@@ -4,7 +4,8 @@
 //! servers, and whoever owns a few does not own most. So from time to time a random sample of the others is asked once.
 //! The third of them with the lowest time and the third with the highest are dropped: as long as less than a third of
 //! the sample lies, what is left is not lower than some honest server's time and not higher than another's. If the rest
-//! does not back what the polled servers agree on, something is wrong; if another sample says the same, it is with them.
+//! does not back what the polled servers agree on, something is wrong; if another sample says the same, it is with
+//! them.
 
 use crate::exchange::Interval;
 

@@ -43,8 +43,8 @@ impl ServerConfig {
     /// What one address is answered a second over time, and at once, unless set.
     pub(crate) const RATE_LIMIT: (i64, i64) = (16, 64);
 
-    /// Listens nowhere yet; serves the clock it is started with to everybody, a thread for each processor, no address more
-    /// than 16 times a second.
+    /// Listens nowhere yet; serves the clock it is started with to everybody, a thread for each processor, no address
+    /// more than 16 times a second.
     pub fn new() -> Self {
         Self::default()
     }
@@ -105,10 +105,10 @@ impl ServerConfig {
         Ok(self)
     }
 
-    /// Answers each address (of IPv6: each network of 64 bits) at most `per_second` times a second over time, and `burst`
-    /// times at once; 16 and 64 unless set. Of what is beyond, a random quarter is answered all the same, so that nobody
-    /// can silence us to somebody by asking in that name, and some are told to ask less (the kiss code `RATE`).
-    /// `per_second` 0 answers everything. Unless set, this host's own loopback addresses are not limited.
+    /// Answers each address (of IPv6: each network of 64 bits) at most `per_second` times a second over time, and
+    /// `burst` times at once; 16 and 64 unless set. Of what is beyond, a random quarter is answered all the same, so
+    /// that nobody can silence us to somebody by asking in that name, and some are told to ask less (the kiss code
+    /// `RATE`). `per_second` 0 answers everything. Unless set, this host's own loopback addresses are not limited.
     ///
     /// # Errors
     ///
@@ -138,8 +138,9 @@ impl ServerConfig {
         self
     }
 
-    /// Serves Network Time Security (RFC 8915) beside plain NTP, to whoever asks for it: as the server whose certificates (PEM,
-    /// its own first) and private key (PEM, not for everybody to read) are in these files. They are read when the server starts.
+    /// Serves Network Time Security (RFC 8915) beside plain NTP, to whoever asks for it: as the server whose
+    /// certificates (PEM, its own first) and private key (PEM, not for everybody to read) are in these files. They are
+    /// read when the server starts.
     ///
     /// Keys are exchanged over TLS at every address that is listened on, port 4460 unless set.
     ///
@@ -169,12 +170,13 @@ impl ServerConfig {
         Ok(self)
     }
 
-    /// Seals cookies with the keys in the file at `path`, which several servers may share: so that each of them understands the
-    /// clients of the others. Unless set, they are a server's own, made anew every day, and gone when it stops.
+    /// Seals cookies with the keys in the file at `path`, which several servers may share: so that each of them
+    /// understands the clients of the others. Unless set, they are a server's own, made anew every day, and gone when
+    /// it stops.
     ///
-    /// A line has an id and `HEX:` with 64 digits; the newest key comes first, for others to know, the second seals, and all
-    /// of them open. The file must be ours or root's, for nobody else to read or write (mode 0600); it is read when the server
-    /// starts, and again when it changes.
+    /// A line has an id and `HEX:` with 64 digits; the newest key comes first, for others to know, the second seals,
+    /// and all of them open. The file must be ours or root's, for nobody else to read or write (mode 0600); it is read
+    /// when the server starts, and again when it changes.
     ///
     /// # Errors
     ///

@@ -1,20 +1,20 @@
 //! How often one address is answered: a table of fixed size, whoever asks.
 //!
 //! The purpose is not to save work: an answer costs little more than a refusal. A server that answers everything can be
-//! made to send to anybody, by requests in that one's name; it never sends more than it gets, and with a limit not even as
-//! much. And one client that has run wild shall not take what others need.
+//! made to send to anybody, by requests in that one's name; it never sends more than it gets, and with a limit not even
+//! as much. And one client that has run wild shall not take what others need.
 //!
 //! So the limit is far above what sane clients do: 16 a second over time lets a thousand clients behind one address ask
 //! every 64 s, and 64 at once lets eight of them begin their bursts of eight in the same moment. What is beyond is not
 //! all refused: a quarter, drawn at random, is answered, so that whoever floods us in a client's name does not silence
 //! us to that client, which asks again (chrony's "leak"); and a quarter of what is left is told to ask less (`RATE`).
-//! Nobody can choose who is refused: the random bits are the caller's. Unless a limit is set, it is not for this host's own
-//! loopback addresses, in whose name nobody elsewhere can ask.
+//! Nobody can choose who is refused: the random bits are the caller's. Unless a limit is set, it is not for this host's
+//! own loopback addresses, in whose name nobody elsewhere can ask.
 //!
 //! An address's bucket is one number, the time at which it will be full again (the "theoretical arrival time" of the
-//! generic cell rate algorithm, ITU-T I.371). Buckets stand eight to a cache line, which the address's keyed hash picks; a
-//! newcomer takes the place of the bucket that is, or will be, full first. A flood from any number of addresses so costs
-//! one cache line each and no memory; who is pushed out is forgotten, and answered.
+//! generic cell rate algorithm, ITU-T I.371). Buckets stand eight to a cache line, which the address's keyed hash
+//! picks; a newcomer takes the place of the bucket that is, or will be, full first. A flood from any number of
+//! addresses so costs one cache line each and no memory; who is pushed out is forgotten, and answered.
 //!
 //! All threads share the table, for the kernel shares a client's requests out among them. Two that judge one address at
 //! the same instant may count one request for two.
@@ -123,8 +123,8 @@ impl Limiter {
         if self.limit.spares_loopback && address.to_canonical().is_loopback() {
             return Allowance::Served;
         }
-        // Who has one address of IPv6 has 2^64 of them. Where the networks of IPv6 begin with zeros, nobody lives: there is
-        // room for IPv4.
+        // Who has one address of IPv6 has 2^64 of them. Where the networks of IPv6 begin with zeros, nobody lives:
+        // there is room for IPv4.
         let network = match address.to_canonical() {
             IpAddr::V4(v4) => u64::from(v4.to_bits()),
             IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,

@@ -6,8 +6,8 @@
 //! that do not know the mode rarely do.
 //!
 //! No pair ever serves two clients. Receive timestamps that are remembered are unique: each thread's grow, and their
-//! lowest bits are the thread's. And a pair is found by 64 bits of a keyed hash over client address, receive timestamp and
-//! epoch (times of two epochs do not belong together), of which nobody outside can know the key.
+//! lowest bits are the thread's. And a pair is found by 64 bits of a keyed hash over client address, receive timestamp
+//! and epoch (times of two epochs do not belong together), of which nobody outside can know the key.
 //!
 //! The table is of fixed size, and without locks: the first word of an entry is its key combined with the second by an
 //! exclusive or, so that an entry of which one word is newer than the other is not found (R. Hyatt and T. Mann, "A

@@ -126,9 +126,9 @@ impl Template {
         self.filled(request, request.transmit, receive, transmit)
     }
 
-    /// The same in interleaved mode (RFC 9769, section 2): what is told as the transmit timestamp is `earlier`'s, so that
-    /// the root distance must hold for that one, too. The root delay beside it is today's: what it is less than that of then,
-    /// the root dispersion has to be more.
+    /// The same in interleaved mode (RFC 9769, section 2): what is told as the transmit timestamp is `earlier`'s, so
+    /// that the root distance must hold for that one, too. The root delay beside it is today's: what it is less than
+    /// that of then, the root dispersion has to be more.
     pub(super) fn interleaved(&self, request: &Packet, receive: NtpTime, earlier: &Pair) -> [u8; HEADER_LEN] {
         let mut bytes = self.filled(request, request.receive, receive, earlier.transmit);
         let of_then = earlier.root_distance.0.saturating_sub(self.root_delay.0 / 2);

@@ -1,8 +1,8 @@
 //! Network Time Security for a server's clients (RFC 8915): keys and cookies.
 //!
-//! `exchange` is the thread that hands out keys over TLS; `secrets` are the keys that cookies are sealed with, and where they
-//! come from. The threads that answer find all that they need of a session in its cookie: between the two there is a
-//! [`Vault`] and nothing else.
+//! `exchange` is the thread that hands out keys over TLS; `secrets` are the keys that cookies are sealed with, and
+//! where they come from. The threads that answer find all that they need of a session in its cookie: between the two
+//! there is a [`Vault`] and nothing else.
 
 mod exchange;
 mod secrets;
@@ -63,8 +63,8 @@ pub(super) struct Doors {
     cookie_keys: Option<PathBuf>,
 }
 
-/// The same with the keys for cookies: whoever reads them again when they change has to have read them before, so that it is no
-/// longer root who does.
+/// The same with the keys for cookies: whoever reads them again when they change has to have read them before, so that
+/// it is no longer root who does.
 #[derive(Debug)]
 pub(super) struct OpenDoors {
     listeners: Vec<(TcpListener, Option<u16>)>,
@@ -109,7 +109,8 @@ impl OpenDoors {
     }
 }
 
-/// Random nonces, of which the system is asked for many at once: what an outsider knows of one tells nothing of the next.
+/// Random nonces, of which the system is asked for many at once: what an outsider knows of one tells nothing of the
+/// next.
 #[derive(Debug)]
 pub(super) struct Nonces {
     drawn: Vec<[u8; NONCE_MAX]>,

@@ -3,8 +3,8 @@
 //!
 //! A turn takes up to [`BATCH`] datagrams in one call, looks once at the system clock and the counter, and answers in
 //! parts: for each part the page is read once, which gives its transmit timestamp and all that is said of the time, and
-//! the replies leave in one call. A transmit timestamp is older than its reply's departure by what the calls for the part
-//! take, 1 µs a reply or so, and never younger.
+//! the replies leave in one call. A transmit timestamp is older than its reply's departure by what the calls for the
+//! part take, 1 µs a reply or so, and never younger.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -33,8 +33,8 @@ use crate::units::{Counter, NtpShort, NtpTime};
 /// Batches taken from one socket in a row, so that a flood at one cannot starve the others, nor keep us from an end.
 const TURN: usize = 16;
 
-/// Replies that share a transmit timestamp, which is older than the last of them by the time that these take to leave: some
-/// 30 µs, and only if so many came at once.
+/// Replies that share a transmit timestamp, which is older than the last of them by the time that these take to leave:
+/// some 30 µs, and only if so many came at once.
 const PART: usize = 32;
 
 /// Replies of which the kernel is still to tell when they left.
@@ -260,8 +260,8 @@ impl Attendant {
         self.tally.add(Count::Unsent, sent.failed);
     }
 
-    /// The reply to one that may speak interleaved mode, and whether its departure is to be told: in that mode if it names
-    /// a reply that we remember, else as any other. This one is remembered.
+    /// The reply to one that may speak interleaved mode, and whether its departure is to be told: in that mode if it
+    /// names a reply that we remember, else as any other. This one is remembered.
     fn interleave(
         &mut self,
         socket: &UdpSocket,

@@ -189,7 +189,8 @@ impl Poll {
         self.due = self.due.max(now + self.interval());
     }
 
-    /// What was learnt from the server is void, and is to be learnt anew soon. Not from one that has said that we ask too much.
+    /// What was learnt from the server is void, and is to be learnt anew soon. Not from one that has said that we ask
+    /// too much.
     pub(crate) fn hasten(&mut self, now: Counter) {
         // A burst that is under way is quick enough: however often this happens, requests come no closer.
         if self.ever_answered && !self.kissed && self.burst == 0 {
@@ -198,7 +199,8 @@ impl Poll {
         }
     }
 
-    /// As [`Self::hasten`], where the counter may have been set back: nothing is due later than in one interval from `now`.
+    /// As [`Self::hasten`], where the counter may have been set back: nothing is due later than in one interval from
+    /// `now`.
     pub(crate) fn handle_gap(&mut self, now: Counter) {
         self.due = self.due.min(now + self.interval());
         self.hasten(now);

@@ -67,8 +67,8 @@ impl Synchronizer {
         }
     }
 
-    /// What a server of ours says of its own reference, as a client finds it on the wire; `None` as long as there is nothing
-    /// to say.
+    /// What a server of ours says of its own reference, as a client finds it on the wire; `None` as long as there is
+    /// nothing to say.
     pub(super) fn reference(&self) -> Option<Reference> {
         let primary = self.verdict.primary?;
         let time = NtpTime::from_unix(reference_time(&self.model)?).resolve(self.pivot);

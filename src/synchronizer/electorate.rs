@@ -2,11 +2,11 @@
 //!
 //! Without trusted sources everybody votes on where UTC lies, and the interval rests on what is assumed of all: at most
 //! `f` of `n` lie. As long as trusted sources answer, they alone vote, and the interval rests on the same assumption
-//! about them: at most `f` of the `n` trusted ones lie, with `f` the same share of that `n`. Whatever the others say can
-//! then neither move the interval nor narrow it; those that miss it are falsetickers, the rest may refine the estimate,
-//! which stays inside. Who falls back on the others when no trusted source answers would be at the mercy of somebody who
-//! silences those: hence *required* sources, without one of which nothing new is published. (chrony's options of the
-//! same names mean the same.)
+//! about them: at most `f` of the `n` trusted ones lie, with `f` the same share of that `n`. Whatever the others say
+//! can then neither move the interval nor narrow it; those that miss it are falsetickers, the rest may refine the
+//! estimate, which stays inside. Who falls back on the others when no trusted source answers would be at the mercy of
+//! somebody who silences those: hence *required* sources, without one of which nothing new is published. (chrony's
+//! options of the same names mean the same.)
 //!
 //! A source whose certificate nobody could check at any clock's time yet is *provisional*, and may be whoever once had
 //! that name: it votes beside those that are not authenticated, is trusted by nobody, and content with it is nobody who

@@ -13,8 +13,9 @@ use super::socket::{self, CONTROL_LEN, Control, Received};
 /// Datagrams taken in one call at most.
 pub(crate) const BATCH: usize = 64;
 
-/// Longer datagrams are cut: nothing behind the first bytes is read. What Ethernet carries in one piece over IPv4: the longest
-/// request that anybody has a use for, one of NTS for eight cookies with the longest keys there are, has 1468 bytes.
+/// Longer datagrams are cut: nothing behind the first bytes is read. What Ethernet carries in one piece over IPv4: the
+/// longest request that anybody has a use for, one of NTS for eight cookies with the longest keys there are, has 1468
+/// bytes.
 const REQUEST_MAX: usize = 1472;
 
 /// All that the two calls read and write. It never moves: its parts point to each other. What belongs to one datagram

@@ -90,14 +90,14 @@ impl Bracket {
         Arrived { at, stamped_by_kernel: stamped.is_some() }
     }
 
-    /// When a datagram left that was sent between `earlier` and this bracket: the earliest counter value that can be true,
-    /// as T1 and T3 may be early but never late. Without a stamp that can be used it is `None`.
+    /// When a datagram left that was sent between `earlier` and this bracket: the earliest counter value that can be
+    /// true, as T1 and T3 may be early but never late. Without a stamp that can be used it is `None`.
     pub(crate) fn departure(&self, stamp: UnixTime, earlier: &Self) -> Option<Counter> {
         self.counter_of(stamp, earlier).map(|(earliest, _)| earliest)
     }
 
-    /// The earliest and the latest counter value at which the system clock can have shown `stamp`, between `earlier` and
-    /// this bracket; `None` if the stamp is old, or if the system clock was visibly stepped since `earlier`.
+    /// The earliest and the latest counter value at which the system clock can have shown `stamp`, between `earlier`
+    /// and this bracket; `None` if the stamp is old, or if the system clock was visibly stepped since `earlier`.
     ///
     /// The stamp is counted back from this bracket, and forward from `earlier`. Had the system clock gained on the
     /// counter after the stamp (a step too small to be seen, say), the first alone would be too early; had it lost,

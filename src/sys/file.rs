@@ -154,8 +154,8 @@ pub(crate) fn write_aside(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) 
     file.sync_all()
 }
 
-/// Puts `bytes` at `path`, where readers find all of them or none, for everybody to read; what is lost when the power fails is
-/// no loss.
+/// Puts `bytes` at `path`, where readers find all of them or none, for everybody to read; what is lost when the power
+/// fails is no loss.
 #[cfg(feature = "cli")]
 pub(crate) fn show(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let aside = aside(path)?;

@@ -4,8 +4,8 @@
 //! it was inherited. And the forking thread itself holds [`lifecycle`] and [`exclusive`] during the fork: what is only
 //! locked under one of them is never locked by a thread that the child does not have.
 //!
-//! These two are locks of our own making, because the child does not unlock but resets them: a lock that remembers who waits
-//! for it would be handed to a thread that is not there.
+//! These two are locks of our own making, because the child does not unlock but resets them: a lock that remembers who
+//! waits for it would be handed to a thread that is not there.
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
@@ -41,8 +41,8 @@ pub(crate) fn count() -> u32 {
 /// Has the C library call us around forks; costs nothing after the first time. To be called before the first thread
 /// of ours is made.
 ///
-/// Nobody is waited for here, who might not be there in a child. So several threads may register the same handlers, or a
-/// child those of a parent that was about to note that it has; all but the first of those calls find nothing to do.
+/// Nobody is waited for here, who might not be there in a child. So several threads may register the same handlers, or
+/// a child those of a parent that was about to note that it has; all but the first of those calls find nothing to do.
 pub(crate) fn watch() {
     if !REGISTERED.load(Acquire) {
         // SAFETY: the three functions are static and do nothing a fork handler must not do. If memory is short the
@@ -52,8 +52,8 @@ pub(crate) fn watch() {
     }
 }
 
-/// Held while a clock is started or restarted, for some milliseconds and what it takes to read its files, and for an instant
-/// while one is stopped. Never taken by a thread of ours, nor while [`exclusive`] is held.
+/// Held while a clock is started or restarted, for some milliseconds and what it takes to read its files, and for an
+/// instant while one is stopped. Never taken by a thread of ours, nor while [`exclusive`] is held.
 ///
 /// `None` to a fork handler of the host's that runs while this very thread forks: it has the lock already, and what
 /// it would do, with threads that wait for the fork or that are not here, cannot be done.
@@ -80,8 +80,8 @@ pub(crate) fn keep_in_children(fd: RawFd) {
 }
 
 thread_local! {
-    /// Whether this thread is between our handlers: the one thread that both sides have. Without a destructor, so that a
-    /// thread that is past its thread-locals can still fork.
+    /// Whether this thread is between our handlers: the one thread that both sides have. Without a destructor, so that
+    /// a thread that is past its thread-locals can still fork.
     static FORKING: Cell<bool> = const { Cell::new(false) };
 }
 

@@ -51,14 +51,14 @@ pub(crate) fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// The boot (its first half), and the time namespace (the second), that the counter's origin belongs to; `None` if the kernel
-/// does not say.
+/// The boot (its first half), and the time namespace (the second), that the counter's origin belongs to; `None` if the
+/// kernel does not say.
 pub(crate) fn origin() -> Option<Identity> {
     origin_and(&[])
 }
 
-/// The same, and what the hypervisor marks: behind the kernel's back a machine goes on elsewhere, or at an earlier time, by the
-/// same boot. For what nobody watches over meanwhile.
+/// The same, and what the hypervisor marks: behind the kernel's back a machine goes on elsewhere, or at an earlier
+/// time, by the same boot. For what nobody watches over meanwhile.
 fn marked_origin(device: &Path) -> Option<Identity> {
     let marks = VmClock::open(device).ok().flatten().and_then(|mut device| device.marks().ok());
     let marks = marks.map(|marks| format!("{marks:?}"));

@@ -81,8 +81,8 @@ pub(crate) fn inherited(fd: libc::c_int) -> io::Result<(UdpSocket, SocketAddr)> 
     Ok((socket, address))
 }
 
-/// A socket that is bound to `address`, does not block and asks for stamps; one that `shares` does so with all that share
-/// that address.
+/// A socket that is bound to `address`, does not block and asks for stamps; one that `shares` does so with all that
+/// share that address.
 fn bound_to(address: SocketAddr, kinds: Kinds, shares: bool) -> io::Result<UdpSocket> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;

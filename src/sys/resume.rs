@@ -1,4 +1,5 @@
-//! Being woken when somebody sets the system clock, or the machine resumes from a suspend, without looking again and again.
+//! Being woken when somebody sets the system clock, or the machine resumes from a suspend, without looking again and
+//! again.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,8 +7,8 @@ use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 
 use super::{beside_standard, checked};
 
-/// A descriptor that becomes readable when `CLOCK_REALTIME` is set, as the kernel itself does at every resume: a `timerfd`
-/// that is cancelled then (`TFD_TIMER_CANCEL_ON_SET`).
+/// A descriptor that becomes readable when `CLOCK_REALTIME` is set, as the kernel itself does at every resume: a
+/// `timerfd` that is cancelled then (`TFD_TIMER_CANCEL_ON_SET`).
 #[derive(Debug)]
 pub(crate) struct ResumeWatch(File);
 

@@ -24,7 +24,8 @@ pub(crate) struct Received {
     pub(crate) length: usize,
     /// The sender; `None` on a connected socket whose kernel names nobody.
     pub(crate) from: Option<SocketAddr>,
-    /// The address of ours that it was sent to, on a socket of [`super::listen::listening`] that is bound to all of them.
+    /// The address of ours that it was sent to, on a socket of [`super::listen::listening`] that is bound to all of
+    /// them.
     pub(crate) to: Option<Local>,
     /// The system clock when the kernel took the datagram from the network.
     pub(crate) stamp: Option<UnixTime>,
@@ -37,8 +38,8 @@ pub(crate) struct Local {
     interface: u32,
 }
 
-/// A fresh socket, on a port the kernel picks at random, that exchanges datagrams with `peer` alone: it is bound by being
-/// connected, so that there is no moment in which a stranger's datagram could get in.
+/// A fresh socket, on a port the kernel picks at random, that exchanges datagrams with `peer` alone: it is bound by
+/// being connected, so that there is no moment in which a stranger's datagram could get in.
 pub(crate) fn connected(peer: SocketAddr) -> io::Result<UdpSocket> {
     let family = if peer.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;

@@ -54,7 +54,8 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// Whether the work is to end; it is over, too, for a forked child that has this very thread and no part in the work.
+    /// Whether the work is to end; it is over, too, for a forked child that has this very thread and no part in the
+    /// work.
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Acquire) || self.generation != fork::generation()
     }
@@ -84,8 +85,8 @@ impl Worker {
         self.waker.wake();
     }
 
-    /// Ends the thread and waits for it; called by that very thread, or in the midst of a fork, it is left to end when its
-    /// work returns.
+    /// Ends the thread and waits for it; called by that very thread, or in the midst of a fork, it is left to end when
+    /// its work returns.
     pub(crate) fn stop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         if self.generation != fork::generation() {

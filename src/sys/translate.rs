@@ -15,8 +15,8 @@
 use super::counter::{Arrived, Bracket};
 use crate::units::{Counter, Nanos, UnixTime};
 
-/// Distance of the looks that are kept, at least. The oldest is at least this old: no stamp that is used is older. A full
-/// receive buffer is read within that, down to some 50 000 datagrams a second.
+/// Distance of the looks that are kept, at least. The oldest is at least this old: no stamp that is used is older. A
+/// full receive buffer is read within that, down to some 50 000 datagrams a second.
 const SPAN: Nanos = Nanos::from_millis(400);
 
 /// How far the system clock may run from what it did before within `span` without having been stepped: 1000 ppm. The

@@ -1,9 +1,9 @@
 //! What the hypervisor tells its guest of disruptions: migration to another host, a return from a snapshot.
 //!
-//! Linux shows the page that the two share as a device (`include/uapi/linux/vmclock-abi.h`, from 6.13 on). We want but two
-//! numbers of it: one changes when the counter was disrupted, the other when the machine came back from a saved state.
-//! The device is read, not mapped: the kernel then sees to it that what we get is of one piece, and nobody can cut the
-//! page off under us.
+//! Linux shows the page that the two share as a device (`include/uapi/linux/vmclock-abi.h`, from 6.13 on). We want but
+//! two numbers of it: one changes when the counter was disrupted, the other when the machine came back from a saved
+//! state. The device is read, not mapped: the kernel then sees to it that what we get is of one piece, and nobody can
+//! cut the page off under us.
 
 use std::fs::File;
 use std::io;

@@ -70,8 +70,8 @@ impl KnownWaker {
         Ok(Self { waker, id })
     }
 
-    /// In a forked child: a new event instead of that of the parent. It has the same number, unless that may stand for something
-    /// else by now.
+    /// In a forked child: a new event instead of that of the parent. It has the same number, unless that may stand for
+    /// something else by now.
     pub(crate) fn renew(&mut self) -> io::Result<()> {
         let new = Self::new()?;
         let number = self.waker.as_raw_fd();
@@ -79,7 +79,8 @@ impl KnownWaker {
             *self = new;
             return Ok(());
         }
-        // SAFETY: both descriptors are open; what the number stands for from now on is as much our own as what it stood for.
+        // SAFETY: both descriptors are open; what the number stands for from now on is as much our own as what it stood
+        // for.
         checked(unsafe { libc::dup3(new.waker.as_raw_fd(), number, libc::O_CLOEXEC) })?;
         (self.waker.generation, self.id) = (fork::generation(), new.id.clone());
         Ok(())
@@ -93,8 +94,8 @@ impl Deref for KnownWaker {
     }
 }
 
-/// What the kernel calls the event behind the number `fd`; `None` if it is no event, or the kernel does not say (before Linux 5.2,
-/// or without `/proc`).
+/// What the kernel calls the event behind the number `fd`; `None` if it is no event, or the kernel does not say (before
+/// Linux 5.2, or without `/proc`).
 fn event_id(fd: RawFd) -> Option<String> {
     let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
     about.lines().find_map(|line| line.strip_prefix("eventfd-id:")).map(|id| id.trim().to_owned())

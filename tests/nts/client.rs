@@ -1,5 +1,5 @@
-//! A client that can do wrong: key exchange, requests and replies, byte by byte; nothing of the library's own is used to judge
-//! a server by.
+//! A client that can do wrong: key exchange, requests and replies, byte by byte; nothing of the library's own is used
+//! to judge a server by.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};

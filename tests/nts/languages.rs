@@ -35,7 +35,8 @@ fn every_language_serves_authenticated_time() {
     }
 }
 
-/// The command, told by a file and checked beforehand; what is wrong is named with the file, and where it can be with the line.
+/// The command, told by a file and checked beforehand; what is wrong is named with the file, and where it can be with
+/// the line.
 #[test]
 fn the_command_serves_what_a_file_says_and_names_what_is_wrong_with_it() {
     let authority = Authority::new();

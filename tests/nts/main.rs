@@ -1,5 +1,5 @@
-//! Network Time Security: with real servers, Debian's `chronyd` of today and of tomorrow; with one in between that loses,
-//! breaks and forges what passes; and with servers that mean no good.
+//! Network Time Security: with real servers, Debian's `chronyd` of today and of tomorrow; with one in between that
+//! loses, breaks and forges what passes; and with servers that mean no good.
 //!
 //! Numbers in comments are those of the hostile cases in the project's notes: 23 replies, 24 NAKs, 25 key exchanges,
 //! 26 negotiated servers, 27 certificates.

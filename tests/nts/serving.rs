@@ -314,8 +314,8 @@ impl Drop for Child {
     }
 }
 
-/// Connects so often from each of the addresses, says how many there are, waits for the end of each, and says when the last
-/// of those ended that were not hung up on at once.
+/// Connects so often from each of the addresses, says how many there are, waits for the end of each, and says when the
+/// last of those ended that were not hung up on at once.
 const IDLE: &str = "import socket, sys, time\n\
     port, each = int(sys.argv[1]), int(sys.argv[2])\n\
     begun, idle = time.monotonic(), []\n\

@@ -1,5 +1,5 @@
-//! Cases that were collected from the faults of other servers; the numbers are those of that list. Cases 11 to 13, 15 and 16
-//! are about NTS, and in `tests/nts/serving.rs`; 3 is played in the simulation, and 19 is `make bench-server`.
+//! Cases that were collected from the faults of other servers; the numbers are those of that list. Cases 11 to 13, 15
+//! and 16 are about NTS, and in `tests/nts/serving.rs`; 3 is played in the simulation, and 19 is `make bench-server`.
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
@@ -145,7 +145,8 @@ fn case_8_over_arbitrary_input_no_more_bytes_and_no_more_packets_leave_than_came
     client.0.set_nonblocking(true).unwrap();
     let mut random = Random(42);
     let mut buffer = [0; 65_536];
-    // How long each request is that can be answered, by its transmit timestamp, which names it, and whether it was answered.
+    // How long each request is that can be answered, by its transmit timestamp, which names it, and whether it was
+    // answered.
     let mut sent: Vec<Option<usize>> = Vec::new();
     let (mut packets, mut answers) = (0_u64, 0_u64);
     let mut collect = |sent: &mut Vec<Option<usize>>, wait: Duration| {
@@ -487,7 +488,8 @@ fn case_20_a_clock_that_follows_its_own_server_finds_the_loop() {
         for address in ["192.0.2.1/24", "192.0.2.9/24"] {
             assert!(Command::new("ip").args(["addr", "add", address, "dev", "lo"]).status().unwrap().success());
         }
-        // Not the address at which we ask ourselves: it is no address of ours that our own server names as its reference.
+        // Not the address at which we ask ourselves: it is no address of ours that our own server names as its
+        // reference.
         let upstream = local("192.0.2.9:0", |_| ());
         // A free port: the clock is to ask it before there is a server on it.
         let own = UdpSocket::bind("192.0.2.1:0").unwrap().local_addr().unwrap();

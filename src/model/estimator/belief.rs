@@ -39,10 +39,11 @@ impl Belief {
         self.ff
     }
 
-    /// Takes in an exchange of which the likelihood of an offset is known; returns the density with which it was foreseen.
+    /// Takes in an exchange of which the likelihood of an offset is known; returns the density with which it was
+    /// foreseen.
     ///
-    /// The likelihood is `known` at the points that matter by themselves, its tops and edges, so that none of them falls
-    /// between two points of a wide belief; `likelihood` tells it at further ones, all over the belief.
+    /// The likelihood is `known` at the points that matter by themselves, its tops and edges, so that none of them
+    /// falls between two points of a wide belief; `likelihood` tells it at further ones, all over the belief.
     pub(super) fn update(&mut self, known: &Looks, likelihood: impl Fn(&[f64], &mut [f64])) -> f64 {
         let deviation = self.oo.sqrt();
         let own = grid(self.offset, REACH * deviation);
@@ -119,8 +120,8 @@ fn grid(middle: f64, reach: f64) -> [f64; POINTS] {
 }
 
 impl Looks {
-    /// A `function` where it matters: all over `parts`, up to three pairs of a middle and a reach, and on both sides of its
-    /// `edges`, where it jumps.
+    /// A `function` where it matters: all over `parts`, up to three pairs of a middle and a reach, and on both sides of
+    /// its `edges`, where it jumps.
     pub(super) fn new(parts: &[(f64, f64)], edges: [f64; 2], function: impl Fn(&[f64], &mut [f64])) -> Self {
         // Wide enough for doubles, narrow enough for nothing to lie in between.
         let hair = 1e-9 * parts.iter().map(|part| part.1).fold(0.0, f64::max);

@@ -42,8 +42,8 @@ struct Density {
     /// `None`: uniform within `half` of the middle.
     ways: Option<[Queueing; 2]>,
     middle: f64,
-    /// Half of what both ways together have queued, or more. There is an edge so far from the middle on either side: one of
-    /// the delays would be no longer than its base.
+    /// Half of what both ways together have queued, or more. There is an edge so far from the middle on either side:
+    /// one of the delays would be no longer than its base.
     half: f64,
     norm: f64,
 }
@@ -151,8 +151,8 @@ impl Queueing {
         3.0 * f64::from(self.k).sqrt() * self.theta
     }
 
-    /// Multiplies each of `values` by the density of `lead` plus or minus the offset beside it, [`ROOM`] at most. One step after the other for
-    /// all of them, for each step can then be done for several at a time.
+    /// Multiplies each of `values` by the density of `lead` plus or minus the offset beside it, [`ROOM`] at most. One
+    /// step after the other for all of them, for each step can then be done for several at a time.
     fn multiply(&self, values: &mut [f64], offsets: &[f64], lead: f64, sign: f64) {
         let mut room = [[0.0; ROOM]; 2];
         let [xs, powers] = &mut room;

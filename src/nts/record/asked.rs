@@ -64,8 +64,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Wish>, Refusal> {
     if !numbers(protocols).any(|number| number == NTPV4) {
         return Err(Refusal::NoProtocol);
     }
-    // Whoever does not say how it derives the keys of AES-128-GCM-SIV may do so as older chronys do, or as RFC 8915 says:
-    // nobody knows, and they have another cipher.
+    // Whoever does not say how it derives the keys of AES-128-GCM-SIV may do so as older chronys do, or as RFC 8915
+    // says: nobody knows, and they have another cipher.
     let knows = |algorithm: &Algorithm| *algorithm != Algorithm::Aes128GcmSiv || is_compliant;
     let algorithm = numbers(algorithms).filter_map(Algorithm::from_number).find(knows).ok_or(Refusal::NoAlgorithm)?;
     Ok(Some(Wish { algorithm }))

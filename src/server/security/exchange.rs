@@ -1,8 +1,8 @@
 //! The thread that hands out keys: TLS 1.3 over TCP, one message each way (RFC 8915, section 4).
 //!
-//! Whoever comes has two seconds and some kilobytes for all of it. There are only so many places, and of these only so many
-//! for one address, so that idle visitors keep nobody else out for long; while all are taken, or the process has no descriptor
-//! to spare, new ones wait in the kernel's queue.
+//! Whoever comes has two seconds and some kilobytes for all of it. There are only so many places, and of these only so
+//! many for one address, so that idle visitors keep nobody else out for long; while all are taken, or the process has
+//! no descriptor to spare, new ones wait in the kernel's queue.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -39,8 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes that a visitor may send, TLS and all: a record of TLS, the longest there is, and what comes before it.
 const BYTES_MAX: usize = 24 * 1024;
 
-/// Bytes that are still taken once all is said: if some were left when we close, the visitor's system would drop what it has of
-/// ours.
+/// Bytes that are still taken once all is said: if some were left when we close, the visitor's system would drop what
+/// it has of ours.
 const PARTING_MAX: usize = 64 * 1024;
 
 /// Visitors at a time, and of one address.
@@ -197,8 +197,8 @@ impl Desk {
                         }
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // The visitor has gone, or the system has no descriptor or memory to spare. The former may be said as often as
-                    // somebody likes to.
+                    // The visitor has gone, or the system has no descriptor or memory to spare. The former may be said
+                    // as often as somebody likes to.
                     Err(_) => {
                         self.opens = Instant::now() + PAUSE;
                         return;

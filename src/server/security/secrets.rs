@@ -1,4 +1,5 @@
-//! The keys that cookies are sealed with: a server's own, made anew every day, or those in a file that several servers share.
+//! The keys that cookies are sealed with: a server's own, made anew every day, or those in a file that several servers
+//! share.
 //!
 //! ```text
 //! # id   key, newest first: the first is the next one, the second seals, the others still open
@@ -6,9 +7,10 @@
 //! 11     HEX:9a8b…
 //! ```
 //!
-//! Whoever has the file can answer in the servers' names and listen to their clients: so it is refused if others than its
-//! owner may read or write it, and if it is neither ours nor root's. It is read again when it changes; servers that get to know of
-//! a new key one after the other understand each other meanwhile, since nobody seals with the first of several.
+//! Whoever has the file can answer in the servers' names and listen to their clients: so it is refused if others than
+//! its owner may read or write it, and if it is neither ours nor root's. It is read again when it changes; servers that
+//! get to know of a new key one after the other understand each other meanwhile, since nobody seals with the first of
+//! several.
 
 use std::fs;
 #[cfg(feature = "cli")]
@@ -108,7 +110,8 @@ impl Source {
         Ok((Self::File { path: path.to_owned(), seen, faulty: None }, read(path)?))
     }
 
-    /// Changes the keys in `vault` if it is time; `Err`, once, if a file that has changed is of no use, and then the keys stay.
+    /// Changes the keys in `vault` if it is time; `Err`, once, if a file that has changed is of no use, and then the
+    /// keys stay.
     pub(super) fn renew(&mut self, vault: &Vault, now: Instant) -> Result<(), Error> {
         match self {
             Self::Own { made } if now.saturating_duration_since(*made) >= OWN_LIFE => {
@@ -132,7 +135,8 @@ impl Source {
                         }
                     }
                     Err(error) => {
-                        // What cannot be read now may be in a moment, without a change of the file; nonsense stays nonsense.
+                        // What cannot be read now may be in a moment, without a change of the file; nonsense stays
+                        // nonsense.
                         if !matches!(error, Error::Io { .. }) {
                             *seen = mark;
                         }
@@ -194,8 +198,9 @@ fn parse(line: &str) -> Result<Secret, &'static str> {
     Ok(Secret { id, key: Zeroizing::new(key) })
 }
 
-/// Puts a new key in front of those in the file at `path`, which is made if there is none, and leaves the three that were the
-/// newest behind it. It stays its owner's, whoever renews it; a new one is that of the directory's owner, if we are root.
+/// Puts a new key in front of those in the file at `path`, which is made if there is none, and leaves the three that
+/// were the newest behind it. It stays its owner's, whoever renews it; a new one is that of the directory's owner, if
+/// we are root.
 ///
 /// # Errors
 ///

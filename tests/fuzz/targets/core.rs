@@ -1,7 +1,7 @@
 //! The whole core against a world that the fuzzer makes up: who answers what and when, who lies, what is lost, what
 //! strangers send, when the counter stands still. The oscillator stays within its limits and no more sources lie than
-//! are assumed to; so, at any time: UTC lies in the published interval, no reading of an epoch runs backwards, what proves
-//! nothing moves nothing, and the memory does not grow.
+//! are assumed to; so, at any time: UTC lies in the published interval, no reading of an epoch runs backwards, what
+//! proves nothing moves nothing, and the memory does not grow.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -529,7 +529,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         rounds(world_of(0, &[0; 4], 0), 4, 4, 0).bytes(&[11]).sized(0).done(),
         rounds(world_of(16 + 8, &[0, 0, 5], 0), 3, 6, 1).done(),
         rounds(world_of(2, &mixed, 0), 5, 3, 0).done(),
-        // Keys whose certificates were checked at no clock's time, that hold or have expired, or that there are none of.
+        // Keys whose certificates were checked at no clock's time, that hold or have expired, or that there are none
+        // of.
         rounds(world_of(64, &[7, 7, 7], 0).bytes(&[8, 8, 24]).sized(0), 3, 4, 0).done(),
         rounds(world_of(64 + 2, &mixed, 0).bytes(&[0, 1, 2, 8, 0]), 5, 3, 0).done(),
         // The counter stands still, and a process ends.

@@ -128,8 +128,8 @@ fn sound(core: &Synchronizer, at: Counter) {
     }
 }
 
-/// Somebody with the right to write to the page writes whatever he likes: readings are then worth nothing, but there are
-/// readings, and nobody comes to harm.
+/// Somebody with the right to write to the page writes whatever he likes: readings are then worth nothing, but there
+/// are readings, and nobody comes to harm.
 pub(super) fn page(data: &[u8]) {
     let mut input = Input(data);
     header(&mut input);

@@ -1,9 +1,9 @@
 //! What the fuzzers try: a function for each way in which bytes of somebody else come in, and for the arithmetic that
-//! they reach. Each states what must hold whatever the bytes are; that nothing panics, and no sum overflows, goes without
-//! saying.
+//! they reach. Each states what must hold whatever the bytes are; that nothing panics, and no sum overflows, goes
+//! without saying.
 //!
-//! They are part of the library in its tests and under `cfg(fuzzing)`, and nowhere else, so that they reach what users do
-//! not. What they were ever given of note is kept in `../corpus`, and every test run gives it to them again.
+//! They are part of the library in its tests and under `cfg(fuzzing)`, and nowhere else, so that they reach what users
+//! do not. What they were ever given of note is kept in `../corpus`, and every test run gives it to them again.
 
 mod core;
 mod files;

@@ -1,5 +1,5 @@
-//! Where the corpora begin: real datagrams, files and pages, made by the code that makes them. `BLESS=1 cargo test --lib
-//! --all-features fuzzing` writes them anew; what fuzzers found beyond stands beside them, by its digest.
+//! Where the corpora begin: real datagrams, files and pages, made by the code that makes them. `BLESS=1 cargo test
+//! --lib --all-features fuzzing` writes them anew; what fuzzers found beyond stands beside them, by its digest.
 
 use std::collections::BTreeMap;
 use std::fs;

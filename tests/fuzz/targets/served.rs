@@ -56,8 +56,8 @@ pub(super) fn client(algorithm: Algorithm) -> (Association, Vec<u8>) {
     (association, request.expect("there is a cookie"))
 }
 
-/// A request of ours, as somebody on the path changes it: only what the client has sent is answered with new cookies, and
-/// nothing is answered with more than came.
+/// A request of ours, as somebody on the path changes it: only what the client has sent is answered with new cookies,
+/// and nothing is answered with more than came.
 pub(super) fn served(data: &[u8]) {
     let mut input = Input(data);
     let algorithm = Algorithm::OFFERED[usize::from(input.byte()) % 3];

@@ -17,8 +17,8 @@ pub struct Load<const N: usize> {
     socket: UdpSocket,
     incoming: Batch<N>,
     outgoing: Batch<N>,
-    /// Of NTS, one for each slot: a server keeps nothing of a session, and answers the same request again and again. Empty
-    /// for plain ones, which are made as they go.
+    /// Of NTS, one for each slot: a server keeps nothing of a session, and answers the same request again and again.
+    /// Empty for plain ones, which are made as they go.
     requests: Vec<[u8; N]>,
     /// Distinguishes this loop's requests from those of others.
     nonce: u64,

@@ -1,5 +1,5 @@
-//! `ntpclock-bench-server NTPCLOCK CHRONYD ROUNDS`: what a reply costs our server, beside a bare responder and `chronyd`.
-//! `make bench-server` runs it.
+//! `ntpclock-bench-server NTPCLOCK CHRONYD ROUNDS`: what a reply costs our server, beside a bare responder and
+//! `chronyd`. `make bench-server` runs it.
 //!
 //! Servers have processor 1 to themselves, the generator has processor 0. Every server has its turn in every round, the
 //! order is turned from round to round, and a ratio is the median over the rounds. What counts is processor time a
