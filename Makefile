@@ -31,8 +31,10 @@ OUT     := $(or $(CARGO_TARGET_DIR),target)/release
 VERSION := $(shell sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The number of the binary interface: it changes when an old program would no longer run, and only then.
 ABI     := 0
-# Copies of functions in their callers, but for the shortest and those that must be, make code larger and nothing faster.
-SMALL   := -C llvm-args=-inline-threshold=25
+# Copies of functions in their callers, but for the shortest and those that must be, make code larger and nothing faster; nor does
+# level 3 make readings faster, but it does the ciphers of a server, for which the command is made.
+SHORT   := -C llvm-args=-inline-threshold=25
+SMALL   := --config profile.release.opt-level=2
 
 .PHONY: all lib command install uninstall clean
 all: lib command
@@ -41,12 +43,12 @@ all: lib command
 # depends on the crate. A helper thread may outlive `ntp_stop` in a call it cannot leave, so the code
 # stays mapped (nodelete). One run makes both kinds: link arguments mean nothing to a static library.
 lib:
-	$(CARGO) rustc --release --lib --features capi,nts --crate-type cdylib,staticlib -- $(SMALL) \
+	$(CARGO) rustc $(SMALL) --release --lib --features capi,nts --crate-type cdylib,staticlib -- $(SHORT) \
 	  -C link-arg=-Wl,-soname,libntpclock.so.$(ABI) -C link-arg=-Wl,-z,nodelete -C link-arg=-Wl,-z,pack-relative-relocs
 	ln -sf libntpclock.so $(OUT)/libntpclock.so.$(ABI)
 
 command:
-	$(CARGO) rustc --release --features cli,nts --bin ntpclock -- $(SMALL)
+	$(CARGO) rustc --release --features cli,nts --bin ntpclock -- $(SHORT)
 
 BUILT     := $(addprefix $(OUT)/,libntpclock.so libntpclock.a ntpclock)
 INSTALLED := $(LIBDIR)/libntpclock.so.$(VERSION) $(LIBDIR)/libntpclock.so.$(ABI) $(LIBDIR)/libntpclock.so \
@@ -139,8 +141,8 @@ flood:
 
 # Built aside, so that what is installed is never the smaller one.
 sizes: lib
-	$(CARGO) rustc --release --locked --lib --features capi --crate-type cdylib --target-dir $(dir $(OUT))small -- \
-	  $(SMALL) -C link-arg=-Wl,-z,pack-relative-relocs
+	$(CARGO) rustc $(SMALL) --release --locked --lib --features capi --crate-type cdylib \
+	  --target-dir $(dir $(OUT))small -- $(SHORT) -C link-arg=-Wl,-z,pack-relative-relocs
 	tests/sizes.sh $(OUT)/libntpclock.so $(dir $(OUT))small/release/libntpclock.so
 
 deny:
