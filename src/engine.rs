@@ -128,17 +128,19 @@ const BUILD_CLOCK_ERROR: Nanos = Nanos::from_seconds(365 * 86_400);
 /// How far it is believed to have been ahead where that decides which certificates hold: there a year is dear.
 const BUILD_CLOCK_SLACK: Nanos = Nanos::from_seconds(3 * 86_400);
 
-/// The day the library was built.
-const BUILT: &str = env!("NTPCLOCK_BUILD_DATE");
+/// The day the library was built, by the clock of the machine that did.
+fn built() -> UnixTime {
+    unix_seconds(env!("NTPCLOCK_BUILD_DATE").parse().unwrap_or(0))
+}
 
 /// UTC is not before this; it tells the era of a timestamp.
 pub(crate) fn era_begin() -> UnixTime {
-    unix_seconds(BUILT.parse().unwrap_or(0)) - BUILD_CLOCK_ERROR
+    built() - BUILD_CLOCK_ERROR
 }
 
 /// UTC is not before this, where certificates are concerned: what has expired by then has expired.
 pub(crate) fn build_floor() -> UnixTime {
-    unix_seconds(BUILT.parse().unwrap_or(0)) - BUILD_CLOCK_SLACK
+    built() - BUILD_CLOCK_SLACK
 }
 
 /// The engine's thread. What is large in it is boxed: a stack that something has been moved over stays in memory.

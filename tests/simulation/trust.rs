@@ -203,6 +203,15 @@ pub(super) fn a_pool_vetoes_the_few_of_it_that_are_polled(trial: &Trial) -> Worl
     world
 }
 
+/// Plays until `end`, in seconds: synchronised all the time, and never vetoed.
+fn play_unvetoed(world: &mut World, end: f64) {
+    while world.seconds() < end {
+        world.run(0.1);
+        expect_synchronized(world);
+        world.expect("nothing is vetoed", !world.report().flags.contains(Flags::VETOED));
+    }
+}
+
 /// Somebody on the path answers for a whole pool, and lies; what authenticated servers say is believed all the same.
 pub(super) fn a_pool_has_no_veto_over_servers_that_are_authenticated(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
@@ -213,11 +222,7 @@ pub(super) fn a_pool_has_no_veto_over_servers_that_are_authenticated(trial: &Tri
     let authentication = random.pick(&[Authentication::Mix, Authentication::Require]);
     let settings = Settings { khronos: true, authentication, ..polling(4, 6) };
     let mut world = world(trial, &settings, servers).with_bystanders(others);
-    while world.seconds() < 3.0 * 3600.0 {
-        world.run(0.1);
-        expect_synchronized(&mut world);
-        world.expect("nothing is vetoed", !world.report().flags.contains(Flags::VETOED));
-    }
+    play_unvetoed(&mut world, 3.0 * 3600.0);
     world
 }
 
@@ -230,10 +235,6 @@ pub(super) fn a_third_of_a_pool_cannot_veto_the_truth(trial: &Trial) -> World {
     others.extend(far(&mut random, 4).into_iter().map(|server| server.lying_by(move |_, _| off)));
     let settings = Settings { khronos: true, ..polling(4, 8) };
     let mut world = world(trial, &settings, servers).with_bystanders(others);
-    while world.seconds() < 6.0 * 3600.0 {
-        world.run(0.1);
-        expect_synchronized(&mut world);
-        world.expect("nothing is vetoed", !world.report().flags.contains(Flags::VETOED));
-    }
+    play_unvetoed(&mut world, 6.0 * 3600.0);
     world
 }
