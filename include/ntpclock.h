@@ -1563,7 +1563,8 @@ ntp_result ntp_clock_report(const ntp_clock *clock, ntp_report *report, size_t s
  *
  * Where there are more than `capacity`, the first `capacity` are written; with a `capacity` of 0, `sources`
  * may be NULL. A NULL `clock` is the process-wide one. Any number of threads may call this at the same
- * time. Sizes are understood as in `ntp_clock_report`.
+ * time. Sizes are understood as in `ntp_clock_report`. What makes a clock SYNCHRONIZED is told here a millisecond,
+ * and 64 ms at most, before readers see it.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `count` is NULL, if `sources` is NULL with a
  * `capacity` above 0, or if a size makes no sense.

@@ -146,7 +146,8 @@ impl Clock {
         report(self.roused())
     }
 
-    /// One entry a source; none of a clock that follows another on a shared page.
+    /// One entry a source; none of a clock that follows another on a shared page. What makes a clock SYNCHRONIZED is
+    /// told here a millisecond, and 64 ms at most, before readers see it.
     pub fn sources(&self) -> Vec<SourceInfo> {
         sources(self.roused())
     }

@@ -86,6 +86,11 @@ impl ClockModel {
         self.epoch != 0
     }
 
+    /// What readers are told beside the state.
+    pub(crate) fn told_flags(&self) -> Flags {
+        self.flags.with(Flags::LEAP_PENDING, matches!(self.leap, Leap::Insert | Leap::Delete))
+    }
+
     /// UTC, and the interval that holds it and UTC as shown, at `counter`.
     pub(crate) fn at(&self, counter: Counter) -> (UnixTime, UnixTime, UnixTime) {
         let utc = self.line.utc_at(counter);

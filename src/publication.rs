@@ -32,6 +32,8 @@ use page::{Page, Shown, WORDS};
 use shared::SharedPage;
 use track::Track;
 
+use std::sync::atomic::AtomicU64;
+
 /// How far ahead a new model takes effect: long enough that a writer is rarely late, short enough not to matter.
 const LEAD: Nanos = Nanos::from_millis(1);
 
@@ -48,6 +50,9 @@ pub(crate) struct Publication(Latch<SLOT>);
 
 /// Words of a slot: a power of two, so that readers need not multiply to find theirs. A [`note`] fits behind the page.
 pub(crate) const SLOT: usize = WORDS.next_power_of_two();
+
+/// A slot while it is looked at.
+type Slot<'a> = latch::Words<'a, SLOT, AtomicU64>;
 
 /// Where a publication is: whichever it is, one pointer leads to it.
 #[derive(Debug)]
@@ -145,54 +150,54 @@ impl Publication {
         self.0.read_if(page::tag(kind), |words| glance::utc_at(|index| words.at(index), kind, read(kind)))?
     }
 
-    /// What can be had now at a glance and by `kind`, in a process of this fork generation.
+    /// What `make` makes of what can be had now at a glance and by `kind`, in a process of this fork generation.
+    ///
+    /// `make` may be called several times, and of what means nothing; what it made last counts, if it holds. So where
+    /// it puts its numbers somewhere, no register has to keep them until that is known.
     #[inline(always)]
-    pub(crate) fn glimpse(&self, kind: Kind, read: impl Fn(Kind) -> Tick, generation: u32) -> Option<Glimpse> {
-        let (holds, glimpse) = self.0.read_if(page::tag(kind), |words| {
-            glance::settled_at(|index| words.at(index), kind, read(kind), generation)
-        })?;
-        holds.then_some(glimpse)
-    }
-
-    /// Puts the same where `put` puts it, and whether it holds: it may be put several times, and what was put last
-    /// counts, if it holds. So no register has to keep it until that is known.
-    #[cfg(feature = "capi")]
-    #[inline(always)]
-    pub(crate) fn put_glimpse(
+    pub(crate) fn glimpse<T>(
         &self,
         kind: Kind,
         read: impl Fn(Kind) -> Tick,
         generation: u32,
-        put: impl Fn(Glimpse),
-    ) -> bool {
-        let held = self.0.read_if(page::tag(kind), |words| {
-            let (holds, glimpse) = glance::settled_at(|index| words.at(index), kind, read(kind), generation);
-            put(glimpse);
-            holds
-        });
-        held.unwrap_or(false)
+        make: impl Fn(&Glimpse) -> T,
+    ) -> Option<T> {
+        // Both at once and not an `Option`, so that nothing waits for the comparison.
+        let (holds, made) = self.0.read_if(page::tag(kind), |words| {
+            let glimpse = glance::settled_at(words, kind, read(kind));
+            (glimpse.holds(generation), make(&glimpse))
+        })?;
+        holds.then_some(made)
     }
 
-    /// A glimpse, and the time suspended as the page's writer knew it: both of one turn.
-    pub(crate) fn checked_glimpse(
+    /// The same, and the time suspended as the page's writer knew it: both of one turn.
+    pub(crate) fn checked_glimpse<T>(
         &self,
         kind: Kind,
         read: impl Fn(Kind) -> Tick,
         generation: u32,
-    ) -> Option<(Glimpse, Nanos)> {
-        let ((holds, glimpse), suspended) = self.0.read_if(page::tag(kind), |words| {
-            let settled = glance::settled_at(|index| words.at(index), kind, read(kind), generation);
-            (settled, Nanos(words.at(page::SUSPENDED).cast_signed()))
+        make: impl Fn(&Glimpse) -> T,
+    ) -> Option<(T, Nanos)> {
+        let (holds, made, suspended) = self.0.read_if(page::tag(kind), |words| {
+            let glimpse = glance::settled_at(words, kind, read(kind));
+            (glimpse.holds(generation), make(&glimpse), words.at(page::SUSPENDED).cast_signed())
         })?;
-        holds.then_some((glimpse, suspended))
+        holds.then_some((made, Nanos(suspended)))
     }
 
-    /// The same while a correction is slewed in.
-    pub(crate) fn slewing_glimpse(&self, kind: Kind, read: impl Fn(Kind) -> Tick, generation: u32) -> Option<Glimpse> {
-        let (holds, glimpse) = self.0.read_if(page::tag(kind), |words| {
-            glance::slewing_at(|index| words.at(index), kind, read(kind), generation)
+    /// As [`Self::glimpse`] while a correction is slewed in.
+    pub(crate) fn slewing_glimpse<T>(
+        &self,
+        kind: Kind,
+        read: impl Fn(Kind) -> Tick,
+        generation: u32,
+        make: impl Fn(&Glimpse) -> T,
+    ) -> Option<T> {
+        let (holds, made) = self.0.read_if(page::tag(kind), |words| {
+            let glimpse = glance::slewing_at(words, kind, read(kind));
+            (glimpse.holds(generation), make(&glimpse))
         })?;
-        holds.then_some(glimpse)
+        holds.then_some(made)
     }
 }
 

@@ -55,20 +55,7 @@ impl Reading {
     /// The reading, if it is to be had by ticks and at a glance. Cannot panic.
     #[inline(always)]
     pub(crate) fn glimpse(publication: &Publication, generation: u32, read: impl Fn(Kind) -> Tick) -> Option<Self> {
-        publication.glimpse(Kind::Ticks, read, generation).map(Self::glimpsed)
-    }
-
-    /// Puts the same where `put` puts it, perhaps several times; whether it is to be had, and was put last. Cannot
-    /// panic.
-    #[cfg(feature = "capi")]
-    #[inline(always)]
-    pub(crate) fn put_glimpse(
-        publication: &Publication,
-        generation: u32,
-        read: impl Fn(Kind) -> Tick,
-        put: impl Fn(Self),
-    ) -> bool {
-        publication.put_glimpse(Kind::Ticks, read, generation, |glimpse| put(Self::glimpsed(glimpse)))
+        publication.glimpse(Kind::Ticks, read, generation, Self::glimpsed)
     }
 
     /// Where that cannot be had. Apart, so that the quick way is short.
@@ -79,9 +66,9 @@ impl Reading {
         read: impl Fn(Kind) -> Tick,
         system_time: impl FnOnce() -> UnixTime,
     ) -> Self {
-        let slewing = |kind| publication.slewing_glimpse(kind, &read, generation).map(Self::while_slewing);
+        let slewing = |kind| publication.slewing_glimpse(kind, &read, generation, Self::while_slewing);
         slewing(Kind::Ticks)
-            .or_else(|| publication.glimpse(Kind::Raw, &read, generation).map(Self::glimpsed))
+            .or_else(|| publication.glimpse(Kind::Raw, &read, generation, Self::glimpsed))
             .or_else(|| slewing(Kind::Raw))
             // Before the first synchronisation, shortly before a switch, in holdover, after a fork.
             .unwrap_or_else(|| {
@@ -100,10 +87,10 @@ impl Reading {
         system_time: impl FnOnce() -> UnixTime,
         suspended: impl FnOnce() -> Nanos,
     ) -> Self {
-        let glimpse = publication.checked_glimpse(Kind::Ticks, &read, generation);
+        let glimpse = publication.checked_glimpse(Kind::Ticks, &read, generation, Self::glimpsed);
         // The reading and what its writer knew of suspends are of one turn, either way.
         let (reading, known) = match glimpse {
-            Some((glimpse, known)) => (Self::glimpsed(glimpse), known),
+            Some(told) => told,
             None => {
                 let (page, tick) = publication.read(&read);
                 (Self::new(&page, tick, generation, system_time), page.suspended)
@@ -147,7 +134,7 @@ impl Reading {
             age_ns: (counter - model.newest_exchange).0.max(0),
             epoch: model.epoch,
             state,
-            flags: flags_of(model.flags, model.leap).with(Flags::SLEWING, model.line.is_slewing(counter)),
+            flags: model.told_flags().with(Flags::SLEWING, model.line.is_slewing(counter)),
             leap: model.leap,
             tai_minus_utc: None,
         }
@@ -156,23 +143,24 @@ impl Reading {
     /// What a glance at a page told: the same as [`Self::new`] says of the whole page, but for roundings of the
     /// interval.
     #[inline(always)]
-    fn glimpsed(glimpse: Glimpse) -> Self {
+    fn glimpsed(glimpse: &Glimpse) -> Self {
+        let (utc, counter) = (glimpse.utc(), glimpse.counter());
         Self {
-            unix_ns: glimpse.utc.0,
-            earliest_ns: glimpse.earliest.0,
-            latest_ns: glimpse.latest.0,
-            raw_ns: glimpse.counter.0,
-            age_ns: glimpse.age.0,
-            epoch: glimpse.epoch,
-            state: glimpse.state,
-            flags: flags_of(glimpse.flags, glimpse.leap),
-            leap: glimpse.leap,
+            unix_ns: utc.0,
+            earliest_ns: glimpse.earliest(utc).0,
+            latest_ns: glimpse.latest(utc).0,
+            raw_ns: counter.0,
+            age_ns: glimpse.age(counter).0,
+            epoch: glimpse.epoch(),
+            state: glimpse.state(),
+            flags: glimpse.flags(),
+            leap: glimpse.leap(),
             tai_minus_utc: None,
         }
     }
 
     /// The same of a glance at a correction.
-    fn while_slewing(glimpse: Glimpse) -> Self {
+    fn while_slewing(glimpse: &Glimpse) -> Self {
         let settled = Self::glimpsed(glimpse);
         Self { flags: settled.flags.with(Flags::SLEWING, true), ..settled }
     }
@@ -195,11 +183,6 @@ impl Reading {
             bound => Some(Duration::from_nanos(bound.unsigned_abs())),
         }
     }
-}
-
-#[inline(always)]
-fn flags_of(model: Flags, leap: Leap) -> Flags {
-    model.with(Flags::LEAP_PENDING, matches!(leap, Leap::Insert | Leap::Delete))
 }
 
 #[cfg(test)]
@@ -300,7 +283,7 @@ mod tests {
                             let whole = whole(&publication, &machine);
                             let glance = Reading::of(&publication, GENERATION, read, || UnixTime(0));
                             let told = format!("{uptime} {ppm:?} {slewing:?} {pause}: {glance:?} {whole:?}");
-                            let seen = publication.glimpse(Kind::Ticks, read, GENERATION).is_some();
+                            let seen = publication.glimpse(Kind::Ticks, read, GENERATION, |_| ()).is_some();
                             glances += u32::from(seen);
                             assert!(glance.earliest_ns <= whole.earliest_ns, "{told}");
                             assert!(glance.latest_ns >= whole.latest_ns, "{told}");
@@ -328,7 +311,7 @@ mod tests {
             let publication =
                 machine.publish(ticks, |switch| model(switch, [0.0, 0.0], Nanos::ZERO, State::Synchronized));
             let read = |kind| machine.read(kind);
-            assert_eq!(publication.checked_glimpse(Kind::Ticks, read, GENERATION).is_some(), ticks);
+            assert_eq!(publication.checked_glimpse(Kind::Ticks, read, GENERATION, |_| ()).is_some(), ticks);
             let known = publication.read(read).0.suspended;
             let checked = |generation, suspended: Nanos| {
                 Reading::checked(&publication, generation, read, || UnixTime(0), || suspended)

@@ -11,6 +11,17 @@ use std::time::Duration;
 
 use ntpclock::{Server, ServerConfig};
 
+#[path = "nts/authority.rs"]
+mod authority;
+#[path = "nts/client.rs"]
+#[expect(dead_code, reason = "nothing is done wrong here")]
+mod client;
+#[path = "bench/src/bin/server/peers.rs"]
+mod peers;
+
+use authority::Authority;
+use client::{PATIENCE, Session};
+
 struct Counting;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -52,22 +63,45 @@ fn ask(client: &UdpSocket, times: u64) {
     }
 }
 
+/// Asks so often with NTS, with the same requests again and again: each gets an answer.
+fn ask_securely(client: &UdpSocket, requests: &[Vec<u8>], times: usize) {
+    let mut reply = [0; 1500];
+    for number in 0..times {
+        let request = &requests[number % requests.len()];
+        client.send(request).unwrap();
+        assert!(client.recv(&mut reply).unwrap() >= 84);
+    }
+}
+
 #[test]
 fn a_server_answers_any_number_of_requests_without_an_allocation() {
+    let authority = Authority::new();
+    let identity = authority.identity("127.0.0.1");
     let mut config = ServerConfig::new();
     config.add_listen("127.0.0.1:0").unwrap().set_local(3, Duration::ZERO).unwrap();
     config.set_threads(1).unwrap().set_rate_limit(1_000_000, 1_000).unwrap();
+    config.set_nts(identity.certificate(), identity.key()).unwrap().set_nts_port(0).unwrap();
     let server = Server::start(None, &config).unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.connect(server.addresses()[0]).unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut requests = Vec::new();
+    for algorithm in [15, 17, 30] {
+        let session = Session::begin(server.key_exchange_addresses()[0], &authority.file(), algorithm);
+        requests.extend([0, 3].map(|placeholders| session.asking(&session.cookies[0], placeholders)));
+        requests.push(session.asking(&[0xa5; 100], 0));
+    }
     // The first departure that is to be told takes a place in a list.
     ask(&client, 100);
+    ask_securely(&client, &requests, 200);
     let before = COUNT.load(Relaxed);
     ask(&client, 2_000);
     assert_eq!(COUNT.load(Relaxed) - before, 0);
+    ask_securely(&client, &requests, 2_000);
+    assert_eq!(COUNT.load(Relaxed) - before, 0, "with NTS");
     // It does count.
     drop(std::hint::black_box(vec![1]));
     assert_eq!(COUNT.load(Relaxed) - before, 1);
-    assert!(server.statistics().interleaved > 500, "{:?}", server.statistics());
+    let told = server.statistics();
+    assert!(told.interleaved > 500 && told.nts_replies > 1_000 && told.nts_naks > 500, "{told:?}");
 }

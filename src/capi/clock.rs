@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use super::config::ntp_config;
 use super::result::ntp_result;
-use super::values::{check_size, hand_over, ntp_reading, ntp_report, ntp_source_info};
+use super::values::{NTPCLOCK_TAI_UNKNOWN, check_size, hand_over, leap_byte, ntp_reading, ntp_report, ntp_source_info};
 use super::{boundary, guarded, not_null};
 use crate::clock::{Clock, Offset, process, resume_watch_error, shared_page_fault};
 use crate::engine::SharedRef;
 use crate::error::Error;
 use crate::publication::Publication;
+use crate::publication::glance::Glimpse;
 use crate::reading::Reading;
 use crate::status::{Report, SourceInfo, State};
-use crate::sys::ticks;
+use crate::sys::ticks::{self, Kind};
 
 /// A running clock. Any number of threads may use it, until it is freed.
 pub struct ntp_clock(pub(super) Clock);
@@ -226,10 +227,9 @@ pub unsafe extern "C" fn ntp_clock_now(clock: *const ntp_clock, reading: *mut nt
         // SAFETY: NULL or live for this call, by contract.
         let clock = unsafe { Meant::by(clock) };
         let (page, generation) = clock.page();
-        // SAFETY: not NULL, so by contract aligned, writable and ours alone for this call. `write` reads nothing, so
-        // the caller need not have initialised it.
-        let put = |now: Reading| unsafe { reading.write(now.into()) };
-        if Reading::put_glimpse(page, generation, ticks::read, put) {
+        // SAFETY: not NULL, so by contract aligned, writable and ours alone for this call.
+        let fill = |now: &Glimpse| unsafe { fill(reading, now) };
+        if page.glimpse(Kind::Ticks, ticks::read, generation, fill).is_some() {
             return ntp_result::NTP_OK;
         }
     }
@@ -237,13 +237,39 @@ pub unsafe extern "C" fn ntp_clock_now(clock: *const ntp_clock, reading: *mut nt
     unsafe { now_otherwise(clock, reading) }
 }
 
-/// `ntp_clock_now` where it takes more than a glance. Apart, so that the quick way is short.
+/// What [`Reading::glimpsed`] makes of `now`, put where it is wanted number by number.
+///
+/// # Safety
+///
+/// `reading` is aligned, writable and nobody else's meanwhile; it need not be initialised.
+#[inline(always)]
+unsafe fn fill(reading: *mut ntp_reading, now: &Glimpse) {
+    let (utc, counter) = (now.utc(), now.counter());
+    // SAFETY: by contract. Nothing is read.
+    unsafe {
+        (*reading).unix_ns = utc.0;
+        (*reading).earliest_ns = now.earliest(utc).0;
+        (*reading).latest_ns = now.latest(utc).0;
+        (*reading).raw_ns = counter.0;
+        (*reading).age_ns = now.age(counter).0;
+        (*reading).epoch = now.epoch();
+        (*reading).state = now.state().into();
+        (*reading).flags = now.flags().0;
+        (*reading).leap = leap_byte(now.leap());
+        (*reading).reserved = 0;
+        (*reading).tai_minus_utc = NTPCLOCK_TAI_UNKNOWN;
+        (*reading).reserved_tail = [0; 8];
+    }
+}
+
+/// `ntp_clock_now` where it takes more than a glance. Apart, so that the quick way is short; by C's calling convention,
+/// since who calls that need not be ready for a panic.
 ///
 /// # Safety
 ///
 /// As `ntp_clock_now`.
 #[inline(never)]
-unsafe fn now_otherwise(clock: *const ntp_clock, reading: *mut ntp_reading) -> ntp_result {
+unsafe extern "C" fn now_otherwise(clock: *const ntp_clock, reading: *mut ntp_reading) -> ntp_result {
     boundary(|| {
         not_null("reading", reading)?;
         // SAFETY: NULL or live for this call, by contract.
@@ -427,7 +453,8 @@ pub unsafe extern "C" fn ntp_clock_report(clock: *const ntp_clock, report: *mut 
 ///
 /// Where there are more than `capacity`, the first `capacity` are written; with a `capacity` of 0, `sources`
 /// may be NULL. A NULL `clock` is the process-wide one. Any number of threads may call this at the same
-/// time. Sizes are understood as in `ntp_clock_report`.
+/// time. Sizes are understood as in `ntp_clock_report`. What makes a clock SYNCHRONIZED is told here a millisecond,
+/// and 64 ms at most, before readers see it.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT`, and writes nothing, if `count` is NULL, if `sources` is NULL with a
 /// `capacity` above 0, or if a size makes no sense.

@@ -77,7 +77,7 @@ pub extern "C" fn ntp_wait(timeout_ms: i64) -> ntp_result {
 /// and never fails; async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_now() -> i64 {
-    process::utc().unwrap_or_else(other_time)
+    process::utc().unwrap_or_else(|| other_time())
 }
 
 /// As `ntp_now`, for about half the price where the processor's own counter can be read: but the processor may take the
@@ -88,7 +88,7 @@ pub extern "C" fn ntp_now() -> i64 {
 /// is async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_now_relaxed() -> i64 {
-    process::utc_relaxed().unwrap_or_else(other_time)
+    process::utc_relaxed().unwrap_or_else(|| other_time())
 }
 
 /// UTC minus the system clock at the call, in nanoseconds: add it to the system clock to get UTC.
@@ -127,9 +127,10 @@ pub extern "C" fn ntp_stop() {
     let _ = guarded(process::stop);
 }
 
-/// The time where it takes more than a glance.
+/// The time where it takes more than a glance. C's calling convention, since who calls that need not be ready for a
+/// panic.
 #[inline(never)]
-fn other_time() -> i64 {
+extern "C" fn other_time() -> i64 {
     guarded(process::utc_otherwise).unwrap_or_else(system_time)
 }
 

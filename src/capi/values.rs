@@ -414,7 +414,7 @@ impl From<Leap> for ntp_leap {
 }
 
 /// A leap indicator as the byte the structs hold.
-fn leap_byte(leap: Leap) -> u8 {
+pub(super) fn leap_byte(leap: Leap) -> u8 {
     ntp_leap::from(leap) as u8
 }
 

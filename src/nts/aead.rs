@@ -7,8 +7,7 @@ use aes_gcm_siv::aead::AeadInOut as _;
 use aes_gcm_siv::{AesGcmSiv, KeyInit as _};
 use zeroize::Zeroizing;
 
-use super::siv::Siv;
-use super::{Algorithm, KEY_MAX};
+use super::{Algorithm, KEY_MAX, siv};
 
 /// AES-128-GCM-SIV with a cipher that can encrypt only, which is all that it takes.
 type Aes128GcmSiv = AesGcmSiv<Aes128Enc>;
@@ -91,7 +90,7 @@ impl Keys {
             // RFC 5297, section 3: the nonce is the last component of the associated data.
             Algorithm::AesSivCmac256 | Algorithm::AesSivCmac512 => {
                 let (tag, text) = place.split_first_chunk_mut::<TAG>()?;
-                *tag = Siv::new(key)?.seal([associated, nonce], text)?;
+                *tag = siv::seal_with(key, [associated, nonce], text)?;
             }
             Algorithm::Aes128GcmSiv => {
                 let (text, tag) = place.split_last_chunk_mut::<TAG>()?;
@@ -115,7 +114,7 @@ impl Keys {
         match self.algorithm {
             Algorithm::AesSivCmac256 | Algorithm::AesSivCmac512 => {
                 let (tag, text) = sealed.split_first_chunk_mut::<TAG>()?;
-                Siv::new(key)?.open([associated, nonce], tag, text).then_some(text)
+                siv::open_with(key, [associated, nonce], tag, text).then_some(text)
             }
             Algorithm::Aes128GcmSiv => {
                 let (text, tag) = sealed.split_last_chunk_mut::<TAG>()?;
@@ -173,7 +172,7 @@ mod tests {
         let keys = Keys::new(Algorithm::AesSivCmac256, &key, &[0; 32]).unwrap();
         let (_, ours) = keys.seal(nonce.as_slice().try_into().unwrap(), &associated, b"text").unwrap();
         let mut theirs = b"text".to_vec();
-        let tag = Siv::new(&key).unwrap().seal([&associated, &nonce], &mut theirs).unwrap();
+        let tag = siv::seal_with(&key, [&associated, &nonce], &mut theirs).unwrap();
         assert_eq!(ours, [&tag[..], &theirs].concat());
     }
 

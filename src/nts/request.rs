@@ -39,14 +39,13 @@ pub(crate) struct Request<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// A reply that waits for its header.
+/// A reply that waits for its header. All the rest of it is written already, but that the cookies are not sealed yet.
 #[derive(Debug)]
 pub(crate) struct Draft {
     keys: Keys,
-    /// All of it, but that the header is missing and the cookies are not sealed yet.
-    bytes: Vec<u8>,
     nonce: [u8; NONCE_MAX],
     associated: usize,
+    length: usize,
 }
 
 /// Takes `datagram` apart; `Ok(None)` if there is nothing of NTS in it.
@@ -120,8 +119,9 @@ pub(crate) enum Answer {
 }
 
 impl Request<'_> {
-    /// Checks who it is from, and prepares all of the reply that does not depend on the time. `chance` gives nonces.
-    pub(crate) fn answer(&self, sealer: &Sealer, mut chance: impl FnMut() -> [u8; NONCE_MAX]) -> Answer {
+    /// Checks who it is from, and writes all of the reply that does not depend on the time to the beginning of `place`,
+    /// in which there is room for as much as came. `chance` gives nonces.
+    pub(crate) fn answer(&self, sealer: &Sealer, chance: impl FnMut() -> [u8; NONCE_MAX], place: &mut [u8]) -> Answer {
         let Some(keys) = sealer.open(self.cookie) else { return Answer::Nak };
         let mut space = [0; SEALED_MAX];
         let proven = space.get_mut(..self.sealed.len()).and_then(|place| {
@@ -131,6 +131,16 @@ impl Request<'_> {
         if proven.is_none() {
             return Answer::Nak;
         }
+        self.draft(keys, sealer, chance, place)
+    }
+
+    fn draft(
+        &self,
+        keys: Keys,
+        sealer: &Sealer,
+        mut chance: impl FnMut() -> [u8; NONCE_MAX],
+        place: &mut [u8],
+    ) -> Answer {
         let nonce = chance();
         let cookie_length = Sealer::cookie_length(keys.algorithm());
         let associated = HEADER_LEN + self.unique.len();
@@ -141,40 +151,51 @@ impl Request<'_> {
         let text = cookies * (HEAD + cookie_length);
         // All lengths are of what fits into a datagram.
         let lengths = [AUTHENTICATOR, (bare + text - associated) as u16, nonce_length as u16, (TAG + text) as u16];
-        let mut bytes = Vec::with_capacity(bare + text);
-        bytes.extend([0; HEADER_LEN]);
-        bytes.extend(self.unique);
-        bytes.extend(lengths.map(u16::to_be_bytes).as_flattened());
-        bytes.extend(keys.nonce(&nonce));
-        bytes.resize(bytes.len() + keys.text_at(), 0);
-        for _ in 0..cookies {
-            bytes.extend([COOKIE, (HEAD + cookie_length) as u16].map(u16::to_be_bytes).as_flattened());
-            let begin = bytes.len();
-            bytes.resize(begin + cookie_length, 0);
-            if bytes.get_mut(begin..).and_then(|place| sealer.seal(&keys, &chance(), place)).is_none() {
-                return Answer::Nak;
+        let mut write = || {
+            let mut rest = place.get_mut(..bare + text)?;
+            rest.split_off_mut(..HEADER_LEN)?;
+            rest.split_off_mut(..self.unique.len())?.copy_from_slice(self.unique);
+            rest.split_off_mut(..2 * HEAD)?.copy_from_slice(lengths.map(u16::to_be_bytes).as_flattened());
+            rest.split_off_mut(..nonce_length)?.copy_from_slice(keys.nonce(&nonce));
+            rest.split_off_mut(..keys.text_at())?;
+            for _ in 0..cookies {
+                let field = [COOKIE, (HEAD + cookie_length) as u16].map(u16::to_be_bytes);
+                rest.split_off_mut(..HEAD)?.copy_from_slice(field.as_flattened());
+                sealer.seal(&keys, &chance(), rest.split_off_mut(..cookie_length)?)?;
             }
+            Some(())
+        };
+        match write() {
+            Some(()) => Answer::Proven(Draft { keys, nonce, associated, length: bare + text }),
+            // A bug of ours.
+            None => Answer::Nak,
         }
-        bytes.resize(bare + text, 0);
-        Answer::Proven(Draft { keys, bytes, nonce, associated })
     }
 
-    /// Tells that keys are to be exchanged anew, behind the header of a NAK; `None` if there is no room.
-    pub(crate) fn nak(&self, header: &[u8; HEADER_LEN]) -> Option<Vec<u8>> {
-        let reply = [header, self.unique].concat();
-        (reply.len() <= self.datagram.len()).then_some(reply)
+    /// Writes a reply that tells that keys are to be exchanged anew, but for its header, to the beginning of `place`:
+    /// its length; `None` if there is no room.
+    pub(crate) fn nak(&self, place: &mut [u8]) -> Option<usize> {
+        let length = HEADER_LEN + self.unique.len();
+        let place = place.get_mut(HEADER_LEN..length).filter(|_| length <= self.datagram.len())?;
+        place.copy_from_slice(self.unique);
+        Some(length)
     }
 }
 
 impl Draft {
-    /// The reply with this header.
-    pub(crate) fn finish(self, header: &[u8; HEADER_LEN]) -> Option<Vec<u8>> {
-        let Self { keys, mut bytes, nonce, associated } = self;
-        *bytes.first_chunk_mut()? = *header;
-        let nonce = keys.nonce(&nonce);
-        let (associated, behind) = bytes.split_at_mut_checked(associated)?;
-        keys.seal_in_place(nonce, associated, behind.get_mut(2 * HEAD + nonce.len()..)?)?;
-        Some(bytes)
+    /// How long the reply is.
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Makes the reply at the beginning of `place`, where the rest of it stands, one with this header. `None` only if
+    /// another was written there.
+    pub(crate) fn finish(&self, header: &[u8; HEADER_LEN], place: &mut [u8]) -> Option<()> {
+        let place = place.get_mut(..self.length)?;
+        *place.first_chunk_mut()? = *header;
+        let nonce = self.keys.nonce(&self.nonce);
+        let (associated, behind) = place.split_at_mut_checked(self.associated)?;
+        self.keys.seal_in_place(nonce, associated, behind.get_mut(2 * HEAD + nonce.len()..)?)
     }
 }
 
@@ -231,8 +252,12 @@ mod tests {
 
     fn answered(datagram: &[u8], ring: &KeyRing) -> Vec<u8> {
         let request = read(datagram).unwrap().unwrap();
-        match request.answer(&Sealer::new(ring), counting()) {
-            Answer::Proven(draft) => draft.finish(&header()).unwrap(),
+        let mut place = [0xee; 1500];
+        match request.answer(&Sealer::new(ring), counting(), &mut place[..datagram.len()]) {
+            Answer::Proven(draft) => {
+                draft.finish(&header(), &mut place).unwrap();
+                place[..draft.len()].to_vec()
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -266,7 +291,9 @@ mod tests {
                 let mut flipped = request.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
                 let read = read(&flipped);
-                let proven = |request: Request<'_>| matches!(request.answer(&sealer, counting()), Answer::Proven(_));
+                let proven = |request: Request<'_>| {
+                    matches!(request.answer(&sealer, counting(), &mut [0; 1500]), Answer::Proven(_))
+                };
                 assert!(!read.ok().flatten().is_some_and(proven), "{algorithm:?} {bit}");
             }
         }
@@ -277,9 +304,12 @@ mod tests {
         let mut client = client(&ring(3), Algorithm::AesSivCmac256, 8);
         let datagram = asked(&mut client, 9);
         let request = read(&datagram).unwrap().unwrap();
-        assert!(matches!(request.answer(&Sealer::new(&ring(4)), counting()), Answer::Nak));
+        let mut place = [0xee; 1500];
+        assert!(matches!(request.answer(&Sealer::new(&ring(4)), counting(), &mut place), Answer::Nak));
         let kiss = Packet { stratum: 0, reference_id: u32::from_be_bytes(NAK), ..Packet::parse(&header()).unwrap() };
-        assert_eq!(client.open(&request.nak(&kiss.bytes()).unwrap()), Reply::Nak);
+        let length = request.nak(&mut place).unwrap();
+        place[..HEADER_LEN].copy_from_slice(&kiss.bytes());
+        assert_eq!(client.open(&place[..length]), Reply::Nak);
     }
 
     /// A field with this body, whatever length it says.
@@ -379,13 +409,12 @@ mod tests {
             body.extend(sealed);
             extension::push(&mut bytes, AUTHENTICATOR, &body);
             let request = read(&bytes).unwrap().unwrap();
-            let Answer::Proven(draft) = request.answer(&sealer, counting()) else { panic!("{algorithm:?}") };
-            let reply = draft.finish(&header()).unwrap();
-            assert!(
-                reply.len() <= bytes.len() && reply.len() == bytes.len() + 12 - cookie.len() - 4,
-                "{}",
-                reply.len()
-            );
+            let mut place = vec![0; bytes.len()];
+            let Answer::Proven(draft) = request.answer(&sealer, counting(), &mut place) else {
+                panic!("{algorithm:?}")
+            };
+            assert_eq!(draft.len(), bytes.len() + 12 - cookie.len() - 4);
+            assert!(draft.len() <= bytes.len() && draft.finish(&header(), &mut place).is_some());
         }
     }
 }

@@ -44,11 +44,39 @@ impl Siv {
             Cipher::Aes128(cipher) => cipher.decrypt_inout_detached(associated, (&mut *text).into(), &tag),
             Cipher::Aes256(cipher) => cipher.decrypt_inout_detached(associated, (&mut *text).into(), &tag),
         };
-        if opened.is_err() {
-            text.fill(0);
-        }
-        opened.is_ok()
+        emptied_unless(opened.is_ok(), text)
     }
+}
+
+/// As [`Siv::seal`] with a key that is used once, so that what is worked out of it is moved nowhere. `None` if it has
+/// another length.
+pub(crate) fn seal_with<const N: usize>(key: &[u8], associated: [&[u8]; N], text: &mut [u8]) -> Option<Text> {
+    let tag = if key.len() == 32 {
+        CmacSiv::<Aes128Enc>::new_from_slice(key).ok()?.encrypt_inout_detached(associated, text.into())
+    } else {
+        CmacSiv::<Aes256Enc>::new_from_slice(key).ok()?.encrypt_inout_detached(associated, text.into())
+    };
+    tag.ok().map(Into::into)
+}
+
+/// As [`Siv::open`] with a key that is used once; `false` also if it has another length.
+pub(crate) fn open_with<const N: usize>(key: &[u8], associated: [&[u8]; N], tag: &Text, text: &mut [u8]) -> bool {
+    let (tag, place) = ((*tag).into(), (&mut *text).into());
+    let opened = if key.len() == 32 {
+        CmacSiv::<Aes128Enc>::new_from_slice(key)
+            .is_ok_and(|mut cipher| cipher.decrypt_inout_detached(associated, place, &tag).is_ok())
+    } else {
+        CmacSiv::<Aes256Enc>::new_from_slice(key)
+            .is_ok_and(|mut cipher| cipher.decrypt_inout_detached(associated, place, &tag).is_ok())
+    };
+    emptied_unless(opened, text)
+}
+
+fn emptied_unless(opened: bool, text: &mut [u8]) -> bool {
+    if !opened {
+        text.fill(0);
+    }
+    opened
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! correction is slewed in. The time alone needs four words, in one cache line, and its settled piece holds beyond the
 //! stretch.
 
+use super::Slot;
 use super::page::Page;
 use super::scale::{Factor, high_product};
 use crate::model::ClockModel;
@@ -64,30 +65,25 @@ struct Glance {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Marks(u64);
 
-/// What a glance tells at a tick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Glimpse {
-    pub(crate) utc: UnixTime,
-    pub(crate) earliest: UnixTime,
-    pub(crate) latest: UnixTime,
-    pub(crate) counter: Counter,
-    /// Since the newest exchange that counted.
-    pub(crate) age: Nanos,
-    pub(crate) epoch: u32,
-    pub(crate) state: State,
-    pub(crate) leap: Leap,
-    /// As the model has them.
-    pub(crate) flags: Flags,
+/// What a glance tells at a tick, worked out when it is asked for: who puts it somewhere, number by number, keeps none.
+///
+/// It means something only where [`Self::holds`].
+pub(crate) struct Glimpse<'a> {
+    words: &'a Slot<'a>,
+    /// Where its glance begins.
+    begins: usize,
+    shift: u32,
+    tick: Tick,
+    /// Ticks since the beginning of the lines.
+    since: u64,
 }
 
 impl Marks {
-    /// Of a state that is usable: SYNCHRONIZED if this is not set.
-    const HOLDOVER: u64 = 1 << 8;
-
     fn new(shift: u32, model: &ClockModel) -> Self {
-        let ClockModel { state, leap, flags, epoch, .. } = *model;
-        let state = if state == State::Holdover { Self::HOLDOVER } else { 0 };
-        Self(u64::from(shift) | state | (leap as u64) << 16 | u64::from(flags.0 & 0xff) << 24 | u64::from(epoch) << 32)
+        let ClockModel { state, leap, epoch, .. } = *model;
+        let flags = u64::from(model.told_flags().0 & 0xff);
+        let holdover = u64::from(state == State::Holdover);
+        Self(u64::from(shift) | holdover << 8 | (leap as u64) << 16 | flags << 24 | u64::from(epoch) << 32)
     }
 
     /// The shift of the factors of a page that is read by `kind`; most readers know it beforehand.
@@ -112,39 +108,98 @@ pub(crate) fn utc_at(word: impl Fn(usize) -> u64, kind: Kind, tick: Tick) -> Opt
     Some(UnixTime(word(UTC).cast_signed().wrapping_add(gained)))
 }
 
-/// What the settled piece tells at `tick`, of the kind that the page is for, and whether it holds there, in a process
-/// of this fork generation; if not, it means nothing. (Both at once and not an `Option`: so nothing waits for the
-/// comparison.)
+/// What the settled piece tells at `tick`, of the kind that the page is for.
 #[inline(always)]
-pub(crate) fn settled_at(word: impl Fn(usize) -> u64, kind: Kind, tick: Tick, generation: u32) -> (bool, Glimpse) {
-    let since = tick.0.wrapping_sub(word(START).cast_signed()).cast_unsigned();
-    let holds = since < word(LENGTH) && word(GENERATION) == u64::from(generation);
-    let shift = Marks::shift(&word, kind);
-    let line = |at: usize, ticks| word(at).cast_signed().wrapping_add(high_product(ticks, shift, word(at + PER_TICK)));
-    let utc = UnixTime(line(UTC, since));
-    let earliest = UnixTime(line(EARLIEST, since)).min(utc);
-    let latest = UnixTime(line(LATEST, since)).max(utc);
-    let counter = line(COUNTER, tick.0.wrapping_sub(word(ORIGIN).cast_signed()).cast_unsigned());
-    let age = Nanos(counter.wrapping_sub(word(NEWEST_EXCHANGE).cast_signed()).max(0));
-    let marks = Marks(word(MARKS));
-    let glimpse = Glimpse {
-        utc,
-        earliest,
-        latest,
-        counter: Counter(counter),
-        age,
-        epoch: (marks.0 >> 32) as u32,
-        state: if marks.0 & Marks::HOLDOVER == 0 { State::Synchronized } else { State::Holdover },
-        leap: Leap::from_number(marks.0 >> 16 & 3),
-        flags: Flags((marks.0 >> 24 & 0xff) as u32),
-    };
-    (holds, glimpse)
+pub(crate) fn settled_at<'a>(words: &'a Slot<'a>, kind: Kind, tick: Tick) -> Glimpse<'a> {
+    Glimpse::of(words, 0, kind, tick)
 }
 
 /// The same of the piece during which a correction is slewed in.
 #[inline(always)]
-pub(crate) fn slewing_at(word: impl Fn(usize) -> u64, kind: Kind, tick: Tick, generation: u32) -> (bool, Glimpse) {
-    settled_at(|index| word(ROOM + index), kind, tick, generation)
+pub(crate) fn slewing_at<'a>(words: &'a Slot<'a>, kind: Kind, tick: Tick) -> Glimpse<'a> {
+    Glimpse::of(words, ROOM, kind, tick)
+}
+
+impl<'a> Glimpse<'a> {
+    #[inline(always)]
+    fn of(words: &'a Slot<'a>, begins: usize, kind: Kind, tick: Tick) -> Self {
+        let since = tick.0.wrapping_sub(words.at(begins + START).cast_signed()).cast_unsigned();
+        let shift = Marks::shift(|index| words.at(begins + index), kind);
+        Self { words, begins, shift, tick, since }
+    }
+
+    /// Whether it means anything, in a process of this fork generation.
+    #[inline(always)]
+    pub(crate) fn holds(&self, generation: u32) -> bool {
+        self.since < self.word(LENGTH) && self.word(GENERATION) == u64::from(generation)
+    }
+
+    #[inline(always)]
+    pub(crate) fn utc(&self) -> UnixTime {
+        UnixTime(self.line(UTC, self.since))
+    }
+
+    /// The beginning of the interval that holds UTC, where UTC is shown to be `utc`.
+    #[inline(always)]
+    pub(crate) fn earliest(&self, utc: UnixTime) -> UnixTime {
+        UnixTime(self.line(EARLIEST, self.since)).min(utc)
+    }
+
+    /// The end of that interval.
+    #[inline(always)]
+    pub(crate) fn latest(&self, utc: UnixTime) -> UnixTime {
+        UnixTime(self.line(LATEST, self.since)).max(utc)
+    }
+
+    #[inline(always)]
+    pub(crate) fn counter(&self) -> Counter {
+        let since = self.tick.0.wrapping_sub(self.word(ORIGIN).cast_signed());
+        Counter(self.line(COUNTER, since.cast_unsigned()))
+    }
+
+    /// Since the newest exchange that counted, where the counter shows `counter`.
+    #[inline(always)]
+    pub(crate) fn age(&self, counter: Counter) -> Nanos {
+        Nanos(counter.0.wrapping_sub(self.word(NEWEST_EXCHANGE).cast_signed()).max(0))
+    }
+
+    #[inline(always)]
+    pub(crate) fn epoch(&self) -> u32 {
+        (self.marks() >> 32) as u32
+    }
+
+    #[inline(always)]
+    pub(crate) fn state(&self) -> State {
+        // One of two, whatever stands there.
+        State::from_number(1 + (self.marks() >> 8 & 1))
+    }
+
+    #[inline(always)]
+    pub(crate) fn leap(&self) -> Leap {
+        Leap::from_number(self.marks() >> 16 & 3)
+    }
+
+    #[inline(always)]
+    pub(crate) fn flags(&self) -> Flags {
+        Flags((self.marks() >> 24 & 0xff) as u32)
+    }
+
+    #[inline(always)]
+    fn word(&self, index: usize) -> u64 {
+        self.words.at(self.begins + index)
+    }
+
+    #[inline(always)]
+    fn marks(&self) -> u64 {
+        self.word(MARKS)
+    }
+
+    /// A straight line whose beginning stands at `at`, so many ticks after it.
+    #[inline(always)]
+    fn line(&self, at: usize, ticks: u64) -> i64 {
+        let gained = high_product(ticks, self.shift, self.word(at + PER_TICK));
+        self.word(at).cast_signed().wrapping_add(gained)
+    }
 }
 
 /// Both glances of `page`, as they stand in front of it.

@@ -20,6 +20,7 @@ use crate::nts::cookie::Sealer;
 use crate::nts::request::{self, Answer, Draft};
 use crate::packet::HEADER_LEN;
 use crate::sys;
+use crate::sys::batch::REQUEST_MAX;
 use crate::sys::listen::{self, Kinds};
 pub(super) use exchange::{Desk, Told};
 #[cfg(feature = "cli")]
@@ -116,14 +117,14 @@ pub(super) struct Nonces {
     drawn: Vec<[u8; NONCE_MAX]>,
 }
 
-/// Words that are drawn at once: 64 nonces.
-const DRAWN: usize = 128;
+/// Nonces that are drawn at once.
+const NONCES: usize = 64;
 
 impl Nonces {
     fn next(&mut self) -> [u8; NONCE_MAX] {
         if self.drawn.is_empty() {
             // Without the system's there is no secure answer; but ciphers that withstand nonces that come twice.
-            let words = sys::random::<DRAWN>().unwrap_or([0; DRAWN]);
+            let words = sys::random::<{ 2 * NONCES }>().unwrap_or([0; 2 * NONCES]);
             let (pairs, _) = words.as_chunks::<2>();
             self.drawn.extend(pairs.iter().map(|[one, other]| {
                 let mut nonce = [0; NONCE_MAX];
@@ -143,14 +144,16 @@ pub(super) struct Guard {
     generation: u32,
     sealer: Sealer,
     nonces: Nonces,
+    /// Where replies are written: their requests are still to be read then.
+    space: Box<[u8; REQUEST_MAX]>,
 }
 
-/// What is to be sent behind a header.
+/// What is to be sent behind a header, which stands where the request stood.
 #[derive(Debug)]
 pub(super) enum Secured {
     Proven(Draft),
-    /// The request, which is not proven to be anybody's.
-    Unproven(Vec<u8>),
+    /// To a request that is not proven to be anybody's, so many bytes.
+    Unproven(usize),
 }
 
 impl Guard {
@@ -163,7 +166,14 @@ impl Guard {
 
     fn new(vault: &Arc<Vault>) -> Self {
         let (generation, ring) = vault.ring();
-        Self { vault: Arc::clone(vault), generation, sealer: Sealer::new(&ring), nonces: Nonces { drawn: Vec::new() } }
+        let nonces = Nonces { drawn: Vec::with_capacity(NONCES) };
+        Self {
+            vault: Arc::clone(vault),
+            generation,
+            sealer: Sealer::new(&ring),
+            nonces,
+            space: Box::new([0; REQUEST_MAX]),
+        }
     }
 
     /// Takes over keys that have changed; to be called now and then.
@@ -174,26 +184,45 @@ impl Guard {
         }
     }
 
-    /// What is to be said to `datagram`; `None` if there is nothing of NTS in it.
-    pub(super) fn judge(&mut self, datagram: &[u8]) -> Result<Option<Secured>, Silence> {
+    /// What is to be said to `datagram`, and written over it but for the header; `None` if there is nothing of NTS in it.
+    pub(super) fn judge(&mut self, datagram: &mut [u8]) -> Result<Option<Secured>, Silence> {
         let Some(request) = request::read(datagram).map_err(|request::Malformed| Silence::Insecure)? else {
             return Ok(None);
         };
-        let nonces = &mut self.nonces;
-        match request.answer(&self.sealer, || nonces.next()) {
-            Answer::Proven(draft) => Ok(Some(Secured::Proven(draft))),
-            Answer::Nak => Ok(Some(Secured::Unproven(datagram.to_vec()))),
-            Answer::TooShort => Err(Silence::Insecure),
-        }
+        let Self { sealer, nonces, space, .. } = self;
+        let secured = match request.answer(sealer, || nonces.next(), &mut **space) {
+            Answer::Proven(draft) => Secured::Proven(draft),
+            Answer::Nak => Secured::Unproven(request.nak(&mut **space).ok_or(Silence::Insecure)?),
+            Answer::TooShort => return Err(Silence::Insecure),
+        };
+        // Neither is longer than the request.
+        let length = secured.len();
+        let (to, from) = datagram.get_mut(..length).zip(space.get(..length)).ok_or(Silence::Insecure)?;
+        to.copy_from_slice(from);
+        Ok(Some(secured))
     }
 }
 
 impl Secured {
-    /// The reply with this header, or to somebody unproven with `nak`; and what that counts as.
-    pub(super) fn reply(self, header: &[u8; HEADER_LEN], nak: &[u8; HEADER_LEN]) -> Option<(Vec<u8>, Count)> {
+    /// How long the reply is.
+    pub(super) fn len(&self) -> usize {
         match self {
-            Self::Proven(draft) => Some((draft.finish(header)?, Count::SecureReplies)),
-            Self::Unproven(datagram) => Some((request::read(&datagram).ok()??.nak(nak)?, Count::Naks)),
+            Self::Proven(draft) => draft.len(),
+            Self::Unproven(length) => *length,
+        }
+    }
+
+    /// Makes what stands in `place` the reply with this header, or to somebody unproven with `nak`: what it counts as.
+    pub(super) fn finish(&self, header: &[u8; HEADER_LEN], nak: &[u8; HEADER_LEN], place: &mut [u8]) -> Option<Count> {
+        match self {
+            Self::Proven(draft) => {
+                draft.finish(header, place)?;
+                Some(Count::SecureReplies)
+            }
+            Self::Unproven(_) => {
+                *place.first_chunk_mut()? = *nak;
+                Some(Count::Naks)
+            }
         }
     }
 }

@@ -63,8 +63,8 @@ struct Admitted {
     received: Received,
     came: Counter,
     is_kissed: bool,
-    /// What NTS adds to the reply. Elsewhere: there is none, for the most part.
-    secured: Option<Box<Secured>>,
+    /// What NTS adds to the reply: its place among those of the batch.
+    secured: Option<usize>,
 }
 
 /// A reply of which the kernel is to tell when it left.
@@ -83,6 +83,7 @@ pub(super) struct Attendant {
     source: Source,
     batch: Batch,
     admitted: Vec<Admitted>,
+    secured: Vec<Secured>,
     translator: Translator,
     /// The last look, and whether there was one since the last sleep.
     looked: Bracket,
@@ -108,6 +109,7 @@ impl Attendant {
             source,
             batch: Batch::new(),
             admitted: Vec::with_capacity(BATCH),
+            secured: Vec::with_capacity(if guard.is_some() { BATCH } else { 0 }),
             translator: Translator::new(looked),
             looked,
             has_looked: false,
@@ -186,9 +188,10 @@ impl Attendant {
                 Err(silence) => self.tally.add(silence.into(), 1),
             }
         }
-        for part in admitted.chunks_mut(PART) {
+        for part in admitted.chunks(PART) {
             self.answer_part(socket, part, &view);
         }
+        self.secured.clear();
         admitted.clear();
         self.admitted = admitted;
     }
@@ -217,16 +220,20 @@ impl Attendant {
         }
         let secured = match &mut self.guard {
             Some(guard) if request.version == 4 && received.length > HEADER_LEN => {
-                guard.judge(self.batch.datagram(index))?.map(Box::new)
+                guard.judge(self.batch.datagram_mut(index))?
             }
             _ => None,
         };
+        let secured = secured.map(|secured| {
+            self.secured.push(secured);
+            self.secured.len() - 1
+        });
         self.tally.add(Count::Secure, usize::from(secured.is_some()));
         self.tally.add(Count::Unstamped, usize::from(!arrived.stamped_by_kernel));
         Ok(Admitted { index, request, from: from.ip(), received, came: arrived.at, is_kissed, secured })
     }
 
-    fn answer_part(&mut self, socket: &UdpSocket, part: &mut [Admitted], view: &View) {
+    fn answer_part(&mut self, socket: &UdpSocket, part: &[Admitted], view: &View) {
         let oldest = part.iter().map(|admitted| admitted.came).min().unwrap_or(view.now().before);
         let moment = self.source.moment(oldest, view.now());
         if self.common.is_silent && !moment.identity.is_synchronized() {
@@ -246,12 +253,14 @@ impl Attendant {
             } else {
                 (template.reply(request, receive, transmit), false)
             };
-            let Some(secured) = admitted.secured.take() else {
-                self.batch.queue(admitted.index, &reply, &admitted.received, stamped);
+            let Admitted { index, request, received, .. } = admitted;
+            let Some(secured) = admitted.secured.and_then(|place| self.secured.get(place)) else {
+                self.batch.queue(*index, &reply, received, stamped);
                 continue;
             };
-            if let Some((reply, count)) = secured.reply(&reply, &respond::kiss(&admitted.request, *b"NTSN")) {
-                self.batch.queue(admitted.index, &reply, &admitted.received, false);
+            let place = self.batch.datagram_mut(*index);
+            if let Some(count) = secured.finish(&reply, &respond::kiss(request, *b"NTSN"), place) {
+                self.batch.queue_written(*index, secured.len(), received, false);
                 self.tally.add(count, 1);
             }
         }

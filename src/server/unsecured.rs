@@ -84,13 +84,17 @@ impl Guard {
         match self.0 {}
     }
 
-    pub(super) fn judge(&mut self, _: &[u8]) -> Result<Option<Secured>, Silence> {
+    pub(super) fn judge(&mut self, _: &mut [u8]) -> Result<Option<Secured>, Silence> {
         match self.0 {}
     }
 }
 
 impl Secured {
-    pub(super) fn reply(self, _: &[u8; HEADER_LEN], _: &[u8; HEADER_LEN]) -> Option<(Vec<u8>, Count)> {
+    pub(super) fn len(&self) -> usize {
+        match self.0 {}
+    }
+
+    pub(super) fn finish(&self, _: &[u8; HEADER_LEN], _: &[u8; HEADER_LEN], _: &mut [u8]) -> Option<Count> {
         match self.0 {}
     }
 }

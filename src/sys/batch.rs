@@ -16,7 +16,7 @@ pub(crate) const BATCH: usize = 64;
 /// Longer datagrams are cut: nothing behind the first bytes is read. What Ethernet carries in one piece over IPv4: the
 /// longest request that anybody has a use for, one of NTS for eight cookies with the longest keys there are, has 1468
 /// bytes.
-const REQUEST_MAX: usize = 1472;
+pub(crate) const REQUEST_MAX: usize = 1472;
 
 /// All that the two calls read and write. It never moves: its parts point to each other. What belongs to one datagram
 /// touches few cache lines.
@@ -109,6 +109,14 @@ impl Batch {
         &frame.data[index][..(frame.incoming[index].msg_len as usize).min(REQUEST_MAX)]
     }
 
+    /// The same, to be written over.
+    pub(crate) fn datagram_mut(&mut self, index: usize) -> &mut [u8] {
+        let length = self.datagram(index).len();
+        // SAFETY: as in `prepare`.
+        let frame = unsafe { self.frame.as_mut() };
+        &mut frame.data[index][..length]
+    }
+
     /// Who sent datagram number `index`, to whom, and when it came.
     pub(crate) fn received(&self, index: usize) -> Received {
         let frame = self.frame();
@@ -125,13 +133,20 @@ impl Batch {
     /// Puts `reply` in the place of datagram number `index`, to be sent back from where `received` says that it was
     /// sent to; what is longer than the datagram is cut. Once for each datagram.
     pub(crate) fn queue(&mut self, index: usize, reply: &[u8], received: &Received, stamped: bool) {
+        let place = self.datagram_mut(index);
+        let length = reply.len().min(place.len());
+        place[..length].copy_from_slice(&reply[..length]);
+        self.queue_written(index, length, received, stamped);
+    }
+
+    /// The same where the first `length` bytes of the datagram were made the reply already.
+    pub(crate) fn queue_written(&mut self, index: usize, length: usize, received: &Received, stamped: bool) {
         if self.queued == BATCH {
             return;
         }
-        let length = reply.len().min(self.datagram(index).len());
+        let length = length.min(self.datagram(index).len());
         // SAFETY: as in `prepare`.
         let frame = unsafe { self.frame.as_mut() };
-        frame.data[index][..length].copy_from_slice(&reply[..length]);
         let part = &raw mut frame.outgoing_parts[self.queued];
         frame.outgoing_parts[self.queued] =
             libc::iovec { iov_base: frame.data[index].as_mut_ptr().cast(), iov_len: length };

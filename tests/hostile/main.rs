@@ -75,6 +75,8 @@ fn await_exchanges(clock: &Clock, count: u64) {
 
 /// The clock is synchronised, and its interval holds the time of the machine, which the servers tell.
 fn assert_right(clock: &Clock) {
+    // What is told of the sources is told a millisecond before readers see it.
+    await_that("readers see it", 1, clock, || clock.now().state == State::Synchronized);
     let before = system_clock_ns();
     let reading = clock.now();
     let after = system_clock_ns();
