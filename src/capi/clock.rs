@@ -243,6 +243,7 @@ pub unsafe extern "C" fn ntp_clock_now(clock: *const ntp_clock, reading: *mut nt
 ///
 /// `reading` is aligned, writable and nobody else's meanwhile; it need not be initialised.
 #[inline(always)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "it is twelve times the same")]
 unsafe fn fill(reading: *mut ntp_reading, now: &Glimpse) {
     let (utc, counter) = (now.utc(), now.counter());
     // SAFETY: by contract. Nothing is read.

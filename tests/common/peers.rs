@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Once;
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::thread::sleep;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Once};
+use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 /// The first of 12000 ports below those that the kernel hands out for nothing: no client's socket is ever in
@@ -31,6 +32,8 @@ pub(crate) struct Chronyd {
     child: Child,
     address: SocketAddr,
     directory: Directory,
+    /// Tells it the time, if it is to have another than the system clock.
+    _teller: Option<Teller>,
 }
 
 impl Chronyd {
@@ -67,16 +70,16 @@ impl Chronyd {
     fn start_in(release: Release, directory: Directory, address: SocketAddr, seconds: i64, more: &str) -> Self {
         // Else it would also take the port of the other family's wildcard address, from its neighbours.
         let family = if address.is_ipv4() { "-4" } else { "-6" };
-        let config = config_text(address, directory.path()) + more;
-        let child = spawn(release, &directory, &config, |command| {
-            command.arg(family);
-            if seconds != 0 {
-                // What the `faketime` command does, without its process in between, which would survive a kill.
-                command.env("LD_PRELOAD", faketime()).env("FAKETIME", format!("{seconds:+}s"));
-                command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-            }
-        });
-        let mut server = Self { child, address, directory };
+        let told = directory.path().join("time");
+        // By the one it believes itself, by the other whoever tells it the time.
+        let source = match seconds {
+            0 => "local stratum 3".to_owned(),
+            _ => format!("refclock SOCK {} poll -2 precision 1e-9 stratum 2", told.display()),
+        };
+        let config = config_text(address, directory.path()) + &source + "\n" + more;
+        let child = spawn(release, &directory, &config, |command| _ = command.arg(family));
+        let teller = (seconds != 0).then(|| Teller::start(told, seconds));
+        let mut server = Self { child, address, directory, _teller: teller };
         server.wait_for_answer(seconds);
         server
     }
@@ -98,19 +101,14 @@ impl Chronyd {
     fn wait_for_answer(&mut self, seconds: i64) {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            if let Some(ahead) = ask(self.address) {
-                // A shift that did not take would make every judgement about this server meaningless.
-                assert!(
-                    (ahead - seconds as f64).abs() < 0.5,
-                    "{} is {ahead} s ahead instead of {seconds} s",
-                    self.address
-                );
+            // A shift that has not taken would make every judgement about this server meaningless.
+            if ask(self.address).is_some_and(|ahead| (ahead - seconds as f64).abs() < 0.5) {
                 return;
             }
             let ended = self.child.try_wait().expect("a child can be asked for its status");
             if ended.is_some() || Instant::now() > deadline {
                 let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-                panic!("chronyd at {} does not answer (status {ended:?}); it says:\n{log}", self.address);
+                panic!("chronyd at {} does not tell its time (status {ended:?}); it says:\n{log}", self.address);
             }
             sleep(Duration::from_millis(20));
         }
@@ -122,6 +120,46 @@ impl Drop for Chronyd {
         // It may be dead already; then there is nothing left to do.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Tells a `chronyd` all the time how far the true time is ahead of the system clock, as a reference clock's driver does
+/// (`refclock SOCK` in its manual): it keeps a clock of its own by that, as it does with `-x`, and its timestamps are
+/// still the kernel's. (A program that is shown another time by its C library takes no stamp of the kernel's for true,
+/// and its own are as late as it is woken.)
+struct Teller {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Teller {
+    fn start(to: PathBuf, seconds: i64) -> Self {
+        const MAGIC: i32 = 0x534f_434b;
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let tell = move || {
+            let socket = UnixDatagram::unbound().expect("there are sockets");
+            while !over.load(Ordering::Relaxed) {
+                let now = system_clock_ns();
+                // The system clock, in seconds and microseconds; how far it is behind; no pulse, no leap, padding.
+                let mut sample = Vec::new();
+                sample.extend((now / 1_000_000_000).to_ne_bytes());
+                sample.extend((now % 1_000_000_000 / 1_000).to_ne_bytes());
+                sample.extend((seconds as f64).to_ne_bytes());
+                sample.extend([0, 0, 0, MAGIC].map(i32::to_ne_bytes).as_flattened());
+                // It may not listen yet, or no more.
+                let _ = socket.send_to(&sample, &to);
+                sleep(Duration::from_millis(50));
+            }
+        };
+        Self { is_over, thread: Some(std::thread::spawn(tell)) }
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.take().map(JoinHandle::join);
     }
 }
 
@@ -278,7 +316,7 @@ impl Drop for Directory {
 
 fn config_text(address: SocketAddr, directory: &Path) -> String {
     format!(
-        "port {}\nbindaddress {}\nallow\nlocal stratum 3\ncmdport 0\npidfile {}\n",
+        "port {}\nbindaddress {}\nallow\ncmdport 0\npidfile {}\n",
         address.port(),
         address.ip(),
         directory.join("pid").display()
@@ -318,13 +356,6 @@ fn chronyd_of(release: Release) -> Vec<PathBuf> {
     };
     let (loader, libraries) = (named("lib64", "ld-linux-"), named("lib", "-linux-gnu"));
     vec![loader, "--library-path".into(), libraries, newer.join("sbin/chronyd")]
-}
-
-/// The library behind the `faketime` command; its folder is named after the kind of machine.
-pub(crate) fn faketime() -> PathBuf {
-    let folders = fs::read_dir("/usr/lib").expect("/usr/lib is readable");
-    let found = folders.flatten().map(|folder| folder.path().join("faketime/libfaketime.so.1"));
-    found.into_iter().find(|path| path.exists()).expect("libfaketime is installed (package faketime)")
 }
 
 /// Asks a server for the time: how many seconds it is ahead of the system clock, or `None` without a good answer.
