@@ -274,7 +274,8 @@ impl Run {
         marks.ok()
     }
 
-    /// Does everything that is due.
+    /// Does everything that is due. Apart, as what else a turn consists of: so the stack is no deeper than one of them.
+    #[inline(never)]
     fn tick(&mut self) {
         let now = counter::now();
         while let Some(id) = self.core.expire(now) {
@@ -332,6 +333,7 @@ impl Run {
     }
 
     /// Sleeps until something arrives or is due; says for which sources there is something to take in.
+    #[inline(never)]
     fn sleep(&mut self) -> Vec<SourceId> {
         let mut descriptors = vec![self.order.waker.as_raw_fd()];
         descriptors.extend(self.resume_watch.as_ref().map(AsRawFd::as_raw_fd));
@@ -360,6 +362,7 @@ impl Run {
         }
     }
 
+    #[inline(never)]
     fn receive(&mut self, source: SourceId) {
         for _ in 0..Exchanger::TURN {
             match self.exchanger.receive(source, &mut self.buffer) {
@@ -396,6 +399,8 @@ impl Run {
         self.account();
     }
 
+    /// Tells what there is to tell of the sources.
+    #[inline(never)]
     fn account(&self) {
         let account = Account::of(&self.core, &self.roster, &self.told.watchdog);
         self.shared.change(|status| {
@@ -432,6 +437,7 @@ impl Run {
         }
     }
 
+    #[inline(never)]
     fn retire(&mut self) {
         let mut model = *self.core.model();
         if model.has_line() {

@@ -115,11 +115,23 @@ impl Publication {
         Self(Latch::new())
     }
 
+    /// Makes the page what the next turn shows. Apart, as the other: what a thread's stack has ever held stays in memory.
+    #[inline(never)]
+    fn stage(&self, page: &Page) {
+        self.0.stage(&page.to_words());
+    }
+
+    /// The same with a note.
+    #[inline(never)]
+    fn stage_with(&self, page: &Page, note: &Note) {
+        self.0.stage(&note::sealed(page, note));
+    }
+
     /// As somebody may leave it who writes whatever he likes.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn of_words(words: [u64; SLOT], tag: u8) -> Self {
         let publication = Self::new();
-        publication.0.stage(words);
+        publication.0.stage(&words);
         publication.0.turn(tag);
         publication
     }
@@ -288,8 +300,8 @@ impl Writer {
             let (model, note, rest) = plan(switch);
             let page = self.compose(&model, now, switch, generation);
             match note {
-                Some(note) => publication.0.stage(note::sealed(&page, &note)),
-                None => publication.0.stage(page.to_words()),
+                Some(note) => publication.stage_with(&page, &note),
+                None => publication.stage(&page),
             }
             #[cfg(test)]
             stall::here();

@@ -188,7 +188,8 @@ impl Estimator {
         let mut belief = Belief::new(0.0, deviation, self.prior.deviation.0);
         belief.frequency = self.prior.mean.0;
         let filters = WANDERS.map(|wander| Hypothesis { wander, belief, evidence: 0.0, weight: 1.0 });
-        self.bank = KINDS.iter().flat_map(|_| filters).collect();
+        self.bank.clear();
+        self.bank.extend(KINDS.iter().flat_map(|_| filters));
     }
 
     /// The mean of something over the bank, each filter weighted by its evidence.

@@ -73,14 +73,14 @@ impl<const N: usize> Latch<N> {
 
 impl<const N: usize, W: Word> Latch<N, W> {
     /// Writes the first words that the next [`Self::turn`] will show. One thread at a time.
-    pub(crate) fn stage<const K: usize>(&self, words: [u64; K]) {
+    pub(crate) fn stage<const K: usize>(&self, words: &[u64; K]) {
         const { assert!(K <= N, "a slot has no more") };
         let turn = self.turn.0.load(Relaxed);
         // Pairs with the acquire fence in `read`: a reader that still uses this slot, and sees a word written
         // below, also sees that `turn` has left it, and reads again.
         W::fence(Release);
         for (slot, word) in self.slots[Self::slot(turn) ^ 1].0.iter().zip(words) {
-            slot.store(word, Relaxed);
+            slot.store(*word, Relaxed);
         }
     }
 
@@ -182,7 +182,7 @@ mod tests {
             let mut turn = 0;
             while reads.iter().any(|count| count.load(Relaxed) < 100_000) && begun.elapsed().as_secs() < 60 {
                 turn += 1;
-                latch.stage([turn; 8]);
+                latch.stage(&[turn; 8]);
                 latch.turn(0);
             }
             over.store(true, Relaxed);
@@ -193,9 +193,9 @@ mod tests {
     #[test]
     fn what_is_staged_is_not_seen_before_its_turn() {
         let latch = Latch::<2>::new();
-        latch.stage([1, 1]);
+        latch.stage(&[1, 1]);
         assert_eq!(latch.read(|_| ()).0, [0, 0]);
-        latch.stage([2, 2]);
+        latch.stage(&[2, 2]);
         latch.turn(9);
         assert_eq!(latch.read(|_| ()).0, [2, 2]);
         assert_eq!(latch.read(|tag| tag), ([2], 9));
@@ -256,7 +256,7 @@ mod model {
                 })
             };
             for turn in 1..=3 {
-                latch.stage([turn, turn]);
+                latch.stage(&[turn, turn]);
                 latch.turn(turn as u8);
             }
             reader.join().unwrap();
@@ -279,7 +279,7 @@ mod model {
             // The counter: ordered, and no two reads alike. The lines cross nowhere: `u64::MAX` is no switch at all.
             let counter = Arc::new(Tried::new(0));
             let told = Arc::new(Tried::new(0));
-            latch.stage([u64::MAX]);
+            latch.stage(&[u64::MAX]);
             latch.turn(0);
             let read = |latch: &Latch<1, Tried>, counter: &Tried| {
                 let ([switch], tick) = latch.read(|_| counter.fetch_add(1, Ordering::AcqRel));
@@ -298,7 +298,7 @@ mod model {
                 })
             };
             let switch = counter.load(Acquire) + LEAD;
-            latch.stage([switch]);
+            latch.stage(&[switch]);
             counter.fetch_add(late, Ordering::AcqRel);
             if !careful || counter.load(Acquire) < switch - LEAD / 2 {
                 latch.turn(0);

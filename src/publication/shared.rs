@@ -353,7 +353,7 @@ mod tests {
         let [reader, writer] = [Access::Read, Access::Write].map(|access| SharedPage::open(&place.0, access).unwrap());
         assert!(reader.is_same_file(&writer) && reader.publication().whole().unwrap().is_none());
         let page = Page::from_words(&[0; WORDS]);
-        writer.publication().0.stage(note::sealed(&page, &note::tests::told()));
+        writer.publication().0.stage(&note::sealed(&page, &note::tests::told()));
         writer.publication().0.turn(page.tag());
         assert_eq!(reader.publication().whole().unwrap().unwrap().0, page);
         assert_eq!(reader.displaced(&place.0), None);

@@ -179,7 +179,8 @@ impl Delays {
 
     /// Forgets the one-way times: the estimates they rest on are made anew.
     pub(super) fn forget_ways(&mut self) {
-        (self.there, self.back) = (Recent::default(), Recent::default());
+        self.there.clear();
+        self.back.clear();
     }
 
     /// To be added to a midpoint, for what routes have changed since the first one.
@@ -222,8 +223,11 @@ impl Delays {
 /// The last times of one kind.
 #[derive(Clone, Debug, Default)]
 struct Recent {
-    times: VecDeque<f64>,
-    sorted: Vec<f64>,
+    times: Vec<f64>,
+    /// The place of the next one: once there are enough, that of the oldest.
+    next: usize,
+    /// Their places, from the shortest to the longest. (A list of the times once more would need eight times the room.)
+    order: Vec<u8>,
     /// Distance of the quartiles, of octile and median, of sixteenth and quartile; and the upper quartile.
     quartiles: f64,
     common: f64,
@@ -233,26 +237,32 @@ struct Recent {
 
 impl Recent {
     fn add(&mut self, time: f64) {
-        let place = |sorted: &[f64], time: f64| sorted.partition_point(|other| other.total_cmp(&time).is_lt());
-        if self.times.len() == RECENT
-            && let Some(oldest) = self.times.pop_front()
-        {
-            self.sorted.remove(place(&self.sorted, oldest));
+        let place = self.next;
+        if self.times.len() == RECENT {
+            self.order.retain(|&other| usize::from(other) != place);
+            self.times[place] = time;
+        } else {
+            // All the room at once: lists that double leave holes behind.
+            self.times.reserve_exact(RECENT - self.times.len());
+            self.order.reserve_exact(RECENT - self.order.len());
+            self.times.push(time);
         }
-        // All the room at once: lists that double leave holes behind.
-        self.times.reserve_exact(RECENT - self.times.len());
-        self.sorted.reserve_exact(RECENT - self.sorted.len());
-        self.times.push_back(time);
-        self.sorted.insert(place(&self.sorted, time), time);
+        self.next = (place + 1) % RECENT;
+        let rank = self.order.partition_point(|&other| self.times[usize::from(other)].total_cmp(&time).is_lt());
+        self.order.insert(rank, place as u8);
         self.take_quantiles();
     }
 
     fn take_quantiles(&mut self) {
-        let at = |sixteenths: usize| self.sorted[(self.sorted.len() - 1) * sixteenths / 16];
-        self.quartiles = at(12) - at(4);
-        self.common = at(8) - at(2);
-        self.low = at(4) - at(1);
-        self.upper = at(12);
+        let at = |sixteenths: usize| self.times[usize::from(self.order[(self.order.len() - 1) * sixteenths / 16])];
+        (self.quartiles, self.common, self.low, self.upper) = (at(12) - at(4), at(8) - at(2), at(4) - at(1), at(12));
+    }
+
+    /// As at the beginning; the room stays.
+    fn clear(&mut self) {
+        self.times.clear();
+        self.order.clear();
+        (self.next, self.quartiles, self.common, self.low, self.upper) = (0, 0.0, 0.0, 0.0, 0.0);
     }
 
     fn count(&self) -> usize {
@@ -261,7 +271,8 @@ impl Recent {
 
     /// The newest `count`, newest first.
     fn newest(&self, count: usize) -> impl Iterator<Item = f64> {
-        self.times.iter().rev().take(count).copied()
+        let (later, earlier) = self.times.split_at(self.next);
+        later.iter().rev().chain(earlier.iter().rev()).take(count).copied()
     }
 
     /// Adds `new` to the newest `count`, and `old` to the others.
@@ -269,12 +280,12 @@ impl Recent {
         if self.times.is_empty() {
             return;
         }
-        let others = self.times.len().saturating_sub(count);
-        for (index, time) in self.times.iter_mut().enumerate() {
-            *time += if index < others { old } else { new };
+        let (later, earlier) = self.times.split_at_mut(self.next);
+        for (age, time) in later.iter_mut().rev().chain(earlier.iter_mut().rev()).enumerate() {
+            *time += if age < count { new } else { old };
         }
-        self.sorted = self.times.iter().copied().collect();
-        self.sorted.sort_unstable_by(f64::total_cmp);
+        let times = &self.times;
+        self.order.sort_by(|&a, &b| times[usize::from(a)].total_cmp(&times[usize::from(b)]));
         self.take_quantiles();
     }
 }

@@ -34,7 +34,7 @@ impl Page for Latch<WORDS> {
     }
 
     fn write(&self, words: [u64; WORDS], stall: i64) {
-        self.stage(words);
+        self.stage(&words);
         hold(stall);
         self.turn(0);
     }
