@@ -131,25 +131,34 @@ impl Desk {
     /// Serves whom `access` lets in until told to stop.
     pub(crate) fn serve(&mut self, access: &Access, order: &Order) {
         while !order.is_over() {
-            let now = Instant::now();
-            let is_open = self.visitors.len() < PLACES && self.opens <= now;
-            let doors = self.listeners.iter().filter(|_| is_open).map(|(listener, _)| (listener.as_raw_fd(), false));
-            let visitors = self.visitors.iter().map(|visitor| (visitor.stream.as_raw_fd(), visitor.tls.wants_write()));
-            let mut sleeper =
-                Sleeper::for_either([(order.waker.as_raw_fd(), false)].into_iter().chain(doors).chain(visitors));
-            let until =
-                self.visitors.iter().map(|visitor| visitor.deadline).chain((self.opens > now).then_some(self.opens));
-            let nap = until.map(|until| until.saturating_duration_since(now)).fold(ROUND, Duration::min);
-            if sleeper.wait(Some(nap)).is_err() {
-                // Out of memory in the kernel: do not turn in circles at full speed meanwhile.
+            // A bug is the end of one turn and not of the thread; one that every turn finds shall not take a processor.
+            if attempt(|| self.take_a_turn(access, order)).is_none() {
+                self.told.failed.fetch_add(1, Relaxed);
                 std::thread::sleep(PAUSE);
             }
-            self.advance();
-            if is_open {
-                self.let_in(access);
-            }
-            self.look_after_keys();
         }
+    }
+
+    /// Waits for something to do, and does it.
+    fn take_a_turn(&mut self, access: &Access, order: &Order) {
+        let now = Instant::now();
+        let is_open = self.visitors.len() < PLACES && self.opens <= now;
+        let doors = self.listeners.iter().filter(|_| is_open).map(|(listener, _)| (listener.as_raw_fd(), false));
+        let visitors = self.visitors.iter().map(|visitor| (visitor.stream.as_raw_fd(), visitor.tls.wants_write()));
+        let mut sleeper =
+            Sleeper::for_either([(order.waker.as_raw_fd(), false)].into_iter().chain(doors).chain(visitors));
+        let until =
+            self.visitors.iter().map(|visitor| visitor.deadline).chain((self.opens > now).then_some(self.opens));
+        let nap = until.map(|until| until.saturating_duration_since(now)).fold(ROUND, Duration::min);
+        if sleeper.wait(Some(nap)).is_err() {
+            // Out of memory in the kernel: do not turn in circles at full speed meanwhile.
+            std::thread::sleep(PAUSE);
+        }
+        self.advance();
+        if is_open {
+            self.let_in(access);
+        }
+        self.look_after_keys();
     }
 
     fn look_after_keys(&mut self) {
@@ -158,6 +167,8 @@ impl Desk {
             return;
         }
         self.looked = now;
+        #[cfg(test)]
+        tests::stumble(tests::Stone::Keys);
         if self.source.renew(&self.guard.vault, now).is_err() {
             self.told.key_faults.fetch_add(1, Relaxed);
         }
@@ -188,6 +199,8 @@ impl Desk {
                 }
                 match listener.accept() {
                     Ok((stream, from)) => {
+                        #[cfg(test)]
+                        tests::stumble(tests::Stone::Door);
                         let near = neighbourhood(from.ip());
                         let neighbours = self.visitors.iter().filter(|visitor| visitor.near == near).count();
                         let is_welcome = access.allows(from.ip()) && neighbours < PLACES_EACH;
@@ -261,6 +274,8 @@ impl Visitor {
     }
 
     fn go_on(&mut self, guard: &mut Guard) -> io::Result<bool> {
+        #[cfg(test)]
+        tests::stumble(tests::Stone::Visitor);
         loop {
             while self.tls.wants_write() {
                 self.tls.write_tls(&mut self.stream)?;
@@ -349,5 +364,122 @@ impl Visitor {
             cookies.push(Cookie::new(&place)?);
         }
         Some(wish.response(&cookies, self.port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Doors;
+    use super::*;
+    use crate::sys::thread::Worker;
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+    use std::cell::Cell;
+    use std::net::SocketAddr;
+
+    /// What a test has put in the thread's way.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum Stone {
+        Visitor,
+        Door,
+        Keys,
+    }
+
+    thread_local! {
+        static IN_THE_WAY: Cell<Option<Stone>> = const { Cell::new(None) };
+    }
+
+    /// Fails where this thread was told to, once.
+    pub(super) fn stumble(stone: Stone) {
+        if IN_THE_WAY.get() == Some(stone) {
+            IN_THE_WAY.set(None);
+            panic!("as was wished");
+        }
+    }
+
+    /// The thread, with its bug; its certificate is all that is trusted.
+    struct Exchange {
+        _worker: Worker,
+        address: SocketAddr,
+        told: Arc<Told>,
+        roots: Arc<RootCertStore>,
+    }
+
+    impl Exchange {
+        fn with_a_bug(stone: Stone) -> Self {
+            let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+            let place =
+                |what: &str| std::env::temp_dir().join(format!("ntpclock-{}-{stone:?}-{what}", std::process::id()));
+            let (certificate, key) = (place("certificate"), place("key"));
+            fs::write(&certificate, made.cert.pem()).unwrap();
+            fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+            fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            let wish = Wish { port: 0, ..Wish::new(certificate.clone(), key.clone()).unwrap() };
+            let doors = Doors::bind(&wish, &["127.0.0.1:123".parse().unwrap()]).unwrap().open().unwrap();
+            fs::remove_file(certificate).and_then(|()| fs::remove_file(key)).unwrap();
+            let mut roots = RootCertStore::empty();
+            roots.add(made.cert.der().clone()).unwrap();
+            let (address, told) = (doors.addresses[0], Arc::<Told>::default());
+            let shared = Arc::clone(&told);
+            let worker = Worker::start_with_stack("test", crate::server::EXCHANGE_STACK, move |order| {
+                IN_THE_WAY.set(Some(stone));
+                let access = crate::server::config::ServerConfig::new().rules.compile();
+                Desk::new(doors, shared).serve(&access, &order);
+            });
+            Self { _worker: worker.unwrap(), address, told, roots: Arc::new(roots) }
+        }
+
+        /// How many cookies somebody gets.
+        fn visit(&self) -> io::Result<usize> {
+            let mut config = ClientConfig::builder_with_provider(Arc::new(cryptography()))
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .unwrap()
+                .with_root_certificates(Arc::clone(&self.roots))
+                .with_no_client_auth();
+            config.alpn_protocols = vec![ALPN.to_vec()];
+            let tls = ClientConnection::new(Arc::new(config), ServerName::try_from("127.0.0.1").unwrap()).unwrap();
+            let stream = TcpStream::connect(self.address)?;
+            stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+            let mut stream = StreamOwned::new(tls, stream);
+            // NTPv4, AES-SIV-CMAC-256, and the end.
+            stream.write_all(&[0x80, 1, 0, 2, 0, 0, 0x80, 4, 0, 2, 0, 15, 0x80, 0, 0, 0])?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer)?;
+            let (mut rest, mut cookies) = (&answer[..], 0);
+            while let [_, kind, high, low, more @ ..] = rest {
+                cookies += usize::from(*kind == 5);
+                rest = &more[usize::from(u16::from_be_bytes([*high, *low]))..];
+            }
+            Ok(cookies)
+        }
+
+        /// Granted, and failed.
+        fn counted(&self, expected: (u64, u64)) {
+            let begun = Instant::now();
+            let counts = || (self.told.granted.load(Relaxed), self.told.failed.load(Relaxed));
+            while counts() != expected {
+                assert!(begun.elapsed() < Duration::from_secs(20), "{:?} instead of {expected:?}", counts());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_bug_that_one_visitor_finds_is_its_own_end_and_the_next_gets_eight_cookies() {
+        for stone in [Stone::Visitor, Stone::Door] {
+            let exchange = Exchange::with_a_bug(stone);
+            assert!(exchange.visit().is_err(), "{stone:?}");
+            exchange.counted((0, 1));
+            assert_eq!(exchange.visit().unwrap(), 8, "{stone:?}");
+            exchange.counted((1, 1));
+        }
+    }
+
+    #[test]
+    fn a_bug_in_the_care_for_the_keys_is_counted_and_the_next_visitor_gets_eight_cookies() {
+        let exchange = Exchange::with_a_bug(Stone::Keys);
+        exchange.counted((0, 1));
+        assert_eq!(exchange.visit().unwrap(), 8);
+        exchange.counted((1, 1));
     }
 }
