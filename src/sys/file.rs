@@ -22,6 +22,7 @@ pub(crate) enum Distrust {
     Writable(u32),
     /// Of a secret.
     Readable(u32),
+    TooLong(u64),
 }
 
 impl fmt::Display for Distrust {
@@ -33,6 +34,7 @@ impl fmt::Display for Distrust {
             Self::Owner(user) => write!(f, "it belongs to user {user}, neither us nor root"),
             Self::Writable(mode) => write!(f, "others may write it (mode {:o})", mode & 0o7777),
             Self::Readable(mode) => write!(f, "others may read it (mode {:o})", mode & 0o7777),
+            Self::TooLong(limit) => write!(f, "it has more than {limit} bytes"),
         }
     }
 }
@@ -47,6 +49,7 @@ impl From<Distrust> for io::Error {
     fn from(distrust: Distrust) -> Self {
         let kind = match distrust {
             Distrust::Unreadable(kind, _) => kind,
+            Distrust::TooLong(_) => io::ErrorKind::FileTooLarge,
             _ => io::ErrorKind::PermissionDenied,
         };
         Self::new(kind, distrust.to_string())
@@ -93,9 +96,22 @@ pub(crate) fn open_trusted(path: &Path, options: &mut OpenOptions, user: u32) ->
 /// What is in the file at `path`, which only `user` or root can have written and nobody else may read; one byte above
 /// `limit` at most.
 pub(crate) fn read_secret(path: &Path, user: u32, limit: u64) -> Result<Vec<u8>, Distrust> {
-    let file = open_trusted(path, File::options().read(true), user)?;
+    secret(open_trusted(path, File::options().read(true), user)?, 0o077, limit)
+}
+
+/// The same where its group may read it, too, and the path may be that of a link, as the private keys of certificates
+/// are kept; none if it is longer.
+#[cfg_attr(not(feature = "_nts"), expect(dead_code, reason = "only private keys are read like this"))]
+pub(crate) fn read_groups_secret(path: &Path, user: u32, limit: u64) -> Result<Zeroizing<Vec<u8>>, Distrust> {
+    let file = open_trusted(&fs::canonicalize(path)?, File::options().read(true), user)?;
+    let bytes = Zeroizing::new(secret(file, 0o007, limit)?);
+    if bytes.len() as u64 > limit { Err(Distrust::TooLong(limit)) } else { Ok(bytes) }
+}
+
+/// What is in `file` if it has none of the bits `open` in its mode; one byte above `limit` at most.
+fn secret(file: File, open: u32, limit: u64) -> Result<Vec<u8>, Distrust> {
     let mode = file.metadata()?.mode();
-    if mode & 0o077 != 0 {
+    if mode & open != 0 {
         return Err(Distrust::Readable(mode));
     }
     // With room for all of it: what is moved elsewhere is not wiped where it was.
@@ -105,14 +121,14 @@ pub(crate) fn read_secret(path: &Path, user: u32, limit: u64) -> Result<Vec<u8>,
     Ok(std::mem::take(&mut bytes))
 }
 
-/// What is in the file at `path`, which only `user` or root can have written; one byte above `limit` at most. Where the
-/// path is that of a link, the file that it leads to is meant.
+/// What is in the file at `path`, which only `user` or root can have written, and which has `limit` bytes at most.
+/// Where the path is that of a link, the file that it leads to is meant.
 #[cfg_attr(not(feature = "_nts"), expect(dead_code, reason = "only certificates are read like this"))]
 pub(crate) fn read_trusted(path: &Path, user: u32, limit: u64) -> Result<Vec<u8>, Distrust> {
     let file = open_trusted(&fs::canonicalize(path)?, File::options().read(true), user)?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    if bytes.len() as u64 > limit { Err(Distrust::TooLong(limit)) } else { Ok(bytes) }
 }
 
 /// Makes a file at `path`, where there must be none, that only we may read and write.

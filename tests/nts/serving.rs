@@ -587,13 +587,30 @@ fn what_is_wrong_with_the_files_is_named_at_the_start() {
         keys.iter().for_each(|keys| _ = config.set_nts_cookie_keys(keys).expect("a file"));
         Server::start(None, &config).expect_err("it makes no sense").to_string()
     };
+    let pipe = directory.path().join("pipe");
+    run(command("mkfifo").arg(&pipe));
+    let foreign = |name, text: &str, mode| {
+        let path = made(name, text, mode);
+        std::os::unix::fs::chown(&path, Some(65_534), None).expect("we are root");
+        path
+    };
+    let long = |name, text: &str, length, mode| made(name, &(text.to_owned() + &"\n".repeat(length)), mode);
     for (certificate, key, keys, why) in [
+        (pipe.clone(), identity.key(), None, "pipe: it is no regular file"),
+        (made("common", &certificate, 0o664), identity.key(), None, "common: others may write it (mode 664)"),
+        (made("anybodys", &certificate, 0o646), identity.key(), None, "others may write it (mode 646)"),
+        (foreign("strange", &certificate, 0o644), identity.key(), None, "it belongs to user 65534"),
+        (long("long", &certificate, 1 << 20, 0o644), identity.key(), None, "it has more than 1048576 bytes"),
+        (identity.certificate(), pipe, None, "pipe: it is no regular file"),
+        (identity.certificate(), made("commons", &key, 0o660), None, "commons: others may write it (mode 660)"),
+        (identity.certificate(), foreign("stranger", &key, 0o600), None, "it belongs to user 65534"),
+        (identity.certificate(), long("longer", &key, 1 << 16, 0o600), None, "it has more than 65536 bytes"),
         (PathBuf::from("/no/such/certificate"), identity.key(), None, "/no/such/certificate"),
         (identity.key(), identity.key(), None, "holds no certificate"),
         (made("damaged", &damaged, 0o644), identity.key(), None, "damaged` is damaged: "),
         (identity.certificate(), PathBuf::from("/no/such/key"), None, "/no/such/key"),
         (identity.certificate(), made("empty", "", 0o600), None, "holds no private key"),
-        (identity.certificate(), made("open", &key, 0o644), None, "everybody may read or write it (mode 644)"),
+        (identity.certificate(), made("open", &key, 0o644), None, "open: others may read it (mode 644)"),
         (identity.certificate(), other.key(), None, "does not serve"),
         (
             identity.certificate(),
@@ -607,4 +624,22 @@ fn what_is_wrong_with_the_files_is_named_at_the_start() {
         assert!(told.contains(why), "{why}: {told}");
     }
     assert!(ServerConfig::new().set_nts_port(1).is_err() && ServerConfig::new().set_nts_cookie_keys("/x").is_err());
+}
+
+/// As distributions and authorities leave them: links, and a group that may read the key.
+#[test]
+fn a_key_that_its_group_may_read_serves_and_so_do_links_to_files() {
+    let authority = Authority::new();
+    let identity = authority.identity("127.0.0.1");
+    let directory = Directory::new();
+    std::fs::set_permissions(identity.key(), std::os::unix::fs::PermissionsExt::from_mode(0o640)).expect("it is ours");
+    let [certificate, key] = ["certificate", "key"].map(|name| directory.path().join(name));
+    for (file, link) in [(identity.certificate(), &certificate), (identity.key(), &key)] {
+        std::os::unix::fs::symlink(file, link).expect("the directory is writable");
+    }
+    let mut config = ServerConfig::new();
+    config.add_listen("127.0.0.1:0").expect("an address").set_local(3, Duration::ZERO).expect("a stratum");
+    config.set_nts(&certificate, &key).expect("two files").set_nts_port(0).expect("a port");
+    let server = Server::start(None, &config).expect("such files are trusted");
+    assert_eq!(Session::begin(server.key_exchange_addresses()[0], &authority.file(), 15).cookies.len(), 8);
 }

@@ -80,11 +80,7 @@ impl Trust {
 
 /// The certificates in a file that the user names: whoever could write it could answer for any server.
 fn named_certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let text = file::read_trusted(path, host::effective_user(), SIZE_MAX)?;
-    if text.len() as u64 > SIZE_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {SIZE_MAX} bytes")));
-    }
-    Ok(certificates(&text))
+    Ok(certificates(&file::read_trusted(path, host::effective_user(), SIZE_MAX)?))
 }
 
 /// The certificates in a text. What is not whole is no certificate, and the rest still are.

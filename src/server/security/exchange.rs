@@ -4,11 +4,9 @@
 //! many for one address, so that idle visitors keep nobody else out for long; while all are taken, or the process has
 //! no descriptor to spare, new ones wait in the kernel's queue.
 
-use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -32,6 +30,11 @@ use crate::nts::record::asked::{self, Refusal};
 use crate::nts::{COOKIES_MAX, Cookie};
 use crate::sys::thread::{Order, attempt};
 use crate::sys::wake::Sleeper;
+use crate::sys::{file, host};
+
+/// Longer files are none of a server's certificates, and none of a private key.
+const CERTIFICATES_MAX: u64 = 1 << 20;
+const KEY_MAX: u64 = 1 << 16;
 
 /// All that a visitor may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -68,8 +71,8 @@ pub(crate) struct Told {
 /// TLS as we want it.
 pub(super) fn configuration(wish: &Wish) -> Result<Arc<ServerConfig>, Error> {
     let named = |what: &str, path: &Path| format!("reading {what} from {}", path.display());
-    let text =
-        fs::read(&wish.certificate).map_err(|error| Error::io(named("certificates", &wish.certificate), error))?;
+    let text = file::read_trusted(&wish.certificate, host::effective_user(), CERTIFICATES_MAX)
+        .map_err(|distrust| Error::io(named("certificates", &wish.certificate), distrust.into()))?;
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|error| {
             Error::argument("certificate", format!("`{}` is damaged: {error}", wish.certificate.display()))
@@ -78,8 +81,8 @@ pub(super) fn configuration(wish: &Wish) -> Result<Arc<ServerConfig>, Error> {
         let why = format!("`{}` holds no certificate in PEM", wish.certificate.display());
         return Err(Error::argument("certificate", why));
     }
-    let text =
-        private(&wish.private_key).map_err(|error| Error::io(named("a private key", &wish.private_key), error))?;
+    let text = file::read_groups_secret(&wish.private_key, host::effective_user(), KEY_MAX)
+        .map_err(|distrust| Error::io(named("a private key", &wish.private_key), distrust.into()))?;
     let no_key = |why: String| Error::argument("private_key", format!("`{}` {why}", wish.private_key.display()));
     let key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| no_key("holds no private key in PEM".to_owned()))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(cryptography()))
@@ -93,19 +96,6 @@ pub(super) fn configuration(wish: &Wish) -> Result<Arc<ServerConfig>, Error> {
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(Arc::new(config))
-}
-
-/// What is in a file that not everybody may read.
-fn private(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut file = File::open(path)?;
-    let mode = file.metadata()?.mode();
-    if mode & 0o007 != 0 {
-        let why = format!("everybody may read or write it (mode {:o})", mode & 0o7777);
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-    }
-    let mut text = Zeroizing::new(Vec::new());
-    file.read_to_end(&mut text)?;
-    Ok(text)
 }
 
 /// The thread's own.
@@ -375,6 +365,7 @@ mod tests {
     use rustls::pki_types::ServerName;
     use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
     use std::cell::Cell;
+    use std::fs;
     use std::net::SocketAddr;
 
     /// What a test has put in the thread's way.
