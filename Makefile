@@ -54,7 +54,8 @@ BUILT     := $(addprefix $(OUT)/,libntpclock.so libntpclock.a ntpclock)
 INSTALLED := $(LIBDIR)/libntpclock.so.$(VERSION) $(LIBDIR)/libntpclock.so.$(ABI) $(LIBDIR)/libntpclock.so \
   $(LIBDIR)/libntpclock.a $(LIBDIR)/pkgconfig/ntpclock.pc \
   $(INCLUDEDIR)/ntpclock.h $(INCLUDEDIR)/ntpclock.hpp $(BINDIR)/ntpclock \
-  $(UNITDIR)/ntpclock.service $(UNITDIR)/ntpclock.socket $(DOCDIR)/ntpclock.toml
+  $(UNITDIR)/ntpclock.service $(UNITDIR)/ntpclock.socket \
+  $(UNITDIR)/ntpclock-cookie-keys.service $(UNITDIR)/ntpclock-cookie-keys.timer $(DOCDIR)/ntpclock.toml
 
 # Does not build: `sudo make install` should never run a compiler as root.
 install:
@@ -72,9 +73,12 @@ install:
 	  bindings/c/ntpclock.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/ntpclock.pc
 	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/ntpclock.pc
 	$(INSTALL) -m 755 $(OUT)/ntpclock $(DESTDIR)$(BINDIR)/ntpclock
-	sed -e 's|@BINDIR@|$(BINDIR)|' bindings/systemd/ntpclock.service > $(DESTDIR)$(UNITDIR)/ntpclock.service
-	chmod 644 $(DESTDIR)$(UNITDIR)/ntpclock.service
+	for unit in ntpclock ntpclock-cookie-keys; do \
+	  sed -e 's|@BINDIR@|$(BINDIR)|' bindings/systemd/$$unit.service > $(DESTDIR)$(UNITDIR)/$$unit.service && \
+	  chmod 644 $(DESTDIR)$(UNITDIR)/$$unit.service || exit 1; \
+	done
 	$(INSTALL) -m 644 bindings/systemd/ntpclock.socket $(DESTDIR)$(UNITDIR)/ntpclock.socket
+	$(INSTALL) -m 644 bindings/systemd/ntpclock-cookie-keys.timer $(DESTDIR)$(UNITDIR)/ntpclock-cookie-keys.timer
 	$(INSTALL) -m 644 bindings/systemd/ntpclock.toml $(DESTDIR)$(DOCDIR)/ntpclock.toml
 
 uninstall:

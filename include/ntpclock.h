@@ -1339,10 +1339,10 @@ ntp_result ntp_config_set_state_file(ntp_config *config,
  *
  * Whoever holds the lock of the file `path`.lock leads, and writes the page, which is made if it is not there. When it
  * ends, however it does, another takes over within two seconds, in the same epoch and on the same line. All should
- * have the same configuration. State file and recording are the leader's. The directory should be one that only you
- * may write, in memory, and gone after a boot, as those in /run are. `ntp_clock_start` returns `NTP_ERR_SHARED_PAGE`
- * when the page or its lock file cannot be trusted: it is not ours or root's, others may write it, it is no regular
- * file, of another version or not whole. Who may write or lock it is trusted.
+ * have the same configuration. The state file is the leader's. The directory should be one that only you may write, in
+ * memory, and gone after a boot, as those in /run are. `ntp_clock_start` returns `NTP_ERR_SHARED_PAGE` when the page or
+ * its lock file cannot be trusted: it is not ours or root's, others may write it, it is no regular file, of another
+ * version or not whole. Who may write or lock it is trusted.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file.
  *
@@ -1967,8 +1967,9 @@ ntp_result ntp_server_config_set_silent_unless_synchronized(ntp_server_config *c
 
 /**
  * Serves Network Time Security (RFC 8915) beside plain NTP, to whoever asks for it: as the server whose certificates
- * (PEM, its own first) and private key (PEM, not for everybody to read) are in these files. They are read when the
- * server starts.
+ * (PEM, its own first) and private key (PEM) are in these files. They are read when the server starts and never again:
+ * when they are renewed, a new server has to be started. Both must be this process's user's or root's, and nobody else
+ * may write them; the key nobody beyond its group may read (mode 0640).
  *
  * Keys are exchanged over TLS at every address that is listened on, port 4460 unless set
  * (`ntp_server_config_set_nts_port`).
@@ -2005,7 +2006,8 @@ ntp_result ntp_server_config_set_nts_port(ntp_server_config *config,
  *
  * A line has an id and `HEX:` with 64 digits; the newest key comes first, for others to know, the second seals, and
  * all of them open. The file must be this process's user's or root's, for nobody else to read or write (mode 0600);
- * it is read when the server starts, and again when it changes.
+ * it is made, with a first key, if the server finds none when it starts, and read again when it changes. Nothing renews
+ * its keys but the command `ntpclock cookie-keys FILE`: have that done once a day.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT` if NTS is not served, if `path` names no file, or if a pointer is NULL.
  *

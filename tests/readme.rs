@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use ntpclock::{Server, ServerConfig};
+use ntpclock::{Clock, Config, Server, ServerConfig};
 
 use library::{command, root};
 use programs::{c_program, cpp_program, python};
@@ -91,6 +91,29 @@ fn the_set_up_is_two_commands() {
     let section = section.split("\n## ").next().expect("a split has a first part");
     let expected: String = SET_UP.iter().map(|command| format!("$ {command}\n")).collect();
     assert_eq!(blocks(section), [("console".into(), expected)]);
+}
+
+#[test]
+fn of_as_many_servers_as_are_asked_for_one_may_lie_and_of_fewer_none() {
+    let shipped = fs::read_to_string(root().join("bindings/systemd/ntpclock.toml")).expect("it is readable");
+    let asked_for = [readme(), shipped].map(|text| {
+        let (before, _) = text.split_once(" or more and one of them may lie").expect("it is said");
+        let word = before.rsplit(' ').next().expect("a split has a last part");
+        ["none", "one", "two", "three", "four", "five"].iter().position(|number| *number == word).expect("a number")
+    });
+    let mut config = ServerConfig::new();
+    (1..=5).for_each(|last| _ = config.add_listen(&format!("127.0.0.{last}:0")).expect("a literal address"));
+    config.set_local(1, Duration::from_millis(1)).expect("stratum 1 can be claimed");
+    let server = Server::start(None, &config).expect("loopback can be listened on");
+    let liars = |count: usize| {
+        let servers: Vec<String> = server.addresses().iter().take(count).map(ToString::to_string).collect();
+        let clock = Clock::start(Config::with_servers(&servers.join(",")).expect("addresses")).expect("it starts");
+        clock.wait(None, Some(Duration::from_secs(20))).expect("the servers answer");
+        clock.report().fault_limit
+    };
+    for count in asked_for {
+        assert_eq!((liars(count - 1), liars(count)), (0, 1), "of {count}");
+    }
 }
 
 #[test]

@@ -401,10 +401,10 @@ pub unsafe extern "C" fn ntp_config_set_state_file(config: *mut ntp_config, path
 ///
 /// Whoever holds the lock of the file `path`.lock leads, and writes the page, which is made if it is not there. When it
 /// ends, however it does, another takes over within two seconds, in the same epoch and on the same line. All should
-/// have the same configuration. State file and recording are the leader's. The directory should be one that only you
-/// may write, in memory, and gone after a boot, as those in /run are. `ntp_clock_start` returns `NTP_ERR_SHARED_PAGE`
-/// when the page or its lock file cannot be trusted: it is not ours or root's, others may write it, it is no regular
-/// file, of another version or not whole. Who may write or lock it is trusted.
+/// have the same configuration. The state file is the leader's. The directory should be one that only you may write, in
+/// memory, and gone after a boot, as those in /run are. `ntp_clock_start` returns `NTP_ERR_SHARED_PAGE` when the page or
+/// its lock file cannot be trusted: it is not ours or root's, others may write it, it is no regular file, of another
+/// version or not whole. Who may write or lock it is trusted.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file.
 ///

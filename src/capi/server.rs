@@ -323,8 +323,9 @@ pub unsafe extern "C" fn ntp_server_config_set_silent_unless_synchronized(
 }
 
 /// Serves Network Time Security (RFC 8915) beside plain NTP, to whoever asks for it: as the server whose certificates
-/// (PEM, its own first) and private key (PEM, not for everybody to read) are in these files. They are read when the
-/// server starts.
+/// (PEM, its own first) and private key (PEM) are in these files. They are read when the server starts and never again:
+/// when they are renewed, a new server has to be started. Both must be this process's user's or root's, and nobody else
+/// may write them; the key nobody beyond its group may read (mode 0640).
 ///
 /// Keys are exchanged over TLS at every address that is listened on, port 4460 unless set
 /// (`ntp_server_config_set_nts_port`).
@@ -377,7 +378,8 @@ pub unsafe extern "C" fn ntp_server_config_set_nts_port(config: *mut ntp_server_
 ///
 /// A line has an id and `HEX:` with 64 digits; the newest key comes first, for others to know, the second seals, and
 /// all of them open. The file must be this process's user's or root's, for nobody else to read or write (mode 0600);
-/// it is read when the server starts, and again when it changes.
+/// it is made, with a first key, if the server finds none when it starts, and read again when it changes. Nothing renews
+/// its keys but the command `ntpclock cookie-keys FILE`: have that done once a day.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` if NTS is not served, if `path` names no file, or if a pointer is NULL.
 ///

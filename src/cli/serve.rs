@@ -76,7 +76,8 @@ pub(super) struct Serve {
     /// Exchange keys at this port; 0 picks a free one [default: 4460]
     #[arg(long, value_name = "PORT", requires = "nts_certificate")]
     nts_port: Option<u16>,
-    /// Seal cookies with the keys in this file, which servers may share (`ntpclock cookie-keys`)
+    /// Seal cookies with the keys in this file, which servers may share; made if there is none (`ntpclock cookie-keys`
+    /// renews it)
     #[arg(long, value_name = "FILE", requires = "nts_certificate")]
     nts_cookie_keys: Option<PathBuf>,
     /// Become this user once the sockets are bound, if started as root

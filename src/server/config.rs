@@ -139,8 +139,9 @@ impl ServerConfig {
     }
 
     /// Serves Network Time Security (RFC 8915) beside plain NTP, to whoever asks for it: as the server whose
-    /// certificates (PEM, its own first) and private key (PEM, not for everybody to read) are in these files. They are
-    /// read when the server starts.
+    /// certificates (PEM, its own first) and private key (PEM) are in these files. They are read when the server starts
+    /// and never again: when they are renewed, a new server has to be started. Both must be ours or root's, and nobody
+    /// else may write them; the key nobody beyond its group may read (mode 0640).
     ///
     /// Keys are exchanged over TLS at every address that is listened on, port 4460 unless set.
     ///
@@ -175,8 +176,9 @@ impl ServerConfig {
     /// it stops.
     ///
     /// A line has an id and `HEX:` with 64 digits; the newest key comes first, for others to know, the second seals,
-    /// and all of them open. The file must be ours or root's, for nobody else to read or write (mode 0600); it is read
-    /// when the server starts, and again when it changes.
+    /// and all of them open. The file must be ours or root's, for nobody else to read or write (mode 0600); it is made,
+    /// with a first key, if the server finds none when it starts, and read again when it changes. Nothing renews its
+    /// keys but `ntpclock cookie-keys FILE`: have that done once a day.
     ///
     /// # Errors
     ///

@@ -50,7 +50,7 @@ impl Wish {
     /// The same of the keys for cookies.
     #[cfg(feature = "cli")]
     pub(super) fn check_cookie_keys(&self) -> Result<(), Error> {
-        Source::open(self.cookie_keys.as_deref()).map(drop)
+        self.cookie_keys.as_deref().map_or(Ok(()), Source::check)
     }
 }
 

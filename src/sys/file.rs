@@ -131,6 +131,16 @@ pub(crate) fn read_trusted(path: &Path, user: u32, limit: u64) -> Result<Vec<u8>
     if bytes.len() as u64 > limit { Err(Distrust::TooLong(limit)) } else { Ok(bytes) }
 }
 
+/// Whether we may make files in `directory`.
+#[cfg(all(feature = "cli", feature = "_nts"))]
+pub(crate) fn may_fill(directory: &Path) -> io::Result<()> {
+    // With a dot behind it only a directory will do.
+    let name = CString::new(directory.join(".").as_os_str().as_bytes())?;
+    // SAFETY: the string lives until the call returns.
+    checked(unsafe { libc::faccessat(libc::AT_FDCWD, name.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) })
+        .map(drop)
+}
+
 /// Makes a file at `path`, where there must be none, that only we may read and write.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();

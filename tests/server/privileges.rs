@@ -145,6 +145,14 @@ fn what_the_shipped_configuration_shows_of_nts_is_what_the_shipped_unit_provides
         assert!(unit.contains(&format!("SetCredential={credential}:")), "{credential}: {unit}");
     }
     assert!(unit.contains("StateDirectory=ntpclock\n") && shown("cookie-keys").starts_with("/var/lib/ntpclock/"));
+    // Who renews them is the same user, and does so where they are.
+    let renewing = fs::read_to_string(units.join("ntpclock-cookie-keys.service")).unwrap();
+    for line in ["DynamicUser=yes\n", "User=ntpclock\n", "StateDirectory=ntpclock\n"] {
+        assert!(unit.contains(line) && renewing.contains(line), "{line}: {renewing}");
+    }
+    let keys = shown("cookie-keys");
+    assert!(renewing.contains(&format!("/ntpclock cookie-keys {keys}\n")), "{renewing}");
+    assert!(renewing.contains(&format!("ConditionPathExists={keys}\n")), "{renewing}");
 }
 
 #[test]
@@ -152,24 +160,28 @@ fn systemd_understands_the_units_and_finds_them_well_shut_in() {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("units-{}", std::process::id()));
     fs::create_dir_all(&directory).unwrap();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bindings/systemd");
-    for unit in ["ntpclock.service", "ntpclock.socket"] {
+    let services = ["ntpclock.service", "ntpclock-cookie-keys.service"];
+    let units = [&services[..], &["ntpclock.socket", "ntpclock-cookie-keys.timer"]].concat();
+    for unit in &units {
         let text = fs::read_to_string(source.join(unit)).unwrap();
         let text = text.replace("@BINDIR@/ntpclock", env!("CARGO_BIN_EXE_ntpclock"));
         fs::write(directory.join(unit), text).unwrap();
     }
-    let service = directory.join("ntpclock.service");
-    let analyze = |arguments: &[&str]| {
+    let analyze = |arguments: &[&str], units: &[&str]| {
         let mut command = Command::new("systemd-analyze");
-        let output = command.args(arguments).arg(&service).output().expect("systemd-analyze (package systemd)");
+        command.args(arguments).args(units.iter().map(|unit| directory.join(unit)));
+        let output = command.output().expect("systemd-analyze (package systemd)");
         (
             output.status.success(),
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
         )
     };
-    let (well, said) = analyze(&["verify", "--man=no", directory.join("ntpclock.socket").to_str().unwrap()]);
+    let (well, said) = analyze(&["verify", "--man=no"], &units);
     assert!(well && said.trim().is_empty(), "{said}");
-    // Of ten, the fewer the better.
-    let (well, said) = analyze(&["security", "--offline=true", "--threshold=20"]);
-    assert!(well, "{said}");
+    for service in services {
+        // Of ten, the fewer the better.
+        let (well, said) = analyze(&["security", "--offline=true", "--threshold=20"], &[service]);
+        assert!(well, "{said}");
+    }
     fs::remove_dir_all(directory).unwrap();
 }

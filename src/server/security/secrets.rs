@@ -7,13 +7,12 @@
 //! 11     HEX:9a8b…
 //! ```
 //!
-//! Whoever has the file can answer in the servers' names and listen to their clients: so it is refused if others than
-//! its owner may read or write it, and if it is neither ours nor root's. It is read again when it changes; servers that
-//! get to know of a new key one after the other understand each other meanwhile, since nobody seals with the first of
-//! several.
+//! The first server that finds no such file makes it. Whoever has it can answer in the servers' names and listen to
+//! their clients: so it is refused if others than its owner may read or write it, and if it is neither ours nor root's.
+//! It is read again when it changes; servers that get to know of a new key one after the other understand each other
+//! meanwhile, since nobody seals with the first of several.
 
 use std::fs;
-#[cfg(feature = "cli")]
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -39,6 +38,9 @@ const SIZE_MAX: u64 = 1 << 16;
 /// its cookies good.
 const OWN_LIFE: Duration = Duration::from_secs(86_400);
 const OWN_KEPT: usize = 2;
+
+/// Above the keys in a file of ours.
+const HEADLINE: &str = "# id and key, newest first; the second seals cookies\n";
 
 /// Keys that [`renew`] leaves in a file.
 #[cfg(feature = "cli")]
@@ -100,14 +102,26 @@ impl Mark {
 }
 
 impl Source {
-    /// The keys in the file at `path`, or else a first one of our own.
+    /// The keys in the file at `path`, which is made if there is none, or else a first one of our own.
     pub(super) fn open(path: Option<&Path>) -> Result<(Self, KeyRing), Error> {
         let Some(path) = path else {
             let secret = fresh(0).map_err(|error| Error::io("making a key for cookies".to_owned(), error))?;
             return Ok((Self::Own { made: Instant::now() }, KeyRing::own(secret)));
         };
+        if is_missing(path) {
+            make(path)?;
+        }
         let seen = Mark::of(path);
         Ok((Self::File { path: path.to_owned(), seen, faulty: None }, read(path)?))
+    }
+
+    /// Says why [`open`](Self::open) would fail with `path`, and makes nothing.
+    #[cfg(feature = "cli")]
+    pub(super) fn check(path: &Path) -> Result<(), Error> {
+        if !is_missing(path) {
+            return read(path).map(drop);
+        }
+        file::may_fill(directory_of(path)).map_err(|error| making(path, error))
     }
 
     /// Changes the keys in `vault` if it is time; `Err`, once, if a file that has changed is of no use, and then the
@@ -148,6 +162,39 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// Whether there is nothing of that name, not even a link that leads nowhere.
+fn is_missing(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+fn making(path: &Path, error: io::Error) -> Error {
+    Error::io(format!("making cookie keys in {}", path.display()), error)
+}
+
+/// Makes the file at `path` with a first key. Of several servers that do so at once one has its way, and all read what
+/// that one has written.
+fn make(path: &Path) -> Result<(), Error> {
+    let made = fresh(1).and_then(|secret| file::put(path, text([&secret]).as_bytes(), file::rename_to_new));
+    match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(making(path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// What a file with these keys says.
+fn text<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Zeroizing<String> {
+    // With room for all of it: what is moved elsewhere is not wiped where it was.
+    let line = "4294967295 HEX:\n".len() + 2 * SECRET_LEN;
+    let mut text = Zeroizing::new(String::with_capacity(HEADLINE.len() + line * SECRETS_MAX));
+    text.push_str(HEADLINE);
+    for secret in secrets {
+        text.push_str(&format!("{} HEX:", secret.id));
+        secret.key.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        text.push('\n');
+    }
+    text
 }
 
 fn fresh(id: u32) -> std::io::Result<Secret> {
@@ -212,27 +259,21 @@ pub(crate) fn renew(path: &Path) -> Result<(), Error> {
     let (former, owner) = match fs::symlink_metadata(path) {
         // Root may renew what is another's, who is then the one that may have written it.
         Ok(about) => (secrets_of(path, if us == 0 { about.uid() } else { us })?, Some(about)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            (Vec::new(), path.parent().and_then(|directory| fs::metadata(beside(directory)).ok()))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), fs::metadata(directory_of(path)).ok()),
         Err(error) => return Err(failed(error)),
     };
     let id = former.iter().map(|secret| secret.id).max().map_or(1, |newest| newest.wrapping_add(1));
     let secret = fresh(id).map_err(failed)?;
-    let mut text = Zeroizing::new(String::from("# id and key, newest first; the second seals cookies\n"));
-    for secret in std::iter::once(&secret).chain(former.iter().filter(|former| former.id != id).take(KEPT - 1)) {
-        text.push_str(&format!("{} HEX:", secret.id));
-        secret.key.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
-        text.push('\n');
-    }
+    let kept = former.iter().filter(|former| former.id != id).take(KEPT - 1);
+    let text = text(std::iter::once(&secret).chain(kept));
     let owner = owner.filter(|_| us == 0).map(|owner| (owner.uid(), owner.gid()));
     file::put_for(path, text.as_bytes(), owner, |aside, path| fs::rename(aside, path)).map_err(failed)
 }
 
-/// The directory of that name, which is the current one if it has none.
+/// Where the file at `path` is, which is here if that does not say.
 #[cfg(feature = "cli")]
-fn beside(directory: &Path) -> &Path {
-    if directory.as_os_str().is_empty() { Path::new(".") } else { directory }
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
@@ -303,6 +344,42 @@ mod tests {
             assert_eq!((about.uid(), about.gid(), about.mode() & 0o777), (expected, 4_712, 0o600));
         }
         assert_eq!(secrets_of(&path, 4_713).unwrap().len(), 3);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn of_servers_that_find_no_file_one_makes_it_and_all_have_its_key() {
+        let directory = std::env::temp_dir().join(format!("ntpclock-cookies-{}-first", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        for round in 0..20 {
+            let path = directory.join(round.to_string());
+            Source::check(&path).unwrap();
+            assert!(!path.exists(), "it is only looked");
+            let together = std::sync::Barrier::new(4);
+            let rings: Vec<KeyRing> = std::thread::scope(|scope| {
+                let racers = [(); 4].map(|()| {
+                    scope.spawn(|| {
+                        together.wait();
+                        Source::open(Some(&path)).unwrap().1
+                    })
+                });
+                racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+            });
+            assert!(rings.iter().all(|ring| *ring == rings[0]));
+            let found = secrets(&path).unwrap();
+            assert_eq!(found.iter().map(|secret| secret.id).collect::<Vec<_>>(), [1]);
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+            assert_eq!(rings[0], KeyRing::shared(found).unwrap());
+        }
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 20, "nothing is left aside");
+        // Where no file can be made, that is said.
+        let lost = directory.join("none/keys");
+        for told in [Source::open(Some(&lost)).unwrap_err(), Source::check(&lost).unwrap_err()] {
+            assert!(told.to_string().contains(&format!("making cookie keys in {}", lost.display())), "{told}");
+        }
+        let link = directory.join("link");
+        std::os::unix::fs::symlink("none", &link).unwrap();
+        assert!(Source::open(Some(&link)).unwrap_err().to_string().contains("it is a symbolic link"));
         fs::remove_dir_all(&directory).unwrap();
     }
 
