@@ -15,3 +15,56 @@ mod namespace;
 #[path = "../common/peers.rs"]
 #[expect(dead_code, reason = "servers and clients of one kind will do here")]
 mod peers;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// Cases 11 to 16 are mostly those of `tests/nts`, and 3 is a scenario of the simulator.
+#[test]
+fn every_case_has_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let list = fs::read_to_string(root.join("simulation/mod.rs")).unwrap();
+    let played: BTreeSet<&str> = list.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let mut found = BTreeSet::new();
+    for place in ["server", "nts", "simulation"] {
+        for file in fs::read_dir(root.join(place)).unwrap().flatten() {
+            found.extend(cases(&fs::read_to_string(file.path()).unwrap(), &played));
+        }
+    }
+    assert_eq!(found, (1..=20).collect());
+}
+
+/// The numbers in the names of tests, and of scenarios that are played, in a text of Rust.
+fn cases(text: &str, played: &BTreeSet<&str>) -> Vec<u32> {
+    let (mut found, mut is_test) = (Vec::new(), false);
+    for line in text.lines().map(str::trim) {
+        let Some((_, name)) = line.split_once("fn ").filter(|_| !line.starts_with('#')) else {
+            is_test = line == "#[test]" || is_test && line.starts_with("#[");
+            continue;
+        };
+        let (name, arguments) = name.split_once('(').unwrap_or_default();
+        let is_scenario = arguments.starts_with("trial: &Trial)") && played.contains(name);
+        if std::mem::take(&mut is_test) || is_scenario {
+            let number = name.strip_prefix("case_").and_then(|rest| rest.split('_').next());
+            found.extend(number.and_then(|digits| digits.parse::<u32>().ok()));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_number_counts_only_in_the_name_of_a_test_or_of_a_scenario_that_is_played() {
+    let played = BTreeSet::from(["case_3_told"]);
+    for (text, expected) in [
+        ("#[test]\nfn case_17_any() {", &[17][..]),
+        ("#[test]\n#[expect(lint)]\nfn case_17_any() {", &[17]),
+        ("pub(super) fn case_3_told(trial: &Trial) -> World {", &[3]),
+        ("pub(super) fn case_4_untold(trial: &Trial) -> World {", &[]),
+        ("fn case_17_any() {", &[]),
+        ("#[test]\nfn any() {\nfn case_17_any() {", &[]),
+        ("// fn case_17_any() {", &[]),
+    ] {
+        assert_eq!(cases(text, &played), expected, "{text}");
+    }
+}
