@@ -44,8 +44,7 @@ pub(crate) fn wait(
 pub(crate) fn query(py: Python<'_>, config: Config, server: String, timeout: Duration) -> PyResult<QueryResult> {
     let (answer, mut asked) = mpsc::sync_channel(1);
     let signal = py.import("signal")?;
-    let mask =
-        |how: &str, signals: Bound<'_, PyAny>| signal.call_method1("pthread_sigmask", (signal.getattr(how)?, signals));
+    let mask = |how: &str, signals| signal.call_method1("pthread_sigmask", (signal.getattr(how)?, signals));
     // A thread begins with the mask of the one that starts it.
     let former = mask("SIG_BLOCK", signal.call_method0("valid_signals")?)?;
     let spawned = thread::Builder::new()
