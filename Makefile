@@ -1,6 +1,7 @@
 # make            the C library, shared and static, and the command
 # make demo       shows the time in C, C++ and Python; SERVERS=... names the servers to follow
 # make test       every test of every language; installs what it lacks (tests/tools.sh)
+# make test-aws-lc  Network Time Security by aws-lc-rs in place of ring; two minutes
 # make bench      our readings beside other clocks, and the cost of an idle clock; five minutes; BENCH_SECONDS=...
 # make bench-server  what a reply costs our server, beside a bare responder and chronyd; two minutes; BENCH_ROUNDS=...
 # make soak       the simulated scenarios for 20 years (YEARS=...); make test plays them for 30 days
@@ -35,6 +36,8 @@ ABI     := 0
 # level 3 make readings faster, but it does the ciphers of a server, for which the command is made.
 SHORT   := -C llvm-args=-inline-threshold=25
 SMALL   := --config profile.release.opt-level=2
+# All that is shipped; with `--all-features` aws-lc-rs would be tested in ring's place.
+SHIPPED := capi,cli,header,nts
 
 .PHONY: all lib command install uninstall clean
 all: lib command
@@ -96,7 +99,7 @@ MINUTES ?=
 BENCH_ROUNDS ?= 20
 JUNK    ?= 1000000
 
-.PHONY: demo test bench bench-server soak live tree flood fuzz sizes deny asan tsan
+.PHONY: demo test test-aws-lc bench bench-server soak live tree flood fuzz sizes deny asan tsan
 # Else what cargo builds for two goals at once would only wait for its lock.
 .NOTPARALLEL:
 
@@ -107,10 +110,15 @@ demo: all python
 test:
 	tests/tools.sh
 	$(MAKE) all python
-	$(CARGO) test --locked --all-features --no-fail-fast
+	$(CARGO) test --locked --features $(SHIPPED) --no-fail-fast
 	.venv/bin/python -m pytest
 
 # Fails if a floor is missed: ratios within this run. A package of its own holds what is compared with.
+# Network Time Security by the other provider of its cryptography.
+test-aws-lc:
+	tests/tools.sh
+	$(CARGO) test --locked --features cli,nts-aws-lc --test nts
+
 bench: all python
 	$(CARGO) build --release --locked --manifest-path tests/bench/Cargo.toml --target-dir $(dir $(OUT))
 	CARGO_TARGET_DIR=$(dir $(OUT)) tests/bench/bench.sh

@@ -1017,7 +1017,7 @@ ntp_result ntp_start(const char *servers);
  *
  * Returns `NTP_ERR_NO_SERVERS` when `config` names none, `NTP_ERR_ALREADY_RUNNING` while the clock runs with another
  * configuration, `NTP_ERR_SYSTEM` when the thread cannot be made, and `NTP_ERR_INVALID_ARGUMENT` when `config` is
- * NULL.
+ * NULL, or names a shared page: that is for clocks of one's own (`ntp_clock_start`).
  *
  * Contract:
  *
@@ -1335,7 +1335,7 @@ ntp_result ntp_config_set_state_file(ntp_config *config,
 
 /**
  * Makes clocks share the page at `path` with the other processes of this host that name it: all read it, one of them
- * asks the servers. Default: none.
+ * asks the servers. Default: none. Not for the process-wide clock, whose own page is what makes `ntp_now` cheap.
  *
  * Whoever holds the lock of the file `path`.lock leads, and writes the page, which is made if it is not there. When it
  * ends, however it does, another takes over within two seconds, in the same epoch and on the same line. All should
@@ -1374,7 +1374,8 @@ ntp_result ntp_config_set_restart_after_fork(ntp_config *config,
  * Starts a clock of one's own, with its own thread and sources; `clock` gets the handle.
  *
  * Returns before anything was heard from the network, and blocks on none: `ntp_clock_wait` waits for the
- * time. The configuration is copied. Free the clock with `ntp_clock_free`.
+ * time. With a shared page it waits, two seconds at most, where another process is about to begin that page. The
+ * configuration is copied. Free the clock with `ntp_clock_free`.
  *
  * Returns `NTP_ERR_NO_SERVERS` when `config` names none, `NTP_ERR_SYSTEM` when the thread cannot be made,
  * `NTP_ERR_SHARED_PAGE` when the page that it names cannot be used, and `NTP_ERR_INVALID_ARGUMENT` when a pointer is
@@ -1533,13 +1534,16 @@ ntp_result ntp_clock_check_resume_watch(const ntp_clock *clock);
  *
  * A NULL `clock` is the process-wide one. Any number of threads may wait. Returns `NTP_ERR_TIMEOUT` when
  * the time ran out (`ntp_last_error` then names each source and its last fault), `NTP_ERR_NOT_RUNNING`
- * when the clock is not started, and `NTP_ERR_STOPPED` when it was stopped meanwhile.
+ * when the clock is not started, `NTP_ERR_STOPPED` when it was stopped meanwhile, and `NTP_ERR_SYSTEM` inside a fork
+ * handler; in a forked child that is to restart the clock by itself also what `ntp_clock_restart` returns.
  *
  * Contract:
  *
  * - `clock` is NULL, or came from `ntp_clock_start` and is not freed before this returns.
  */
-ntp_result ntp_clock_wait(const ntp_clock *clock, int64_t max_bound_ns, int64_t timeout_ms);
+ntp_result ntp_clock_wait(const ntp_clock *clock,
+                          int64_t max_bound_ns,
+                          int64_t timeout_ms);
 
 /**
  * Tells the state of `clock` in numbers. Pass `sizeof(ntp_report)` as `size`.
@@ -1651,8 +1655,8 @@ int32_t ntp_clock_before(const ntp_clock *clock,
  * forked child, it works as long as there is an interval.
  *
  * Returns `NTP_ERR_TIMEOUT` when the time ran out, `NTP_ERR_NOT_SYNCHRONIZED` when it ran out and nothing was known of
- * UTC, `NTP_ERR_STOPPED` when the clock was stopped meanwhile, and `NTP_ERR_NOT_RUNNING` when there is neither a
- * thread nor an interval.
+ * UTC, `NTP_ERR_STOPPED` when the clock was stopped meanwhile, `NTP_ERR_NOT_RUNNING` when there is neither a
+ * thread nor an interval, and `NTP_ERR_SYSTEM` inside a fork handler.
  *
  * Contract:
  *
@@ -1668,8 +1672,8 @@ ntp_result ntp_clock_wait_until_past(const ntp_clock *clock,
  * A NULL `clock` is the process-wide one. Any number of threads may sleep. Before the first synchronisation the clock
  * shows the system clock's time. To be certain that UTC has come there, use `ntp_clock_wait_until_past`.
  *
- * Returns `NTP_ERR_STOPPED` when the clock was stopped meanwhile, and `NTP_ERR_NOT_RUNNING` when it is not started and
- * was never synchronised, unless it shows that time already.
+ * Returns `NTP_ERR_STOPPED` when the clock was stopped meanwhile, `NTP_ERR_NOT_RUNNING` when it is not started and
+ * was never synchronised, unless it shows that time already, and `NTP_ERR_SYSTEM` inside a fork handler.
  *
  * Contract:
  *

@@ -20,7 +20,10 @@ pub(crate) mod scale;
 pub(crate) mod shared;
 pub(crate) mod track;
 
+use std::sync::atomic::AtomicU64;
+
 use crate::model::ClockModel;
+use crate::status::State;
 use crate::sys::fork;
 use crate::sys::ticks::{Kind, Sight, Tick};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
@@ -31,8 +34,6 @@ use note::Note;
 use page::{Page, Shown, WORDS};
 use shared::SharedPage;
 use track::Track;
-
-use std::sync::atomic::AtomicU64;
 
 /// How far ahead a new model takes effect: long enough that a writer is rarely late, short enough not to matter.
 const LEAD: Nanos = Nanos::from_millis(1);
@@ -340,6 +341,11 @@ impl Writer {
         if relation != self.relation && former.model.has_line() {
             former.track = former.track.rescaled(&self.relation.scale, scale, now);
             former.model = widened(&former.model, &doubt);
+        }
+        if model.state == State::Disrupted && former.model.has_line() {
+            // What was shown until now is worth nothing, also until the switch: whoever reads this page knows by it of
+            // the suspend, and does not look for itself any more.
+            former.model.state = State::Disrupted;
         }
         let start = scale.tick_at(switch);
         let goes_on = former.model.has_line() && former.model.epoch == model.epoch;

@@ -143,7 +143,7 @@ impl Reading {
     /// What a glance at a page told: the same as [`Self::new`] says of the whole page, but for roundings of the
     /// interval.
     #[inline(always)]
-    fn glimpsed(glimpse: &Glimpse) -> Self {
+    pub(crate) fn glimpsed(glimpse: &Glimpse) -> Self {
         let (utc, counter) = (glimpse.utc(), glimpse.counter());
         Self {
             unix_ns: utc.0,
@@ -338,6 +338,43 @@ mod tests {
         let read = |_| Tick(7);
         let reading = Reading::checked(&never, GENERATION, read, || UnixTime(5), || Nanos::from_seconds(9));
         assert_eq!((reading.state, reading.unix_ns), (State::Unsynchronized, 5));
+    }
+
+    #[test]
+    fn a_disruption_shows_as_soon_as_it_is_published_and_the_line_goes_on_to_the_switch() {
+        for ticks in [true, false] {
+            let machine = Machine { raw: Cell::new(NANOS_PER_SECOND) };
+            let publication = Publication::new();
+            let mut writer = Writer::new(&publication, ticks.then(|| machine.sight()));
+            let read = |kind| machine.read(kind);
+            let mut publish = |state, suspended| {
+                machine.pass(Nanos::from_seconds(2));
+                writer.cross_check(ticks.then(|| machine.sight()));
+                writer.note_suspended(suspended);
+                let plan = |switch| (model(switch, [0.0, 0.0], Nanos::ZERO, state), ());
+                writer.publish(&publication, GENERATION, || Counter(machine.raw.get()), plan).unwrap();
+                writer.ready_at()
+            };
+            for _ in 0..2 {
+                let ready = publish(State::Synchronized, Nanos::ZERO);
+                machine.raw.set(ready.0);
+            }
+            let ready = publish(State::Disrupted, Nanos::from_seconds(50));
+            let mut last = i64::MIN;
+            for at in [machine.raw.get(), ready.0 - 1, ready.0, ready.0 + 1_000] {
+                machine.raw.set(at);
+                let plain = Reading::of(&publication, GENERATION, read, || UnixTime(0));
+                // Its page knows of the suspend that the system tells of.
+                let checked =
+                    Reading::checked(&publication, GENERATION, read, || UnixTime(0), || Nanos::from_seconds(50));
+                for reading in [plain, checked] {
+                    assert_eq!((reading.state, reading.error_bound()), (State::Disrupted, None), "{at} of {ready:?}");
+                }
+                // Ticks are told to some nanoseconds.
+                assert!(plain.unix_ns >= last && (0..200).contains(&(plain.unix_ns - UTC.0 - at)), "{plain:?}");
+                last = plain.unix_ns;
+            }
+        }
     }
 
     #[test]

@@ -693,7 +693,9 @@ def read() -> Reading:
     """The time together with the interval that holds UTC. Never fails; look at `Reading.state`.
 
     When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot see
-    the suspend before that thread has run, usually for a millisecond or two; `read_checked()` can.
+    the suspend before that thread has run, usually for a millisecond or two. Where the thread cannot be woken, that lasts a
+    poll interval at most; where there is none (after a stop, in a forked child until it restarts the clock, on a shared page
+    whose leader's process is stopped) it has no end. `read_checked()` has no such window.
     """
 
 def read_checked() -> Reading:
@@ -740,8 +742,8 @@ def convert(timescale: int, stamp_ns: int) -> Reading:
 
     Stamps may be older than the first synchronisation. Those of RAW, MONOTONIC and BOOTTIME may be older than the clock's
     start, and may lie ahead, as long as the machine is not suspended. The interval includes what the kernel may have
-    slewed its clocks between the moments at which the clock's thread looked at them: 0.1 % of the time to the nearest one
-    at most.
+    slewed its clocks between the moments at which the clock's thread looked at them: 0.1 % of the time to the nearest one,
+    and 12.5 % where these moments show that somebody slewed them faster.
 
     Raises NotSynchronizedError, and UnconvertibleError if the machine was suspended or the clock disrupted after the stamp,
     or the system clock was stepped around it.
@@ -920,7 +922,9 @@ class Clock:
         """The time together with the interval that holds UTC. Never fails; look at `Reading.state`.
 
         When the machine resumes from a suspend, the clock's thread is woken and makes the clock DISRUPTED. A reading cannot see
-        the suspend before that thread has run, usually for a millisecond or two; `read_checked()` can.
+        the suspend before that thread has run, usually for a millisecond or two. Where the thread cannot be woken, that lasts a
+        poll interval at most; where there is none (after a stop, in a forked child until it restarts the clock, on a shared page
+        whose leader's process is stopped) it has no end. `read_checked()` has no such window.
         """
 
     def read_checked(self) -> Reading:
@@ -967,8 +971,8 @@ class Clock:
 
         Stamps may be older than the first synchronisation. Those of RAW, MONOTONIC and BOOTTIME may be older than the clock's
         start, and may lie ahead, as long as the machine is not suspended. The interval includes what the kernel may have
-        slewed its clocks between the moments at which the clock's thread looked at them: 0.1 % of the time to the nearest one
-        at most.
+        slewed its clocks between the moments at which the clock's thread looked at them: 0.1 % of the time to the nearest one,
+        and 12.5 % where these moments show that somebody slewed them faster.
 
         Raises NotSynchronizedError, and UnconvertibleError if the machine was suspended or the clock disrupted after the stamp,
         or the system clock was stepped around it.

@@ -37,15 +37,21 @@ pub(crate) fn wait(
     }
 }
 
-/// Asks `server` once, on a thread of its own: neither the resolver nor the exchange can be cut into slices.
+/// Asks `server` once, on a thread of its own: neither the resolver nor the exchange can be cut into slices. Signals are
+/// left to the program's threads.
 ///
 /// After a signal that thread ends by itself; nobody takes its answer.
 pub(crate) fn query(py: Python<'_>, config: Config, server: String, timeout: Duration) -> PyResult<QueryResult> {
     let (answer, mut asked) = mpsc::sync_channel(1);
-    thread::Builder::new()
+    let signal = py.import("signal")?;
+    let mask = |how: &str, signals| signal.call_method1("pthread_sigmask", (signal.getattr(how)?, signals));
+    // A thread begins with the mask of the one that starts it.
+    let former = mask("SIG_BLOCK", signal.call_method0("valid_signals")?)?;
+    let spawned = thread::Builder::new()
         .name("ntpclock-query".to_owned())
-        .spawn(move || answer.send(ntpclock::query_with(&config, &server, timeout)))
-        .map_err(|source| raise(Error::Io { what: "a thread for the query".to_owned(), source }))?;
+        .spawn(move || answer.send(ntpclock::query_with(&config, &server, timeout)));
+    mask("SIG_SETMASK", former)?;
+    spawned.map_err(|source| raise(Error::Io { what: "a thread for the query".to_owned(), source }))?;
     loop {
         let answer;
         // A receiver may move between threads but not be shared, so it goes out and comes back.

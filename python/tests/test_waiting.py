@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import ntpclock
 import pytest
@@ -152,3 +153,30 @@ def test_a_stop_ends_a_wait_for_an_instant_also_while_the_interpreter_is_busy(wa
 def test_a_program_that_never_stops_its_clock_still_ends(upstream: str) -> None:
     program = f"import ntpclock; ntpclock.start({upstream!r}); c = ntpclock.Clock({upstream!r}); c.wait(10)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
+def masks_of(name: str) -> list[int]:
+    """What the threads of that name block."""
+    masks = []
+    for thread in Path("/proc/self/task").iterdir():
+        try:
+            text = (thread / "status").read_text()
+        except OSError:
+            continue  # It has ended meanwhile.
+        facts = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+        if facts["Name"] == name:
+            masks.append(int(facts["SigBlk"], 16))
+    return masks
+
+
+def test_signals_are_left_to_the_programs_threads_by_a_querys(silent: str) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    asking = threading.Thread(target=lambda: pytest.raises(ntpclock.NtpError, ntpclock.query, silent, timeout=2))
+    asking.start()
+    begun = time.monotonic()
+    while not (found := masks_of("ntpclock-query")):
+        assert time.monotonic() - begun < FOREVER_S
+    asking.join()
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1, signal.SIGCHLD)
+    assert all(found[0] >> (number - 1) & 1 for number in wanted), hex(found[0])
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before

@@ -134,7 +134,8 @@ fn usable(state: State) -> Result<(), Error> {
 /// Starts a clock of one's own, with its own thread and sources; `clock` gets the handle.
 ///
 /// Returns before anything was heard from the network, and blocks on none: `ntp_clock_wait` waits for the
-/// time. The configuration is copied. Free the clock with `ntp_clock_free`.
+/// time. With a shared page it waits, two seconds at most, where another process is about to begin that page. The
+/// configuration is copied. Free the clock with `ntp_clock_free`.
 ///
 /// Returns `NTP_ERR_NO_SERVERS` when `config` names none, `NTP_ERR_SYSTEM` when the thread cannot be made,
 /// `NTP_ERR_SHARED_PAGE` when the page that it names cannot be used, and `NTP_ERR_INVALID_ARGUMENT` when a pointer is
@@ -236,6 +237,24 @@ pub unsafe extern "C" fn ntp_clock_now(clock: *const ntp_clock, reading: *mut nt
     // SAFETY: as this function's own contract.
     unsafe { now_otherwise(clock, reading) }
 }
+
+// A member that is new has to be put below, too.
+const _: fn(ntp_reading) = |reading| {
+    let ntp_reading {
+        unix_ns: _,
+        earliest_ns: _,
+        latest_ns: _,
+        raw_ns: _,
+        age_ns: _,
+        epoch: _,
+        state: _,
+        flags: _,
+        leap: _,
+        reserved: _,
+        tai_minus_utc: _,
+        reserved_tail: _,
+    } = reading;
+};
 
 /// What [`Reading::glimpsed`] makes of `now`, put where it is wanted number by number.
 ///
@@ -407,7 +426,8 @@ pub unsafe extern "C" fn ntp_clock_check_resume_watch(clock: *const ntp_clock) -
 ///
 /// A NULL `clock` is the process-wide one. Any number of threads may wait. Returns `NTP_ERR_TIMEOUT` when
 /// the time ran out (`ntp_last_error` then names each source and its last fault), `NTP_ERR_NOT_RUNNING`
-/// when the clock is not started, and `NTP_ERR_STOPPED` when it was stopped meanwhile.
+/// when the clock is not started, `NTP_ERR_STOPPED` when it was stopped meanwhile, and `NTP_ERR_SYSTEM` inside a fork
+/// handler; in a forked child that is to restart the clock by itself also what `ntp_clock_restart` returns.
 ///
 /// # Safety
 ///
@@ -495,4 +515,59 @@ pub unsafe extern "C" fn ntp_clock_sources(
         unsafe { count.write(listed.len()) };
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::MaybeUninit;
+
+    use super::*;
+    use crate::model::slew::Line;
+    use crate::model::{ClockModel, UtcSpan};
+    use crate::publication::Writer;
+    use crate::status::{Flags, Leap};
+    use crate::sys::ticks::Tick;
+    use crate::units::{Counter, Nanos, Rate, UnixTime};
+
+    #[test]
+    fn what_is_put_number_by_number_is_the_whole_reading() {
+        let model = |base: Counter, state| ClockModel {
+            line: Line { base, utc: UnixTime(1_795_000_000_123_456_789), slew: Rate(0), slew_end: base, rate: Rate(0) },
+            span: UtcSpan {
+                at: base,
+                earliest: UnixTime(1_795_000_000_123_400_000),
+                latest: UnixTime(1_795_000_000_123_500_000),
+                knee: Nanos::from_seconds(1_000),
+                ..UtcSpan::default()
+            },
+            state,
+            leap: Leap::Delete,
+            flags: Flags::AUTHENTICATED,
+            epoch: 0x0102_0304,
+            holdover_at: base + Nanos::from_seconds(192),
+            bound_cap: Nanos::from_seconds(1),
+            newest_exchange: base - Nanos(70_707),
+        };
+        for state in [State::Synchronized, State::Holdover] {
+            let (publication, now) = (Publication::new(), Counter(1_000_000_000));
+            let mut writer = Writer::new(&publication, None);
+            let plan = |switch| (model(switch, state), ());
+            writer.publish(&publication, 3, || now, plan).expect("it is in time");
+            let at = Tick(writer.ready_at().0 + 1_000_000);
+            let mut reading = MaybeUninit::<ntp_reading>::uninit();
+            // SAFETY: any bytes may be written there.
+            unsafe { reading.as_mut_ptr().cast::<[u8; 64]>().write([0xaa; 64]) };
+            let both = |now: &Glimpse| {
+                // SAFETY: it is ours, and aligned.
+                unsafe { fill(reading.as_ptr().cast_mut(), now) };
+                Reading::glimpsed(now)
+            };
+            let whole = publication.glimpse(Kind::Raw, |_| at, 3, both).expect("a glance is enough");
+            let whole = ntp_reading::from(whole);
+            // SAFETY: plain data without gaps, all of it written.
+            let bytes = |reading: *const ntp_reading| unsafe { reading.cast::<[u8; 64]>().read() };
+            assert_eq!(bytes(reading.as_ptr()), bytes(&raw const whole), "{state:?}");
+            assert_eq!((whole.epoch, whole.age_ns, whole.flags), (0x0102_0304, 1_070_707, 0x11));
+        }
+    }
 }

@@ -397,7 +397,7 @@ pub unsafe extern "C" fn ntp_config_set_state_file(config: *mut ntp_config, path
 }
 
 /// Makes clocks share the page at `path` with the other processes of this host that name it: all read it, one of them
-/// asks the servers. Default: none.
+/// asks the servers. Default: none. Not for the process-wide clock, whose own page is what makes `ntp_now` cheap.
 ///
 /// Whoever holds the lock of the file `path`.lock leads, and writes the page, which is made if it is not there. When it
 /// ends, however it does, another takes over within two seconds, in the same epoch and on the same line. All should

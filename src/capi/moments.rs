@@ -142,8 +142,8 @@ pub unsafe extern "C" fn ntp_clock_before(clock: *const ntp_clock, unix_ns: i64)
 /// forked child, it works as long as there is an interval.
 ///
 /// Returns `NTP_ERR_TIMEOUT` when the time ran out, `NTP_ERR_NOT_SYNCHRONIZED` when it ran out and nothing was known of
-/// UTC, `NTP_ERR_STOPPED` when the clock was stopped meanwhile, and `NTP_ERR_NOT_RUNNING` when there is neither a
-/// thread nor an interval.
+/// UTC, `NTP_ERR_STOPPED` when the clock was stopped meanwhile, `NTP_ERR_NOT_RUNNING` when there is neither a
+/// thread nor an interval, and `NTP_ERR_SYSTEM` inside a fork handler.
 ///
 /// # Safety
 ///
@@ -166,8 +166,8 @@ pub unsafe extern "C" fn ntp_clock_wait_until_past(
 /// A NULL `clock` is the process-wide one. Any number of threads may sleep. Before the first synchronisation the clock
 /// shows the system clock's time. To be certain that UTC has come there, use `ntp_clock_wait_until_past`.
 ///
-/// Returns `NTP_ERR_STOPPED` when the clock was stopped meanwhile, and `NTP_ERR_NOT_RUNNING` when it is not started and
-/// was never synchronised, unless it shows that time already.
+/// Returns `NTP_ERR_STOPPED` when the clock was stopped meanwhile, `NTP_ERR_NOT_RUNNING` when it is not started and
+/// was never synchronised, unless it shows that time already, and `NTP_ERR_SYSTEM` inside a fork handler.
 ///
 /// # Safety
 ///

@@ -45,7 +45,7 @@ pub unsafe extern "C" fn ntp_start(servers: *const c_char) -> ntp_result {
 ///
 /// Returns `NTP_ERR_NO_SERVERS` when `config` names none, `NTP_ERR_ALREADY_RUNNING` while the clock runs with another
 /// configuration, `NTP_ERR_SYSTEM` when the thread cannot be made, and `NTP_ERR_INVALID_ARGUMENT` when `config` is
-/// NULL.
+/// NULL, or names a shared page: that is for clocks of one's own (`ntp_clock_start`).
 ///
 /// # Safety
 ///

@@ -40,7 +40,7 @@ pub fn start(servers: Option<&str>) -> Result<(), Error> {
 ///
 /// # Errors
 ///
-/// As [`start`].
+/// As [`start`]; and [`Error::InvalidArgument`] if it names a shared page: that is for clocks of one's own.
 pub fn start_with(config: &Config) -> Result<(), Error> {
     config.check()?;
     // Its page is static, which is what makes it cheap.

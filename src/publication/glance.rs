@@ -79,11 +79,18 @@ pub(crate) struct Glimpse<'a> {
 }
 
 impl Marks {
+    /// Where what begins; the shift comes first.
+    const HOLDOVER: u32 = 8;
+    const LEAP: u32 = 16;
+    const FLAGS: u32 = 24;
+    const EPOCH: u32 = 32;
+
     fn new(shift: u32, model: &ClockModel) -> Self {
         let ClockModel { state, leap, epoch, .. } = *model;
         let flags = u64::from(model.told_flags().0 & 0xff);
         let holdover = u64::from(state == State::Holdover);
-        Self(u64::from(shift) | holdover << 8 | (leap as u64) << 16 | flags << 24 | u64::from(epoch) << 32)
+        let small = u64::from(shift) | holdover << Self::HOLDOVER | (leap as u64) << Self::LEAP;
+        Self(small | flags << Self::FLAGS | u64::from(epoch) << Self::EPOCH)
     }
 
     /// The shift of the factors of a page that is read by `kind`; most readers know it beforehand.
@@ -165,23 +172,23 @@ impl<'a> Glimpse<'a> {
 
     #[inline(always)]
     pub(crate) fn epoch(&self) -> u32 {
-        (self.marks() >> 32) as u32
+        (self.marks() >> Marks::EPOCH) as u32
     }
 
     #[inline(always)]
     pub(crate) fn state(&self) -> State {
         // One of two, whatever stands there.
-        State::from_number(1 + (self.marks() >> 8 & 1))
+        State::from_number(1 + (self.marks() >> Marks::HOLDOVER & 1))
     }
 
     #[inline(always)]
     pub(crate) fn leap(&self) -> Leap {
-        Leap::from_number(self.marks() >> 16 & 3)
+        Leap::from_number(self.marks() >> Marks::LEAP & 3)
     }
 
     #[inline(always)]
     pub(crate) fn flags(&self) -> Flags {
-        Flags((self.marks() >> 24 & 0xff) as u32)
+        Flags((self.marks() >> Marks::FLAGS & 0xff) as u32)
     }
 
     #[inline(always)]

@@ -204,7 +204,8 @@ mod tests {
     }
 }
 
-/// Every order of events that the memory model allows, tried by loom: the very latch above, over loom's words.
+/// Orders of events that the memory model allows, tried by loom: the very latch above, over loom's words. All of them
+/// with so many preemptions as each model says, two or three.
 #[cfg(test)]
 mod model {
     use super::*;

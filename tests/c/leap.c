@@ -79,8 +79,12 @@ int main(void)
     const int leaps[] = {-20, 20, -100};
     for (int i = 0; i < 3; i++) {
         uint32_t former = epoch();
+        ntp_clock_take_events(NULL);
         atomic_fetch_add(&leap_s, leaps[i]);
         until_found_out(former);
+        const uint32_t all = NTP_EVENT_DISRUPTED | NTP_EVENT_SYNCHRONIZED | NTP_EVENT_STEPPED;
+        const uint32_t told = ntp_clock_take_events(NULL);
+        CHECK((told & all) == all);
         int64_t begun = time_of(CLOCK_MONOTONIC);
         while (time_of(CLOCK_MONOTONIC) - begun < SECOND) {
             state_of_true_reading();

@@ -1,4 +1,4 @@
-/* share MODE SERVERS PAGE BOARD PLACE: one of several processes that read one page, watched by tests/sharing.rs.
+/* share MODE SERVERS PAGE BOARD PLACE: one of several processes that read one page, watched by tests/sharing.
  *
  * The board is a file that all of them map. There stands, for each epoch, the newest time that any of them has read: nobody may
  * read less afterwards. And for each process, what it found. The servers show the system clock, which is read before and after each
@@ -30,7 +30,7 @@
 #define EPOCHS 64
 #define PLACES 32
 
-/* What a process found; tests/sharing.rs reads it in this order. */
+/* What a process found; tests/sharing reads it in this order. */
 struct place {
     _Atomic int64_t readings;
     _Atomic int64_t backwards;

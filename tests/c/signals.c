@@ -9,7 +9,8 @@
 
 #include "check.h"
 
-/* How many kinds of thread the library has: engine, server, callback, help. Their names tell them apart. */
+/* How many kinds of thread are looked at: engine, server, callback, help. Their names tell them apart. (Two more need a
+ * certificate, or a stranger's name; all are made by one function.) */
 #define KINDS 4
 
 static char kinds[KINDS][64];

@@ -13,6 +13,7 @@ mod languages;
 mod relay;
 mod serving;
 mod together;
+mod visitors;
 
 #[path = "../common/library.rs"]
 #[expect(dead_code, reason = "one compiler for each language will do here")]
@@ -110,8 +111,8 @@ pub(crate) const SLOW: [together::Story; 14] = [
     ("no_end", exchangers::no_end),
     ("drip", exchangers::drip),
     ("silence", exchangers::silence),
-    ("idle_visitors", serving::idle_visitors),
-    ("few_descriptors", serving::few_descriptors),
+    ("idle_visitors", visitors::idle_visitors),
+    ("few_descriptors", visitors::few_descriptors),
     ("lost_keys", serving::lost_keys),
 ];
 
