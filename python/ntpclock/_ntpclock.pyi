@@ -62,9 +62,11 @@ __all__ = [
     "read_within",
     "report",
     "restart",
+    "resume_watch_fault",
     "sleep_until",
     "sources",
     "start",
+    "state_file_fault",
     "status",
     "stop",
     "take_events",
@@ -627,21 +629,46 @@ class QueryResult:
 
 # --- The process-wide clock ----------------------------------------------------------------------
 
-def start(servers: str | Iterable[str] | None = None, *, restart_after_fork: bool = False) -> None:
+def start(
+    servers: str | Iterable[str | tuple[str, Mapping[str, int | bool]]] | None = None,
+    *,
+    poll: tuple[int, int] | None = None,
+    fault_limit: int | None = None,
+    min_agreeing: int | None = None,
+    step_threshold_ns: int | None = None,
+    bound_cap_ns: int | None = None,
+    frequency_limit_ppm: float | None = None,
+    drift_limit: tuple[float, float, float] | None = None,
+    state_file: str | os.PathLike[str] | None = None,
+    trusted_certificates: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
+    platform_trust: bool = True,
+    keys: str | os.PathLike[str] | None = None,
+    authentication: str | None = None,
+    khronos: bool = False,
+    restart_after_fork: bool = False,
+    interleaved: bool = False,
+) -> None:
     """Starts the process-wide clock; returns at once, before anything was heard from the network.
 
     `servers` is a comma-separated list, or several of them: `host`, `host:port`, `[v6]:port`, and `pool:host`
     for up to four sources from one name; with ` nts` behind it keys are exchanged first, and what they do not
     authenticate is never believed. None takes the list of $NTPCLOCK_SERVERS. No server is used that
-    nobody named.
+    nobody named. The other arguments are those of `Clock`, which alone can share a page with other processes.
 
-    The same list again is harmless: starts are counted, and the last `stop()` ends the clock.
+    The same again is harmless, and so are the same servers without other arguments while the clock runs: starts are
+    counted, and the last `stop()` ends the clock.
 
     With `restart_after_fork`, a child of `os.fork()` or of `multiprocessing` (start method "fork") does what `restart()` does
     before its fork returns. `subprocess` is left alone, unless it is given a `preexec_fn`.
 
-    Raises ConfigError, AlreadyRunningError with another list, NtpOSError.
+    Raises ConfigError, AlreadyRunningError with other servers or arguments, NtpOSError.
     """
+
+def state_file_fault() -> str | None:
+    """Why the state file was refused at the start, or could not be written last; None if all is well."""
+
+def resume_watch_fault() -> str | None:
+    """Why the clock's thread is not woken when the machine resumes; None if all is well."""
 
 def restart() -> None:
     """In a forked child: makes the thread of the process-wide clock anew, as often as it is started.

@@ -17,12 +17,7 @@ fn texts(argument: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     argument.try_iter()?.map(|text| text?.extract()).collect()
 }
 
-/// A server list in the library's grammar; `None` stays `None`.
-pub(crate) fn server_list(servers: Option<&Bound<'_, PyAny>>) -> PyResult<Option<String>> {
-    servers.map(|servers| Ok(texts(servers)?.join(","))).transpose()
-}
-
-/// A server list as above, some of whose entries may be pairs of a list and of options by name.
+/// A server list in the library's grammar, some of whose entries may be pairs of a list and of options by name.
 pub(crate) fn servers_with_options(servers: &Bound<'_, PyAny>) -> PyResult<Vec<(String, ServerOptions)>> {
     if servers.is_instance_of::<PyString>() {
         return Ok(vec![(servers.extract()?, ServerOptions::default())]);

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use ntpclock::Config;
 use pyo3::prelude::*;
 
 use crate::errors::raise;
 use crate::records::{self, Deadline, Reading, Report, SourceInfo};
+use crate::settings::Settings;
 use crate::{arguments, events, forks, waiting, words};
 
 /// A running clock with servers and settings of its own.
@@ -50,54 +50,25 @@ impl Clock {
         khronos: bool,
         interleaved: bool,
     ) -> PyResult<Self> {
-        let mut config = match servers {
-            None => Config::from_environment().map_err(raise)?,
-            Some(servers) => {
-                let mut config = Config::new();
-                for (list, options) in arguments::servers_with_options(servers)? {
-                    config.add_servers_with(&list, options).map_err(raise)?;
-                }
-                config
-            }
+        let settings = Settings {
+            poll,
+            fault_limit,
+            min_agreeing,
+            step_threshold_ns,
+            bound_cap_ns,
+            frequency_limit_ppm,
+            drift_limit,
+            state_file,
+            trusted_certificates,
+            platform_trust,
+            shared_page,
+            restart_after_fork,
+            keys,
+            authentication,
+            khronos,
+            interleaved,
         };
-        config.set_khronos(khronos);
-        if let Some(path) = keys {
-            config.load_keys(path).map_err(raise)?;
-        }
-        if let Some(mode) = authentication {
-            config.set_authentication(arguments::authentication(mode)?);
-        }
-        if let Some((min, max)) = poll {
-            config.set_poll_exponents(min, max).map_err(raise)?;
-        }
-        if let Some(sources) = fault_limit {
-            config.set_fault_limit(arguments::count("fault_limit", sources)?);
-        }
-        config.set_interleaved(interleaved);
-        if let Some(sources) = min_agreeing {
-            config.set_min_agreeing(arguments::count("min_agreeing", sources)?).map_err(raise)?;
-        }
-        if let Some(threshold) = step_threshold_ns {
-            config.set_step_threshold(arguments::nanoseconds("step_threshold_ns", threshold)?).map_err(raise)?;
-        }
-        if let Some(cap) = bound_cap_ns {
-            config.set_bound_cap(arguments::nanoseconds("bound_cap_ns", cap)?).map_err(raise)?;
-        }
-        if let Some((short_ppm, knee, long_ppm)) = drift_limit {
-            let knee = arguments::seconds("knee", knee)?;
-            config.set_drift_limit(short_ppm, knee, long_ppm).map_err(raise)?;
-        }
-        if let Some(ppm) = frequency_limit_ppm {
-            config.set_frequency_limit_ppm(ppm).map_err(raise)?;
-        }
-        if let Some(path) = state_file {
-            config.set_state_file(path).map_err(raise)?;
-        }
-        arguments::trust(&mut config, trusted_certificates, platform_trust)?;
-        if let Some(path) = shared_page {
-            config.set_shared_page(path).map_err(raise)?;
-        }
-        config.set_restart_after_fork(restart_after_fork);
+        let config = settings.config(servers)?;
         let servers = config.servers();
         let clock = Arc::new(py.detach(|| ntpclock::Clock::start(config)).map_err(raise)?);
         if restart_after_fork {

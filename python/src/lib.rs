@@ -12,6 +12,7 @@ mod hot;
 mod process;
 mod records;
 mod server;
+mod settings;
 mod waiting;
 mod words;
 

@@ -1,15 +1,20 @@
 //! The process-wide clock, but for its quickest functions (`hot.rs`), and the query that needs no clock at all.
 
+use std::path::PathBuf;
+
 use ntpclock::Config;
 use pyo3::prelude::*;
 
 use crate::errors::raise;
 use crate::records::{self, Deadline, QueryResult, Reading, Report, SourceInfo};
+use crate::settings::Settings;
 use crate::{arguments, events, forks, waiting, words};
 
 /// Adds the functions to the module.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(start, module)?)?;
+    module.add_function(wrap_pyfunction!(state_file_fault, module)?)?;
+    module.add_function(wrap_pyfunction!(resume_watch_fault, module)?)?;
     module.add_function(wrap_pyfunction!(restart, module)?)?;
     module.add_function(wrap_pyfunction!(stop, module)?)?;
     module.add_function(wrap_pyfunction!(wait, module)?)?;
@@ -37,18 +42,73 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// Starts the process-wide clock; returns at once.
 #[pyfunction]
-#[pyo3(signature = (servers = None, *, restart_after_fork = false))]
-fn start(py: Python<'_>, servers: Option<&Bound<'_, PyAny>>, restart_after_fork: bool) -> PyResult<()> {
-    let servers = arguments::server_list(servers)?;
-    if !restart_after_fork {
-        return py.detach(|| ntpclock::start(servers.as_deref())).map_err(raise);
+#[pyo3(signature = (
+    servers = None, *, poll = None, fault_limit = None, min_agreeing = None,
+    step_threshold_ns = None, bound_cap_ns = None, frequency_limit_ppm = None, drift_limit = None,
+    state_file = None, trusted_certificates = None, platform_trust = true,
+    restart_after_fork = false, keys = None, authentication = None, khronos = false, interleaved = false,
+))]
+#[expect(clippy::too_many_arguments, reason = "they are keywords in Python, one a setting")]
+fn start(
+    py: Python<'_>,
+    servers: Option<&Bound<'_, PyAny>>,
+    poll: Option<(i32, i32)>,
+    fault_limit: Option<i64>,
+    min_agreeing: Option<i64>,
+    step_threshold_ns: Option<i64>,
+    bound_cap_ns: Option<i64>,
+    frequency_limit_ppm: Option<f64>,
+    drift_limit: Option<(f64, f64, f64)>,
+    state_file: Option<PathBuf>,
+    trusted_certificates: Option<&Bound<'_, PyAny>>,
+    platform_trust: bool,
+    restart_after_fork: bool,
+    keys: Option<PathBuf>,
+    authentication: Option<&str>,
+    khronos: bool,
+    interleaved: bool,
+) -> PyResult<()> {
+    let settings = Settings {
+        poll,
+        fault_limit,
+        min_agreeing,
+        step_threshold_ns,
+        bound_cap_ns,
+        frequency_limit_ppm,
+        drift_limit,
+        state_file,
+        trusted_certificates,
+        platform_trust,
+        shared_page: None,
+        restart_after_fork,
+        keys,
+        authentication,
+        khronos,
+        interleaved,
+    };
+    let config = settings.config(servers)?;
+    let list = config.servers();
+    // Where nothing but servers is asked for, only these have to be the same as those of a clock that runs.
+    if Config::with_servers(&list).is_ok_and(|bare| bare == config) {
+        return py.detach(|| ntpclock::start(Some(&list))).map_err(raise);
     }
-    let mut config =
-        servers.map_or_else(Config::from_environment, |list| Config::with_servers(&list)).map_err(raise)?;
-    config.set_restart_after_fork(true);
     py.detach(|| ntpclock::start_with(&config)).map_err(raise)?;
-    forks::note_process();
+    if restart_after_fork {
+        forks::note_process();
+    }
     Ok(())
+}
+
+/// Why the state file was refused at the start, or could not be written last; None if all is well.
+#[pyfunction]
+fn state_file_fault(py: Python<'_>) -> Option<String> {
+    py.detach(ntpclock::state_file_fault)
+}
+
+/// Why the clock's thread is not woken when the machine resumes; None if all is well.
+#[pyfunction]
+fn resume_watch_fault(py: Python<'_>) -> Option<String> {
+    py.detach(ntpclock::resume_watch_fault)
 }
 
 /// In a forked child: makes the thread of the process-wide clock anew.

@@ -201,6 +201,28 @@ def test_starts_of_the_process_wide_clock_are_counted(upstream: str) -> None:
     ntpclock.stop()
 
 
+def test_the_process_wide_clock_has_the_settings_of_any_other(upstream: str, tmp_path: pathlib.Path) -> None:
+    state_file = tmp_path / "state"
+    state_file.write_text("nonsense")
+    settings: dict[str, Any] = {"poll": (0, 1), "bound_cap_ns": 900_000_000, "state_file": state_file}
+    ntpclock.start(upstream, **settings)
+    try:
+        ntpclock.start(upstream, **settings)
+        ntpclock.start(upstream)
+        ntpclock.stop()
+        ntpclock.stop()
+        with pytest.raises(ntpclock.AlreadyRunningError):
+            ntpclock.start(upstream, poll=(1, 1))
+        ntpclock.wait(timeout=10)
+        assert ntpclock.sources()[0].poll_exponent <= 1
+        assert str(state_file) in (ntpclock.state_file_fault() or "")
+        assert ntpclock.resume_watch_fault() is None
+    finally:
+        ntpclock.stop()
+    with pytest.raises(ntpclock.ConfigError, match="fault_limit"):
+        ntpclock.start(upstream, fault_limit=-1)
+
+
 def test_the_environment_names_the_servers_if_the_call_does_not(
     upstream: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
