@@ -1204,10 +1204,12 @@ class Server:
     answered all the same, and some are told to ask less. `threads` is one for each processor unless set. While the
     clock is not synchronised clients are told so, or nothing at all.
 
-    With `nts=(certificate, private_key)`, two files in PEM, it serves Network Time Security (RFC 8915) beside plain NTP; the
-    private key is not for everybody to read. Keys are exchanged at every address of `listen`, at `nts_port`; 0 picks a
+    With `nts=(certificate, private_key)`, two files in PEM, it serves Network Time Security (RFC 8915) beside plain NTP. Both
+    have to be ours or root's, and not for others to write; the private key is not for everybody to read. They are read at the
+    start: restart the server when they are renewed. Keys are exchanged at every address of `listen`, at `nts_port`; 0 picks a
     free one. Cookies are sealed with the keys in the file `nts_cookie_keys`, which several servers may share and which
-    is read again when it changes, or else with the server's own, made anew every day. A line of the file has an id and `HEX:` with 64
+    is read again when it changes (it is made if it is not there; `ntpclock cookie-keys FILE` changes its keys: have that done once
+    a day), or else with the server's own, made anew every day. A line of the file has an id and `HEX:` with 64
     digits; the newest comes first, for others to know, the second seals, and all of them open; nobody but its owner may read
     or write it.
 
