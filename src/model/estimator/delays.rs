@@ -249,6 +249,7 @@ impl Recent {
         }
         self.next = (place + 1) % RECENT;
         let rank = self.order.partition_point(|&other| self.times[usize::from(other)].total_cmp(&time).is_lt());
+        const { assert!(RECENT <= 256, "a place is a byte") };
         self.order.insert(rank, place as u8);
         self.take_quantiles();
     }
@@ -285,7 +286,7 @@ impl Recent {
             *time += if age < count { new } else { old };
         }
         let times = &self.times;
-        self.order.sort_by(|&a, &b| times[usize::from(a)].total_cmp(&times[usize::from(b)]));
+        self.order.sort_unstable_by(|&a, &b| times[usize::from(a)].total_cmp(&times[usize::from(b)]));
         self.take_quantiles();
     }
 }
