@@ -97,6 +97,11 @@ fn every_thread_of_the_library_blocks_every_signal() {
 }
 
 #[test]
+fn a_reading_makes_no_system_call() {
+    in_c("tests/c/silent.c");
+}
+
+#[test]
 fn reading_allocates_nothing_and_may_be_done_in_a_signal_handler() {
     in_c("tests/c/reads.c");
 }

@@ -2,12 +2,13 @@
 # The library under Rust's own sanitizers: `sanitizers.sh address` or `sanitizers.sh thread`. They are not stable features of the
 # compiler yet, hence RUSTC_BOOTSTRAP; what is built lies apart, below target/address and target/thread.
 #
-# address   the Rust tests: use after free, overflow, leaks. Without the simulations, which are the same safe code for hours, and
-#           without loom's model, which changes stacks in a way of its own.
+# address   the library's own Rust tests: use after free, overflow, leaks. Without the simulations, which are the same safe code for
+#           hours, and without loom's model, which changes stacks in a way of its own.
 # thread    C programs with a main of their own (the harness of Rust's tests is not built for it, and would be accused), linked
 #           with the library as this sanitizer wants it and with the runtime that belongs to the compiler; sanitizers.supp has what is
 #           suppressed, and why. Left out are programs that count threads, for the runtime has
-#           one of its own, and those that fork with threads, which it does not understand.
+#           one of its own, those that fork with threads, which it does not understand, and those that come before the C library's
+#           functions, as it does itself.
 #           The standard library comes without instrumentation: what of it is generic is built into ours, the rest synchronises
 #           by pthreads, which the runtime understands. It does not understand fences, by which the latch orders its words; but these
 #           are atomics all, so that no order makes a data race of them. That their order is right, loom shows.
@@ -35,7 +36,7 @@ compile() {
 
 thread() {
     RUSTFLAGS='-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer' "$cargo" rustc --locked --release --lib \
-        --features capi --crate-type staticlib --target "$host" --target-dir target/thread
+        --features capi,nts --crate-type staticlib --target "$host" --target-dir target/thread
     out=target/thread/$host/release
     runtime=$(rustc --print sysroot)/lib/rustlib/$host/lib/librustc-stable_rt.tsan.a
     # A sanitizer that finds no race where there is one proves nothing by finding none.

@@ -144,12 +144,18 @@ impl House {
         }
     }
 
-    /// Waits until another than `former` leads, one of ours, and says how long that took.
+    /// Counts what was published on the page.
+    fn turn(&self) -> u64 {
+        let page = fs::read(self.page()).unwrap();
+        u64::from_le_bytes(page[64..72].try_into().unwrap())
+    }
+
+    /// Waits until another than `former` leads, one of ours, and has published; says how long that took.
     pub(crate) fn until_another_leads(&self, former: u32) -> Duration {
-        let begun = Instant::now();
+        let (begun, turn) = (Instant::now(), self.turn());
         self.until("another leads", || {
             let leader = self.leader().filter(|leader| *leader != former)?;
-            self.place_of(leader).map(drop)
+            self.place_of(leader).filter(|_| self.turn() != turn).map(drop)
         });
         begun.elapsed()
     }

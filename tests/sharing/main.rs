@@ -58,8 +58,21 @@ fn mappings(house: &House, pid: u32) -> Vec<String> {
     ours.filter_map(|line| line.split(' ').nth(1).map(str::to_owned)).collect()
 }
 
+/// The first child of a process.
+fn child_of(parent: u32) -> u32 {
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_its = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Behind the name, which may hold anything: state and parent.
+        let rest = stat.rsplit(')').next().unwrap_or_default();
+        rest.split_whitespace().nth(1) == Some(&parent.to_string())
+    };
+    pids.find(is_its).expect("it has a child")
+}
+
 #[test]
-fn a_follower_maps_the_page_for_reading_only() {
+fn a_follower_maps_the_page_for_reading_only_and_watches_its_leaders_process() {
     let mut house = House::new("maps");
     (0..2).for_each(|place| house.enter("read", place));
     let leader = house.leader().unwrap();
@@ -67,6 +80,12 @@ fn a_follower_maps_the_page_for_reading_only() {
     assert!(mappings(&house, leader).contains(&"rw-s".to_owned()), "{:?}", mappings(&house, leader));
     let read_only = mappings(&house, follower);
     assert!(!read_only.is_empty() && read_only.iter().all(|mode| mode == "r--s"), "{read_only:?}");
+    let watches = || {
+        let descriptors = fs::read_dir(format!("/proc/{follower}/fd")).unwrap().flatten();
+        let mut targets = descriptors.filter_map(|entry| fs::read_link(entry.path()).ok());
+        targets.any(|target| target.to_string_lossy().contains("pidfd")).then_some(())
+    };
+    house.until("the follower watches the leader's process", watches);
     house.close();
 }
 
@@ -75,6 +94,9 @@ fn a_leader_that_forks_and_then_dies_is_succeeded_though_its_child_lives() {
     let mut house = House::new("fork");
     house.enter("fork", 0);
     house.until("the child reads", || (house.found(1).readings > 10).then_some(()));
+    // Nor has it inherited what could write there.
+    let inherited = mappings(&house, child_of(house.leader().unwrap()));
+    assert!(!inherited.is_empty() && inherited.iter().all(|mode| mode == "r--s"), "{inherited:?}");
     house.enter("read", 2);
     let former = house.leader().unwrap();
     assert_eq!(house.place_of(former), Some(0));
