@@ -1,5 +1,5 @@
 #!/bin/sh
-# How large the stripped library is, with NTS and without; fails above what is promised (README, "Set-up").
+# How large the stripped library is, with NTS and without; fails above what is promised (docs/performance.md).
 # usage: sizes.sh LIBRARY LIBRARY-WITHOUT-NTS
 set -eu
 

@@ -104,12 +104,14 @@ impl Batch {
     }
 
     /// Datagram number `index` of those that were received: never called with another.
+    #[inline]
     pub(crate) fn datagram(&self, index: usize) -> &[u8] {
         let frame = self.frame();
         &frame.data[index][..(frame.incoming[index].msg_len as usize).min(REQUEST_MAX)]
     }
 
     /// The same, to be written over.
+    #[inline]
     pub(crate) fn datagram_mut(&mut self, index: usize) -> &mut [u8] {
         let length = self.datagram(index).len();
         // SAFETY: as in `prepare`.
@@ -140,6 +142,7 @@ impl Batch {
     }
 
     /// The same where the first `length` bytes of the datagram were made the reply already.
+    #[inline]
     pub(crate) fn queue_written(&mut self, index: usize, length: usize, received: &Received, stamped: bool) {
         if self.queued == BATCH {
             return;
