@@ -113,12 +113,12 @@ test:
 	$(CARGO) test --locked --features $(SHIPPED) --no-fail-fast
 	.venv/bin/python -m pytest
 
-# Fails if a floor is missed: ratios within this run. A package of its own holds what is compared with.
 # Network Time Security by the other provider of its cryptography.
 test-aws-lc:
 	tests/tools.sh
 	$(CARGO) test --locked --features cli,nts-aws-lc --test nts
 
+# Fails if a floor is missed: ratios within this run. A package of its own holds what is compared with.
 bench: all python
 	$(CARGO) build --release --locked --manifest-path tests/bench/Cargo.toml --target-dir $(dir $(OUT))
 	CARGO_TARGET_DIR=$(dir $(OUT)) tests/bench/bench.sh

@@ -183,21 +183,6 @@ impl Publication {
         holds.then_some(made)
     }
 
-    /// The same, and the time suspended as the page's writer knew it: both of one turn.
-    pub(crate) fn checked_glimpse<T>(
-        &self,
-        kind: Kind,
-        read: impl Fn(Kind) -> Tick,
-        generation: u32,
-        make: impl Fn(&Glimpse) -> T,
-    ) -> Option<(T, Nanos)> {
-        let (holds, made, suspended) = self.0.read_if(page::tag(kind), |words| {
-            let glimpse = glance::settled_at(words, kind, read(kind));
-            (glimpse.holds(generation), make(&glimpse), words.at(page::SUSPENDED).cast_signed())
-        })?;
-        holds.then_some((made, Nanos(suspended)))
-    }
-
     /// As [`Self::glimpse`] while a correction is slewed in.
     pub(crate) fn slewing_glimpse<T>(
         &self,

@@ -87,7 +87,8 @@ impl Reading {
         system_time: impl FnOnce() -> UnixTime,
         suspended: impl FnOnce() -> Nanos,
     ) -> Self {
-        let glimpse = publication.checked_glimpse(Kind::Ticks, &read, generation, Self::glimpsed);
+        let glimpse = publication
+            .glimpse(Kind::Ticks, &read, generation, |glimpse| (Self::glimpsed(glimpse), glimpse.suspended()));
         // The reading and what its writer knew of suspends are of one turn, either way.
         let (reading, known) = match glimpse {
             Some(told) => told,
@@ -311,7 +312,7 @@ mod tests {
             let publication =
                 machine.publish(ticks, |switch| model(switch, [0.0, 0.0], Nanos::ZERO, State::Synchronized));
             let read = |kind| machine.read(kind);
-            assert_eq!(publication.checked_glimpse(Kind::Ticks, read, GENERATION, |_| ()).is_some(), ticks);
+            assert_eq!(publication.glimpse(Kind::Ticks, read, GENERATION, |_| ()).is_some(), ticks);
             let known = publication.read(read).0.suspended;
             let checked = |generation, suspended: Nanos| {
                 Reading::checked(&publication, generation, read, || UnixTime(0), || suspended)

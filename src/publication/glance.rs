@@ -11,7 +11,7 @@
 //! stretch.
 
 use super::Slot;
-use super::page::Page;
+use super::page::{Page, SUSPENDED};
 use super::scale::{Factor, high_product};
 use crate::model::ClockModel;
 use crate::status::{Flags, Leap, State};
@@ -168,6 +168,11 @@ impl<'a> Glimpse<'a> {
     #[inline(always)]
     pub(crate) fn age(&self, counter: Counter) -> Nanos {
         Nanos(counter.0.wrapping_sub(self.word(NEWEST_EXCHANGE).cast_signed()).max(0))
+    }
+
+    /// The time the machine was suspended since boot, as the page's writer knew it.
+    pub(crate) fn suspended(&self) -> Nanos {
+        Nanos(self.words.at(SUSPENDED).cast_signed())
     }
 
     #[inline(always)]
