@@ -28,7 +28,7 @@ use crate::sys::fork;
 use crate::sys::ticks::{Kind, Sight, Tick};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
 use gauge::{Doubt, Finding, Gauge, Relation};
-use glance::Glimpse;
+use glance::{Glimpse, Piece};
 use latch::Latch;
 use note::Note;
 use page::{Page, Shown, WORDS};
@@ -163,13 +163,15 @@ impl Publication {
         self.0.read_if(page::tag(kind), |words| glance::utc_at(|index| words.at(index), kind, read(kind)))?
     }
 
-    /// What `make` makes of what can be had now at a glance and by `kind`, in a process of this fork generation.
+    /// What `make` makes of what can be had now at a glance of `piece` and by `kind`, in a process of this fork
+    /// generation.
     ///
     /// `make` may be called several times, and of what means nothing; what it made last counts, if it holds. So where
     /// it puts its numbers somewhere, no register has to keep them until that is known.
     #[inline(always)]
     pub(crate) fn glimpse<T>(
         &self,
+        piece: Piece,
         kind: Kind,
         read: impl Fn(Kind) -> Tick,
         generation: u32,
@@ -177,22 +179,7 @@ impl Publication {
     ) -> Option<T> {
         // Both at once and not an `Option`, so that nothing waits for the comparison.
         let (holds, made) = self.0.read_if(page::tag(kind), |words| {
-            let glimpse = glance::settled_at(words, kind, read(kind));
-            (glimpse.holds(generation), make(&glimpse))
-        })?;
-        holds.then_some(made)
-    }
-
-    /// As [`Self::glimpse`] while a correction is slewed in.
-    pub(crate) fn slewing_glimpse<T>(
-        &self,
-        kind: Kind,
-        read: impl Fn(Kind) -> Tick,
-        generation: u32,
-        make: impl Fn(&Glimpse) -> T,
-    ) -> Option<T> {
-        let (holds, made) = self.0.read_if(page::tag(kind), |words| {
-            let glimpse = glance::slewing_at(words, kind, read(kind));
+            let glimpse = Glimpse::at(words, piece, kind, read(kind));
             (glimpse.holds(generation), make(&glimpse))
         })?;
         holds.then_some(made)

@@ -5,7 +5,7 @@ pub(crate) mod compare;
 use std::time::Duration;
 
 use crate::publication::Publication;
-use crate::publication::glance::Glimpse;
+use crate::publication::glance::{Glimpse, Piece};
 use crate::publication::page::Page;
 use crate::status::{Flags, Leap, State};
 use crate::sys::ticks::{Kind, Tick};
@@ -55,7 +55,7 @@ impl Reading {
     /// The reading, if it is to be had by ticks and at a glance. Cannot panic.
     #[inline(always)]
     pub(crate) fn glimpse(publication: &Publication, generation: u32, read: impl Fn(Kind) -> Tick) -> Option<Self> {
-        publication.glimpse(Kind::Ticks, read, generation, Self::glimpsed)
+        publication.glimpse(Piece::Settled, Kind::Ticks, read, generation, Self::glimpsed)
     }
 
     /// Where that cannot be had. Apart, so that the quick way is short.
@@ -66,9 +66,9 @@ impl Reading {
         read: impl Fn(Kind) -> Tick,
         system_time: impl FnOnce() -> UnixTime,
     ) -> Self {
-        let slewing = |kind| publication.slewing_glimpse(kind, &read, generation, Self::while_slewing);
+        let slewing = |kind| publication.glimpse(Piece::Slewing, kind, &read, generation, Self::while_slewing);
         slewing(Kind::Ticks)
-            .or_else(|| publication.glimpse(Kind::Raw, &read, generation, Self::glimpsed))
+            .or_else(|| publication.glimpse(Piece::Settled, Kind::Raw, &read, generation, Self::glimpsed))
             .or_else(|| slewing(Kind::Raw))
             // Before the first synchronisation, shortly before a switch, in holdover, after a fork.
             .unwrap_or_else(|| {
@@ -87,8 +87,9 @@ impl Reading {
         system_time: impl FnOnce() -> UnixTime,
         suspended: impl FnOnce() -> Nanos,
     ) -> Self {
-        let glimpse = publication
-            .glimpse(Kind::Ticks, &read, generation, |glimpse| (Self::glimpsed(glimpse), glimpse.suspended()));
+        let glimpse = publication.glimpse(Piece::Settled, Kind::Ticks, &read, generation, |glimpse| {
+            (Self::glimpsed(glimpse), glimpse.suspended())
+        });
         // The reading and what its writer knew of suspends are of one turn, either way.
         let (reading, known) = match glimpse {
             Some(told) => told,
@@ -284,7 +285,8 @@ mod tests {
                             let whole = whole(&publication, &machine);
                             let glance = Reading::of(&publication, GENERATION, read, || UnixTime(0));
                             let told = format!("{uptime} {ppm:?} {slewing:?} {pause}: {glance:?} {whole:?}");
-                            let seen = publication.glimpse(Kind::Ticks, read, GENERATION, |_| ()).is_some();
+                            let seen =
+                                publication.glimpse(Piece::Settled, Kind::Ticks, read, GENERATION, |_| ()).is_some();
                             glances += u32::from(seen);
                             assert!(glance.earliest_ns <= whole.earliest_ns, "{told}");
                             assert!(glance.latest_ns >= whole.latest_ns, "{told}");
@@ -312,7 +314,7 @@ mod tests {
             let publication =
                 machine.publish(ticks, |switch| model(switch, [0.0, 0.0], Nanos::ZERO, State::Synchronized));
             let read = |kind| machine.read(kind);
-            assert_eq!(publication.glimpse(Kind::Ticks, read, GENERATION, |_| ()).is_some(), ticks);
+            assert_eq!(publication.glimpse(Piece::Settled, Kind::Ticks, read, GENERATION, |_| ()).is_some(), ticks);
             let known = publication.read(read).0.suspended;
             let checked = |generation, suspended: Nanos| {
                 Reading::checked(&publication, generation, read, || UnixTime(0), || suspended)

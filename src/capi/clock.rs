@@ -10,7 +10,7 @@ use crate::clock::{Clock, Offset, process, resume_watch_error, shared_page_fault
 use crate::engine::SharedRef;
 use crate::error::Error;
 use crate::publication::Publication;
-use crate::publication::glance::Glimpse;
+use crate::publication::glance::{Glimpse, Piece};
 use crate::reading::Reading;
 use crate::status::{Report, SourceInfo, State};
 use crate::sys::ticks::{self, Kind};
@@ -230,7 +230,7 @@ pub unsafe extern "C" fn ntp_clock_now(clock: *const ntp_clock, reading: *mut nt
         let (page, generation) = clock.page();
         // SAFETY: not NULL, so by contract aligned, writable and ours alone for this call.
         let fill = |now: &Glimpse| unsafe { fill(reading, now) };
-        if page.glimpse(Kind::Ticks, ticks::read, generation, fill).is_some() {
+        if page.glimpse(Piece::Settled, Kind::Ticks, ticks::read, generation, fill).is_some() {
             return ntp_result::NTP_OK;
         }
     }
@@ -562,7 +562,7 @@ mod tests {
                 unsafe { fill(reading.as_ptr().cast_mut(), now) };
                 Reading::glimpsed(now)
             };
-            let whole = publication.glimpse(Kind::Raw, |_| at, 3, both).expect("a glance is enough");
+            let whole = publication.glimpse(Piece::Settled, Kind::Raw, |_| at, 3, both).expect("a glance is enough");
             let whole = ntp_reading::from(whole);
             // SAFETY: plain data without gaps, all of it written.
             let bytes = |reading: *const ntp_reading| unsafe { reading.cast::<[u8; 64]>().read() };

@@ -115,21 +115,22 @@ pub(crate) fn utc_at(word: impl Fn(usize) -> u64, kind: Kind, tick: Tick) -> Opt
     Some(UnixTime(word(UTC).cast_signed().wrapping_add(gained)))
 }
 
-/// What the settled piece tells at `tick`, of the kind that the page is for.
-#[inline(always)]
-pub(crate) fn settled_at<'a>(words: &'a Slot<'a>, kind: Kind, tick: Tick) -> Glimpse<'a> {
-    Glimpse::of(words, 0, kind, tick)
-}
-
-/// The same of the piece during which a correction is slewed in.
-#[inline(always)]
-pub(crate) fn slewing_at<'a>(words: &'a Slot<'a>, kind: Kind, tick: Tick) -> Glimpse<'a> {
-    Glimpse::of(words, ROOM, kind, tick)
+/// Which piece of a track is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Piece {
+    Settled,
+    /// During which a correction is slewed in.
+    Slewing,
 }
 
 impl<'a> Glimpse<'a> {
+    /// What `piece` tells at `tick`, of the kind that the page is for.
     #[inline(always)]
-    fn of(words: &'a Slot<'a>, begins: usize, kind: Kind, tick: Tick) -> Self {
+    pub(super) fn at(words: &'a Slot<'a>, piece: Piece, kind: Kind, tick: Tick) -> Self {
+        let begins = match piece {
+            Piece::Settled => 0,
+            Piece::Slewing => ROOM,
+        };
         let since = tick.0.wrapping_sub(words.at(begins + START).cast_signed()).cast_unsigned();
         let shift = Marks::shift(|index| words.at(begins + index), kind);
         Self { words, begins, shift, tick, since }
