@@ -493,27 +493,37 @@ mod tests {
         assert!(clock.report().exchanges >= 4);
     }
 
+    /// What a child reads until it is `over`, from `first` on, which was read just before the fork. In a child nothing
+    /// may panic.
+    fn reads_on_in_a_child(clock: &Clock, first: &Reading, over: &AtomicBool) -> Result<Reading, String> {
+        let mut last = *first;
+        loop {
+            let next = clock.now();
+            if next.epoch != first.epoch || next.unix_ns < last.unix_ns {
+                return Err(format!("{next:?} after {last:?}"));
+            }
+            last = next;
+            if over.load(Relaxed) {
+                return Ok(last);
+            }
+        }
+    }
+
     /// What a child must find whose parent's writer stands between writing a piece and showing it; `first` was read just
     /// before the fork, and `shown` is the page that the piece was to follow.
     fn goes_on_in_a_child(clock: &Clock, first: &Reading, shown: &Page) -> Result<(), String> {
         let check = |holds: bool, what: &dyn Fn() -> String| if holds { Ok(()) } else { Err(what()) };
         // Here nobody stands there any more; and if it did not stand there at the fork, nothing is shown by all this.
         check(gate::open(), &|| "the writer was not held".to_owned())?;
-        let mut last = *first;
-        let mut next = || {
-            let next = clock.now();
-            check(next.epoch == first.epoch && next.unix_ns >= last.unix_ns, &|| format!("{next:?} after {last:?}"))?;
-            last = next;
-            Ok::<_, String>(next)
-        };
-        let at_once = next()?;
+        let once = || reads_on_in_a_child(clock, first, &AtomicBool::new(true));
+        let at_once = once()?;
         for _ in 0..10_000 {
-            let read = next()?;
+            let read = once()?;
             let kept = read.state == State::Holdover && read.error_bound_ns() < i64::MAX;
             check(kept, &|| format!("not in holdover: {read:?}"))?;
         }
         thread::sleep(Duration::from_millis(20));
-        let later = next()?;
+        let later = once()?;
         check(later.error_bound_ns() > at_once.error_bound_ns(), &|| format!("{later:?} is as good as {at_once:?}"))?;
         let (page, _) = clock.shared.place.read(ticks::read);
         check(page == *shown, &|| format!("{page:?} instead of {shown:?}"))?;
@@ -521,11 +531,22 @@ mod tests {
         check(matches!(refused, Err(Error::NotRunning)), &|| format!("a wait came to {refused:?}"))?;
 
         clock.restart().map_err(|error| error.to_string())?;
-        while next()?.state != State::Synchronized {}
         clock.wait(None, Some(Duration::from_secs(10))).map_err(|error| error.to_string())?;
         let (page, _) = clock.shared.place.read(ticks::read);
         let anew = page.generation == fork::generation() && page.switch > shown.switch;
         check(anew, &|| format!("{page:?} was not published here"))
+    }
+
+    /// The same, beside a thread of the child's that reads all the while.
+    fn lives_on_in_a_child(clock: &Clock, first: &Reading, shown: &Page) -> Result<(), String> {
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| reads_on_in_a_child(clock, first, &over));
+            let outcome = goes_on_in_a_child(clock, first, shown);
+            over.store(true, Relaxed);
+            let read = reader.join().unwrap_or_else(|_| Err("a reader panicked".to_owned()));
+            outcome.and(read.map(drop))
+        })
     }
 
     /// Ends what would go on for ever if a test failed beside it: readers, and a writer that is held.
@@ -548,15 +569,16 @@ mod tests {
             let reader = scope.spawn(|| read_on(&clock, &over));
             let at_end = AtEnd(&over);
             for _ in 0..3 {
-                gate::close(&clock.shared.place);
+                let switch = gate::close(&clock.shared.place);
                 let fork = || {
                     let (shown, first) = (clock.shared.place.read(ticks::read).0, clock.now());
-                    (shown, trial::fork(|| goes_on_in_a_child(&clock, &first, &shown)))
+                    (shown, trial::fork(|| lives_on_in_a_child(&clock, &first, &shown)))
                 };
                 let (shown, child) = scope.spawn(fork).join().unwrap();
+                assert_eq!(shown.switch, switch, "what is only written is shown");
                 assert_eq!(clock.shared.place.read(ticks::read).0, shown);
                 assert!(gate::open());
-                // What was to be shown is shown here, too.
+                // Here the writer goes on.
                 let begun = Instant::now();
                 while clock.shared.place.read(ticks::read).0.switch == shown.switch {
                     assert!(begun.elapsed() < Duration::from_secs(10), "nothing is published any more");

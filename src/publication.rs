@@ -297,7 +297,7 @@ impl Writer {
             #[cfg(any(test, feature = "_bench"))]
             stall::here();
             #[cfg(test)]
-            gate::pass(publication);
+            gate::pass(publication, self.switch);
             if turn_in_time(&publication.0, page.tag(), switch, lead, &counter) {
                 (self.relation, self.current, self.switch) = (page.relation, page.current, switch);
                 return Some(rest);

@@ -53,7 +53,9 @@ impl HeldPage {
     /// it again. Whether anything was shown.
     pub fn publish(&self, hold: impl FnMut() + 'static) -> bool {
         let mut writer = self.writer.lock();
-        std::thread::sleep(writer.rest(counter::now()).to_duration());
+        while counter::now() < writer.ready_at() {
+            std::hint::spin_loop();
+        }
         writer.cross_check(ticks::sight());
         stall::HOOK.set(Some(Box::new(hold)));
         let shown =
