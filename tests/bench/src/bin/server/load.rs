@@ -34,6 +34,12 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
+/// A load of any length.
+pub trait Run {
+    /// Keeps a server busy for so long.
+    fn run(&mut self, duration: Duration) -> Outcome;
+}
+
 impl<const N: usize> Load<N> {
     pub fn new(server: SocketAddr, requests: Vec<[u8; N]>) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -52,8 +58,10 @@ impl<const N: usize> Load<N> {
         let nonce = u64::from(std::process::id()) << 48;
         Self { socket, incoming: Batch::new(), outgoing: Batch::new(), requests, nonce, next: 0 }
     }
+}
 
-    pub fn run(&mut self, duration: Duration) -> Outcome {
+impl<const N: usize> Run for Load<N> {
+    fn run(&mut self, duration: Duration) -> Outcome {
         let fd = self.socket.as_raw_fd();
         // What an earlier run left.
         while self.incoming.receive(fd, BATCH, libc::MSG_DONTWAIT) > 0 {}

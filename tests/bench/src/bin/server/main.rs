@@ -1,5 +1,5 @@
-//! `ntpclock-bench-server NTPCLOCK CHRONYD ROUNDS`: what a reply costs our server, beside a bare responder and
-//! `chronyd`. `make bench-server` runs it.
+//! `ntpclock-bench-server NTPCLOCK CHRONYD NEWER ROUNDS`: what a reply costs our server, beside a bare responder and
+//! `chronyd`; NEWER is the folder of one that has AES-128-GCM-SIV, and its libraries. `make bench-server` runs it.
 //!
 //! Servers have processor 1 to themselves, the generator has processor 0. Every server has its turn in every round, the
 //! order is turned from round to round, and a ratio is the median over the rounds. What counts is processor time a
@@ -20,14 +20,14 @@ mod peers;
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use authority::{Authority, Identity};
 use batch::PACKET;
-use load::{Load, Outcome};
+use load::{Load, Outcome, Run};
 
 /// At most this times the bare responder's.
 const FLOOR: f64 = 1.10;
@@ -42,30 +42,16 @@ const ROUND: Duration = Duration::from_secs(1);
 
 const OURS: usize = 1;
 const CHRONYD: usize = 2;
-const SECURE_OURS: usize = 4;
-const SECURE_CHRONYD: usize = 5;
+/// With NTS, by AES-SIV-CMAC-256 and by AES-128-GCM-SIV.
+const SECURE_OURS: [usize; 2] = [4, 6];
+const SECURE_CHRONYD: [usize; 2] = [5, 7];
 
 /// A server of its own process, killed when dropped.
 struct Server {
     name: &'static str,
     child: Child,
-    load: Loads,
+    load: Box<dyn Run>,
     rounds: Vec<Round>,
-}
-
-/// What it is asked.
-enum Loads {
-    Plain(Box<Load<PACKET>>),
-    Secure(Box<Load<{ secure::LENGTH }>>),
-}
-
-impl Loads {
-    fn run(&mut self, duration: Duration) -> Outcome {
-        match self {
-            Self::Plain(load) => load.run(duration),
-            Self::Secure(load) => load.run(duration),
-        }
-    }
 }
 
 struct Round {
@@ -100,8 +86,8 @@ impl Server {
             })
         };
         let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
-        let mut server =
-            Self { name, child, load: Loads::Plain(Box::new(Load::new(address, Vec::new()))), rounds: Vec::new() };
+        let load = Box::new(Load::<PACKET>::new(address, Vec::new()));
+        let mut server = Self { name, child, load, rounds: Vec::new() };
         for _ in 0..100 {
             let outcome = server.load.run(Duration::from_millis(100));
             if outcome.responses > 0 {
@@ -113,8 +99,8 @@ impl Server {
     }
 
     /// Asked with NTS from now on.
-    fn secured(mut self, address: SocketAddr, exchanger: SocketAddr, authority: &Authority) -> Self {
-        self.load = Loads::Secure(Box::new(secure::load(address, exchanger, &authority.file())));
+    fn secured(mut self, address: SocketAddr, exchanger: SocketAddr, authority: &Authority, algorithm: u16) -> Self {
+        self.load = secure::load(address, exchanger, &authority.file(), algorithm);
         self
     }
 
@@ -137,7 +123,7 @@ impl Drop for Server {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (ntpclock, chronyd, rounds) = match arguments[..] {
+    let (ntpclock, chronyd, newer, rounds) = match arguments[..] {
         ["respond", address] => responder::run(&bare(address)),
         // For a look at one server alone.
         ["load", address, seconds] => {
@@ -149,13 +135,15 @@ fn main() -> ExitCode {
             );
             return ExitCode::SUCCESS;
         }
-        [ntpclock, chronyd, rounds] => (ntpclock, chronyd, rounds.parse().expect("ROUNDS is a number")),
-        _ => panic!("usage: ntpclock-bench-server NTPCLOCK CHRONYD ROUNDS"),
+        [ntpclock, chronyd, newer, rounds] => {
+            (ntpclock, chronyd, Path::new(newer), rounds.parse().expect("ROUNDS is a number"))
+        }
+        _ => panic!("usage: ntpclock-bench-server NTPCLOCK CHRONYD NEWER ROUNDS"),
     };
     pin(0);
     let work = std::env::temp_dir().join(format!("ntpclock-bench-server-{}", std::process::id()));
     fs::create_dir_all(&work).expect("a directory for temporary files");
-    let mut servers = start(ntpclock, chronyd, &work);
+    let mut servers = start(ntpclock, chronyd, newer, &work);
     for round in 0..rounds {
         for turn in 0..servers.len() {
             let count = servers.len();
@@ -168,35 +156,60 @@ fn main() -> ExitCode {
     code
 }
 
-/// The bare responder, ours, and `chronyd` in two ways. Ours follows one of them, so that what it serves is the page.
-fn start(ntpclock: &str, chronyd: &str, work: &Path) -> Vec<Server> {
-    let [first, second, third, fourth, fifth, sixth] = [0; 6].map(|_| free_address());
+/// The bare responder, ours, and `chronyd` in two ways; ours and `chronyd` with NTS, by either cipher. Ours follows one
+/// of them, so that what it serves is the page.
+fn start(ntpclock: &str, chronyd: &str, newer: &Path, work: &Path) -> Vec<Server> {
+    let [first, second, third, fourth] = [0; 4].map(|_| free_address());
     let myself = std::env::current_exe().expect("a program knows its path");
     let bare =
         Server::start("bare recvmmsg/sendmmsg", first, Command::new(myself).args(["respond", &first.to_string()]));
-    let plain = start_chronyd("chronyd 4", third, chronyd, work, "");
-    let unlogged = start_chronyd("chronyd 4, noclientlog", fourth, chronyd, work, "noclientlog\n");
-    let mut command = Command::new(ntpclock);
-    command.args(["serve", "--threads", "1", "--listen", &second.to_string(), "--servers", &third.to_string()]);
-    // One address asks here for thousands: it is counted as any other, and not refused.
-    command.args(["--rate-limit", "1000000", "--burst", "1000000"]);
-    let ours = Server::start("ntpclock", second, &mut command);
+    let plain = start_chronyd("chronyd 4.3", third, Command::new(chronyd), work, "");
+    let unlogged = start_chronyd("chronyd 4.3, noclientlog", fourth, Command::new(chronyd), work, "noclientlog\n");
+    let ours = Server::start("ntpclock", second, &mut serve(ntpclock, second, third));
+    let mut servers = vec![bare, ours, plain, unlogged];
     let authority = Authority::new();
     let identity = authority.identity("127.0.0.1");
-    let [ours_exchanger, chronyds_exchanger] = [0; 2].map(|_| {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.local_addr().expect("it has one")
-    });
+    let ways = [
+        ("ntpclock, NTS 15", "chronyd 4.3, NTS 15", secure::SIV),
+        ("ntpclock, NTS 30", "chronyd 4.6, NTS 30", secure::GCM_SIV),
+    ];
+    for (our_name, their_name, algorithm) in ways {
+        let [ours, theirs] = [0; 2].map(|_| free_address());
+        let [our_exchanger, their_exchanger] = [0; 2].map(|_| {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+            listener.local_addr().expect("it has one")
+        });
+        let mut command = serve(ntpclock, ours, third);
+        command.arg("--nts-certificate").arg(identity.certificate()).arg("--nts-private-key").arg(identity.key());
+        command.args(["--nts-port", &our_exchanger.port().to_string()]);
+        let server = Server::start(our_name, ours, &mut command);
+        servers.push(server.secured(ours, our_exchanger, &authority, algorithm));
+        let program = if algorithm == secure::SIV { Command::new(chronyd) } else { newer_chronyd(newer) };
+        let server = start_chronyd(their_name, theirs, program, work, &chronyds_nts(&identity, their_exchanger));
+        servers.push(server.secured(theirs, their_exchanger, &authority, algorithm));
+    }
+    servers
+}
+
+fn serve(ntpclock: &str, address: SocketAddr, followed: SocketAddr) -> Command {
     let mut command = Command::new(ntpclock);
-    command.args(["serve", "--threads", "1", "--listen", &fifth.to_string(), "--servers", &third.to_string()]);
+    command.args(["serve", "--threads", "1", "--listen", &address.to_string(), "--servers", &followed.to_string()]);
+    // One address asks here for thousands: it is counted as any other, and not refused.
     command.args(["--rate-limit", "1000000", "--burst", "1000000"]);
-    command.arg("--nts-certificate").arg(identity.certificate()).arg("--nts-private-key").arg(identity.key());
-    command.args(["--nts-port", &ours_exchanger.port().to_string()]);
-    let secure_ours = Server::start("ntpclock, NTS", fifth, &mut command).secured(fifth, ours_exchanger, &authority);
-    let more = chronyds_nts(&identity, chronyds_exchanger);
-    let secure_chronyd =
-        start_chronyd("chronyd 4, NTS", sixth, chronyd, work, &more).secured(sixth, chronyds_exchanger, &authority);
-    vec![bare, ours, plain, unlogged, secure_ours, secure_chronyd]
+    command
+}
+
+/// With its own libraries, which are newer than the system's.
+fn newer_chronyd(folder: &Path) -> Command {
+    // Both folders are named after the kind of machine.
+    let named = |within: &str, part: &str| {
+        let entries = fs::read_dir(folder.join(within)).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let is_it = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains(part));
+        entries.flatten().map(|entry| entry.path()).find(is_it).unwrap_or_else(|| panic!("no {part} in {within}"))
+    };
+    let mut command = Command::new(named("lib64", "ld-linux-"));
+    command.arg("--library-path").arg(named("lib", "-linux-gnu")).arg(folder.join("sbin/chronyd"));
+    command
 }
 
 fn chronyds_nts(identity: &Identity, exchanger: SocketAddr) -> String {
@@ -208,7 +221,7 @@ fn chronyds_nts(identity: &Identity, exchanger: SocketAddr) -> String {
     )
 }
 
-fn start_chronyd(name: &'static str, address: SocketAddr, program: &str, work: &Path, more: &str) -> Server {
+fn start_chronyd(name: &'static str, address: SocketAddr, mut command: Command, work: &Path, more: &str) -> Server {
     let file = work.join(format!("chronyd-{}", address.port()));
     let text = format!(
         "port {}\nbindaddress 127.0.0.1\nallow 127.0.0.0/8\nlocal stratum 1\ncmdport 0\nbindcmdaddress /\npidfile {}.pid\n{more}",
@@ -216,7 +229,6 @@ fn start_chronyd(name: &'static str, address: SocketAddr, program: &str, work: &
         file.display()
     );
     fs::write(&file, text).expect("the directory is writable");
-    let mut command = Command::new(program);
     command.args(["-x", "-d", "-u", "root", "-f"]).arg(&file).stderr(Stdio::null());
     Server::start(name, address, &mut command)
 }
@@ -292,10 +304,12 @@ fn report(servers: &[Server]) -> ExitCode {
     println!(
         "\nOurs is {above:.3} × the bare responder's (at most {FLOOR}); chronyd's is {lead:.3} × ours (at least {LEAD})."
     );
-    let secure_lead = ratio(&servers[SECURE_CHRONYD], &servers[SECURE_OURS]);
-    println!("With NTS chronyd's is {secure_lead:.3} × ours (at least {SECURE_LEAD}).");
+    let [siv, gcm_siv] = [0, 1].map(|way| ratio(&servers[SECURE_CHRONYD[way]], &servers[SECURE_OURS[way]]));
+    println!(
+        "With NTS chronyd's is {siv:.3} × ours by AES-SIV-CMAC-256, {gcm_siv:.3} × by AES-128-GCM-SIV (at least {SECURE_LEAD})."
+    );
     let mut code = ExitCode::SUCCESS;
-    let good = above <= FLOOR && lead >= LEAD && secure_lead >= SECURE_LEAD;
+    let good = above <= FLOOR && lead >= LEAD && siv.min(gcm_siv) >= SECURE_LEAD;
     if !good {
         println!("\nMISSED");
         code = ExitCode::FAILURE;
