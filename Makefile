@@ -128,6 +128,7 @@ bench-server: command
 	tests/tools.sh
 	$(CARGO) build --release --locked --manifest-path tests/bench/Cargo.toml --target-dir $(dir $(OUT)) \
 	  --bin ntpclock-bench-server
+	$(OUT)/ntpclock-bench-server threads $(OUT)/ntpclock
 	$(OUT)/ntpclock-bench-server $(OUT)/ntpclock target/peers/usr/sbin/chronyd $(BENCH_ROUNDS)
 
 # One line a scenario; fails if any of them was violated.
