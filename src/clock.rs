@@ -1,5 +1,7 @@
 //! The Rust face: a clock of one's own ([`Clock`]), and one for the whole process ([`process`]).
 
+#[cfg(feature = "_bench")]
+pub(crate) mod held;
 mod life;
 pub(crate) mod moments;
 pub(crate) mod process;
@@ -436,8 +438,11 @@ fn sources(shared: &Shared) -> Vec<SourceInfo> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publication::stall;
+    use crate::publication::page::Page;
+    use crate::publication::{gate, stall};
     use crate::server::{Server, ServerConfig};
+    use crate::sys::fork::trial;
+    use crate::sys::thread::pin;
     use std::sync::atomic::{
         AtomicBool,
         Ordering::{Acquire, Relaxed, Release},
@@ -488,8 +493,116 @@ mod tests {
         assert!(clock.report().exchanges >= 4);
     }
 
+    /// What a child reads until it is `over`, from `first` on, which was read just before the fork. In a child nothing
+    /// may panic.
+    fn reads_on_in_a_child(clock: &Clock, first: &Reading, over: &AtomicBool) -> Result<Reading, String> {
+        let mut last = *first;
+        loop {
+            let next = clock.now();
+            if next.epoch != first.epoch || next.unix_ns < last.unix_ns {
+                return Err(format!("{next:?} after {last:?}"));
+            }
+            last = next;
+            if over.load(Relaxed) {
+                return Ok(last);
+            }
+        }
+    }
+
+    /// What a child must find whose parent's writer stands between writing a piece and showing it; `first` was read just
+    /// before the fork, and `shown` is the page that the piece was to follow.
+    fn goes_on_in_a_child(clock: &Clock, first: &Reading, shown: &Page) -> Result<(), String> {
+        let check = |holds: bool, what: &dyn Fn() -> String| if holds { Ok(()) } else { Err(what()) };
+        // Here nobody stands there any more; and if it did not stand there at the fork, nothing is shown by all this.
+        check(gate::open(), &|| "the writer was not held".to_owned())?;
+        let once = || reads_on_in_a_child(clock, first, &AtomicBool::new(true));
+        for _ in 0..10_000 {
+            let read = once()?;
+            let kept = read.state == State::Holdover && read.error_bound_ns() < i64::MAX;
+            check(kept, &|| format!("not in holdover: {read:?}"))?;
+        }
+        // While a correction is slewed in, what is shown may be the very end of the interval: that comes nearer then.
+        let is_within = |reading: &Reading| (reading.earliest_ns + 1..reading.latest_ns).contains(&reading.unix_ns);
+        let (earlier, later) = loop {
+            let earlier = once()?;
+            thread::sleep(Duration::from_millis(20));
+            let later = once()?;
+            if is_within(&earlier) && is_within(&later) {
+                break (earlier, later);
+            }
+        };
+        let width = |reading: &Reading| reading.latest_ns - reading.earliest_ns;
+        check(width(&later) > width(&earlier), &|| format!("{later:?} is as good as {earlier:?}"))?;
+        let (page, _) = clock.shared.place.read(ticks::read);
+        check(page == *shown, &|| format!("{page:?} instead of {shown:?}"))?;
+        let refused = clock.wait(None, Some(Duration::ZERO));
+        check(matches!(refused, Err(Error::NotRunning)), &|| format!("a wait came to {refused:?}"))?;
+
+        clock.restart().map_err(|error| error.to_string())?;
+        clock.wait(None, Some(Duration::from_secs(10))).map_err(|error| error.to_string())?;
+        let (page, _) = clock.shared.place.read(ticks::read);
+        let anew = page.generation == fork::generation() && page.switch > shown.switch;
+        check(anew, &|| format!("{page:?} was not published here"))
+    }
+
+    /// The same, beside a thread of the child's that reads all the while.
+    fn lives_on_in_a_child(clock: &Clock, first: &Reading, shown: &Page) -> Result<(), String> {
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| reads_on_in_a_child(clock, first, &over));
+            let outcome = goes_on_in_a_child(clock, first, shown);
+            over.store(true, Relaxed);
+            let read = reader.join().unwrap_or_else(|_| Err("a reader panicked".to_owned()));
+            outcome.and(read.map(drop))
+        })
+    }
+
+    /// Ends what would go on for ever if a test failed beside it: readers, and a writer that is held.
+    struct AtEnd<'a>(&'a AtomicBool);
+
+    impl Drop for AtEnd<'_> {
+        fn drop(&mut self) {
+            gate::open();
+            self.0.store(true, Relaxed);
+        }
+    }
+
     #[test]
-    fn no_thread_reads_earlier_than_a_value_it_has_seen_from_another() {
+    fn a_child_forked_in_mid_publication_reads_on_and_publishes_and_the_parent_does_as_well() {
+        let (_server, clock) = pair();
+        clock.wait(None, Some(Duration::from_secs(10))).unwrap();
+        let (session, epoch) = (clock.session(), clock.now().epoch);
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| read_on(&clock, &over));
+            let at_end = AtEnd(&over);
+            for _ in 0..3 {
+                let switch = gate::close(&clock.shared.place);
+                let fork = || {
+                    let (shown, first) = (clock.shared.place.read(ticks::read).0, clock.now());
+                    (shown, trial::fork(|| lives_on_in_a_child(&clock, &first, &shown)))
+                };
+                let (shown, child) = scope.spawn(fork).join().unwrap();
+                assert_eq!(shown.switch, switch, "what is only written is shown");
+                assert_eq!(clock.shared.place.read(ticks::read).0, shown);
+                assert!(gate::open());
+                // Here the writer goes on.
+                let begun = Instant::now();
+                while clock.shared.place.read(ticks::read).0.switch == shown.switch {
+                    assert!(begun.elapsed() < Duration::from_secs(10), "nothing is published any more");
+                    thread::sleep(Duration::from_millis(1));
+                }
+                child.join();
+            }
+            drop(at_end);
+            assert!(reader.join().unwrap() > 10_000);
+        });
+        clock.wait(None, Some(Duration::from_secs(10))).unwrap();
+        assert_eq!((clock.session(), clock.now().epoch), (session, epoch));
+    }
+
+    #[test]
+    fn on_two_processors_no_thread_reads_earlier_than_a_value_it_has_seen_from_another() {
         let (_server, clock) = pair();
         clock.wait(None, Some(Duration::from_secs(10))).unwrap();
         let epoch = clock.now().epoch;
@@ -497,6 +610,7 @@ mod tests {
         let over = AtomicBool::new(false);
         // Whatever one thread has read, by either way and from whichever page, is nothing that the other comes before.
         let read_on = |turn: u64| {
+            assert!(pin(turn as usize), "two processors are needed to see one counter from");
             let mut count = turn;
             while !over.load(Relaxed) {
                 let seen = newest.load(Acquire);

@@ -107,6 +107,11 @@ pub mod cli;
 #[path = "../tests/fuzz/targets/mod.rs"]
 pub mod fuzzing;
 
+// What the benchmark of readings beside a held writer needs.
+#[cfg(feature = "_bench")]
+#[doc(hidden)]
+pub use clock::held::HeldPage;
+
 #[cfg(test)]
 #[path = "../tests/simulation/mod.rs"]
 mod simulation;

@@ -10,6 +10,8 @@
 //!
 //! The same page can stand in a file that processes share ([`shared`]); its readers are the same code.
 
+#[cfg(test)]
+pub(crate) mod gate;
 pub(crate) mod gauge;
 pub(crate) mod glance;
 #[expect(clippy::indexing_slicing, reason = "one of two slots by one bit, and words by constants")]
@@ -29,7 +31,7 @@ use crate::sys::ticks::{Kind, Sight, Tick};
 use crate::units::{Counter, Nanos, Rate, UnixTime};
 use gauge::{Doubt, Finding, Gauge, Relation};
 use glance::{Glimpse, Piece};
-use latch::Latch;
+use latch::{Latch, Word};
 use note::Note;
 use page::{Page, Shown, WORDS};
 use shared::SharedPage;
@@ -193,6 +195,22 @@ pub(crate) fn rest(switch: Counter, now: Counter) -> Nanos {
     rest + Nanos(rest.0 / 1000)
 }
 
+/// Shows what was staged, to take effect at `switch`, which was planned with so much of a lead; or does not, where half
+/// of that has passed. A writer that comes too late would change what some readers have already read.
+fn turn_in_time<const N: usize, W: Word>(
+    latch: &Latch<N, W>,
+    tag: u8,
+    switch: Counter,
+    lead: Nanos,
+    counter: impl Fn() -> Counter,
+) -> bool {
+    let in_time = counter() < switch - lead.half_up();
+    if in_time {
+        latch.turn(tag);
+    }
+    in_time
+}
+
 /// The words of a shared page are not what a leader of ours wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Damaged;
@@ -276,11 +294,11 @@ impl Writer {
                 Some(note) => publication.stage_with(&page, &note),
                 None => publication.stage(&page),
             }
-            #[cfg(test)]
+            #[cfg(any(test, feature = "_bench"))]
             stall::here();
-            // A writer that comes too late would change what some readers have already read: it plans anew.
-            if counter() < switch - lead.half_up() {
-                publication.0.turn(page.tag());
+            #[cfg(test)]
+            gate::pass(publication, self.switch);
+            if turn_in_time(&publication.0, page.tag(), switch, lead, &counter) {
                 (self.relation, self.current, self.switch) = (page.relation, page.current, switch);
                 return Some(rest);
             }
@@ -342,8 +360,8 @@ fn widened(model: &ClockModel, doubt: &Doubt) -> ClockModel {
     ClockModel { span, ..*model }
 }
 
-/// Lets tests hold writers where preemption hurts most: everything is written, nothing is shown.
-#[cfg(test)]
+/// Lets tests and benchmarks hold writers where preemption hurts most: everything is written, nothing is shown.
+#[cfg(any(test, feature = "_bench"))]
 pub(crate) mod stall {
     use std::cell::RefCell;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -354,7 +372,7 @@ pub(crate) mod stall {
 
     thread_local! {
         /// What this thread does instead of publishing.
-        pub(super) static HOOK: RefCell<Option<Box<dyn FnMut()>>> = const { RefCell::new(None) };
+        pub(crate) static HOOK: RefCell<Option<Box<dyn FnMut()>>> = const { RefCell::new(None) };
     }
 
     pub(super) fn here() {

@@ -112,6 +112,11 @@ fn everything_at_once_is_well_and_no_thread_reads_less_than_another_has_read() {
 }
 
 #[test]
+fn on_two_processors_no_thread_reads_less_than_it_has_seen_from_the_other() {
+    in_c("tests/c/processors.c");
+}
+
+#[test]
 fn a_process_that_was_stopped_reads_on_rightly() {
     in_c("tests/c/stopped.c");
 }
@@ -129,6 +134,22 @@ fn instants_are_compared_waited_for_and_converted() {
 #[test]
 fn events_wake_an_event_loop_and_a_callback_and_survive_a_fork() {
     in_c("tests/c/events.c");
+}
+
+#[test]
+fn events_wake_a_loop_of_libuv() {
+    for compiler in C_COMPILERS {
+        // The library comes before the program that asks for it.
+        let flags = [&C_FLAGS[..], &["-Wl,--no-as-needed", "-luv"]].concat();
+        run(&mut program(&build(compiler, &flags, "tests/c/loop.c", Link::Shared)));
+    }
+}
+
+#[test]
+fn cpp_hears_of_disruptions_and_steps() {
+    for compiler in CPP_COMPILERS {
+        run(&mut program(&build(compiler, &cpp_flags("-std=c++17"), "tests/c/leap.cpp", Link::Shared)));
+    }
 }
 
 #[test]

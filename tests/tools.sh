@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 peers=$PWD/target/peers
 
 # Words are package names. The libraries are those that the unpacked programs are linked with.
-installed='gcc g++ libc6-dev clang make pkg-config binutils valgrind faketime
+installed='gcc g++ libc6-dev libuv1-dev clang make pkg-config binutils valgrind faketime
     iproute2 util-linux mount systemd python3 python3-venv
     libedit2 libnettle8 libgnutls30 libseccomp2 libcap2 libbsd0 libssl3'
 unpacked='chrony ntpsec-ntpdig python3-ntp'

@@ -2,6 +2,8 @@
 
 import signal
 import socket
+import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -49,6 +51,41 @@ def silent() -> Iterator[str]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+class Movable:
+    """An NTP server of stratum 1 that shows this machine's clock, and `ahead_ns` more."""
+
+    def __init__(self, taken: socket.socket) -> None:
+        self.address = f"127.0.0.1:{taken.getsockname()[1]}"
+        self.ahead_ns = 0
+        self._socket = taken
+
+    def serve(self) -> None:
+        """Answers until an empty datagram comes."""
+        while True:
+            request, client = self._socket.recvfrom(512)
+            if not request:
+                return
+            since_1900 = time.time_ns() + self.ahead_ns + 2_208_988_800 * 1_000_000_000
+            seconds, ns = divmod(since_1900, 1_000_000_000)
+            now = struct.pack("!II", seconds % 2**32, (ns << 32) // 1_000_000_000)
+            # Mode 4; a precision of 2^-20 s, a root dispersion of 66 / 2^16 s.
+            header = struct.pack("!BBbbII4s", 0b00_100_100, 1, 0, -20, 0, 66, b"TEST")
+            self._socket.sendto(header + now + request[40:48] + now + now, client)
+
+
+@pytest.fixture
+def movable() -> Iterator[Movable]:
+    """A server whose time can be set."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        server = Movable(taken)
+        thread = threading.Thread(target=server.serve)
+        thread.start()
+        yield server
+        taken.sendto(b"", taken.getsockname())
+        thread.join()
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Time as events need it: comparisons, waits for an instant, stamps of other clocks, events."""
 
 import asyncio
+import functools
+import operator
 import os
 import selectors
 import signal
@@ -12,7 +14,7 @@ from typing import Any
 
 import ntpclock
 import pytest
-from conftest import eventually
+from conftest import Movable, eventually
 from ntpclock import Clock, Events, Relation, State, Timescale
 from test_waiting import FOREVER_S, interrupted_after
 
@@ -178,6 +180,45 @@ def test_events_wake_asyncio(upstream: str) -> None:
                 loop.remove_reader(clock)
 
     assert asyncio.run(first_event()) is Events.SYNCHRONIZED
+
+
+@pytest.mark.parametrize("process_wide", [False, True])
+def test_disruptions_and_steps_are_told(movable: Movable, process_wide: bool) -> None:
+    def act(face: Any) -> None:
+        told: list[Events] = []
+        face.wait(timeout=10)
+        assert eventually(lambda: Events.SYNCHRONIZED in face.take_events())
+        before = face.read()
+        face.on_event(told.append)
+        # It is told the state at hand.
+        assert eventually(lambda: told)
+        told.clear()
+        # Its only server contradicts itself: the clock believes neither until it was heard anew, and steps.
+        movable.ahead_ns = 10_000 * MS
+        everything = Events.DISRUPTED | Events.STEPPED | Events.SYNCHRONIZED
+        taken = Events(0)
+        with selectors.DefaultSelector() as selector:
+            selector.register(face.event_fd(), selectors.EVENT_READ)
+            while taken & everything != everything:
+                assert selector.select(timeout=20)
+                taken |= face.take_events()
+        assert eventually(lambda: functools.reduce(operator.or_, told, Events(0)) & everything == everything)
+        after = face.read()
+        assert (after.state, after.epoch) == (State.SYNCHRONIZED, before.epoch + 1)
+        assert abs(after.unix_ns - movable.ahead_ns - time.time_ns()) < 1000 * MS
+        face.on_event(None)
+
+    if process_wide:
+        # What earlier runs of it have left.
+        ntpclock.take_events()
+        ntpclock.start(movable.address, poll=(0, 0))
+        try:
+            act(ntpclock)
+        finally:
+            ntpclock.stop()
+    else:
+        with Clock(movable.address, poll=(0, 0)) as clock:
+            act(clock)
 
 
 def test_a_callback_is_told_and_taken_back(upstream: str) -> None:

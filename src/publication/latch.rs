@@ -208,7 +208,9 @@ mod tests {
 /// with so many preemptions as each model says, two or three.
 #[cfg(test)]
 mod model {
+    use super::super::turn_in_time;
     use super::*;
+    use crate::units::{Counter, Nanos};
     use loom::sync::Arc;
     use loom::sync::atomic::AtomicU64 as Tried;
     use loom::thread;
@@ -272,8 +274,9 @@ mod model {
         if tick < switch { 2 * tick } else { switch + tick }
     }
 
-    /// A writer that publishes as [`super::super::Writer`] does, `late` ticks after its plan, beside two readers of
-    /// which one hears of what the other has read. `careful`: it looks at the counter again before it shows the page.
+    /// A writer that shows its page by the very function that [`super::super::Writer`] does, `late` ticks after its plan,
+    /// beside two readers of which one hears of what the other has read. Not `careful`: it does not look at the counter
+    /// again before.
     fn publish_beside_readers(late: u64, careful: bool) {
         try_all(2, move || {
             let latch = Arc::new(latch::<1>());
@@ -298,10 +301,14 @@ mod model {
                     assert!(seen >= heard, "{seen} after {heard} was heard of");
                 })
             };
-            let switch = counter.load(Acquire) + LEAD;
-            latch.stage(&[switch]);
+            let now = || Counter(counter.load(Acquire).cast_signed());
+            let lead = Nanos(LEAD.cast_signed());
+            let switch = now() + lead;
+            latch.stage(&[switch.0.cast_unsigned()]);
             counter.fetch_add(late, Ordering::AcqRel);
-            if !careful || counter.load(Acquire) < switch - LEAD / 2 {
+            if careful {
+                turn_in_time(&latch, 0, switch, lead, now);
+            } else {
                 latch.turn(0);
             }
             first.join().unwrap();

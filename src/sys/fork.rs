@@ -177,6 +177,52 @@ impl Drop for Pass {
     }
 }
 
+/// Children for tests of what they inherit.
+#[cfg(test)]
+pub(crate) mod trial {
+    /// A forked child of this process.
+    #[derive(Debug)]
+    pub(crate) struct Child(libc::pid_t);
+
+    /// Forks, whatever other threads are at. The child does `act` and ends; it is killed if it hangs. It may not panic,
+    /// nor print: what the harness of the tests locks for that may be locked for ever.
+    pub(crate) fn fork(act: impl FnOnce() -> Result<(), String>) -> Child {
+        // SAFETY: the child does what a child of this process may do with the C library, and comes to its end here.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            live(act);
+        }
+        assert!(child > 0, "{}", std::io::Error::last_os_error());
+        Child(child)
+    }
+
+    fn live(act: impl FnOnce() -> Result<(), String>) -> ! {
+        // What other tests have open is not to outlive them here; our own a child may close, as daemons do.
+        // SAFETY: the call takes no pointers. No descriptor of the parent's is closed a second time: nothing is dropped.
+        unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+        // SAFETY: takes a number.
+        unsafe { libc::alarm(60) };
+        let outcome = act();
+        if let Err(told) = &outcome {
+            let line = format!("in a forked child: {told}\n");
+            // SAFETY: so many bytes stand there.
+            unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
+        }
+        // SAFETY: ends the process, and runs nothing of the parent's.
+        unsafe { libc::_exit(i32::from(outcome.is_err())) }
+    }
+
+    impl Child {
+        /// Waits for its end, which must be a good one.
+        pub(crate) fn join(self) {
+            let mut status = -1;
+            // SAFETY: a child that nobody else waits for; `status` is ours.
+            let waited = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
+            assert_eq!((waited, status), (self.0, 0), "the child failed, or hung and was killed (14)");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,6 +29,24 @@ pub(crate) fn spawn_with_stack(
     spawned
 }
 
+/// Binds this thread to one of the processors that it may run on, by its place among them; `false`: there are not so
+/// many.
+#[cfg(test)]
+pub(crate) fn pin(place: usize) -> bool {
+    // SAFETY: a set is plain bits, of which all may be 0.
+    let (mut allowed, mut one): (libc::cpu_set_t, libc::cpu_set_t) = unsafe { std::mem::zeroed() };
+    // SAFETY: 0 is this thread; the set is ours, and of that size.
+    let told = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut allowed) };
+    // SAFETY: the number is below that of bits.
+    let is_allowed = |number: &usize| unsafe { libc::CPU_ISSET(*number, &allowed) };
+    let Some(number) = (0..libc::CPU_SETSIZE as usize).filter(is_allowed).nth(place) else { return false };
+    // SAFETY: as above.
+    unsafe { libc::CPU_SET(number, &mut one) };
+    // SAFETY: as above.
+    let bound = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const one) };
+    told == 0 && bound == 0
+}
+
 /// What `work` gives; nothing if it panicked, which is then the end of this piece of work and not of the thread.
 pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Option<T> {
     panic::catch_unwind(AssertUnwindSafe(work)).ok()

@@ -374,9 +374,9 @@ pub(super) fn requests_then_replies_held_back_by_50_ms(trial: &Trial) -> World {
     while world.seconds() < 8.0 * 3600.0 {
         world.run(1.0 / 60.0);
         // Each exchange is off by half of what is held back, and the jitter. But what is held back slowly on one way looks
-        // like a queue on the other and a clock that runs away: the filters of a fast wander may take it for that, and
-        // a lead booked for one way is wrong once the other is stretched. Then the estimate is off by all of it, as it
-        // is by more than half in one world of fifty.
+        // like a queue on the other and a clock that runs away: the filters of a fast wander may take it for that where it
+        // begins before the frequency is known. Then the estimate is off by all of it, as it is by more than half in one
+        // world of 150.
         let right = world.is_right_within(most + MILLISECOND);
         world.expect("the estimate moves by what is held back at most", right);
     }

@@ -1,7 +1,7 @@
 //! One hypothesis: offset and frequency as a Gaussian, and how an exchange of a given likelihood changes it.
 
 /// Points at which a likelihood is taken, over the belief and over each of its tops.
-const POINTS: usize = 12;
+const POINTS: usize = 10;
 
 /// How far around the mean a belief is looked at, in standard deviations.
 const REACH: f64 = 4.0;

@@ -26,6 +26,10 @@ const ENOUGH: f64 = 12.0;
 const LONGER: usize = 24;
 const SHORTER: usize = 5;
 
+/// How much the shortest of the first and of the second half of them may differ, as a share of what they all do from
+/// those before: a way that goes on changing is a queue.
+const STEADY: f64 = 1.0 / 16.0;
+
 /// By how much they must be shorter than the shortest, as a multiple of the distance of the quartiles.
 const FAR: f64 = 4.0;
 
@@ -122,10 +126,15 @@ impl Delays {
         self.round_trips.count() >= 2 * ENOUGH as usize && self.there.count() == self.round_trips.count()
     }
 
-    /// Whether the newest `count` are all longer than nearly all before.
+    /// Whether the newest `count` are all longer than nearly all before, and no longer become so.
     fn are_longer(&self, count: usize) -> bool {
-        let least = self.round_trips.newest(count).fold(f64::INFINITY, f64::min);
-        if least < self.route.shortest + self.round_trips.common {
+        let shortest = |times: &mut dyn Iterator<Item = f64>| times.fold(f64::INFINITY, f64::min);
+        let newer = shortest(&mut self.round_trips.newest(count / 2));
+        let older = shortest(&mut self.round_trips.newest(count).skip(count / 2));
+        let least = newer.min(older);
+        if least < self.route.shortest + self.round_trips.common
+            || (newer - older).abs() > STEADY * (least - self.route.shortest)
+        {
             return false;
         }
         let before = || self.round_trips.newest(RECENT).skip(count);
@@ -368,6 +377,16 @@ mod tests {
         }
         let base = delays.scale(1.0, false, Spread::Common).base;
         assert!((base - (BASE - 1e6)).abs() < 100_000.0, "{base}");
+    }
+
+    #[test]
+    fn a_way_that_grows_without_an_end_is_no_other_route() {
+        let mut delays = Delays::default();
+        play(&mut delays, (0.0, 0.0), 150);
+        for step in 0..150 {
+            play(&mut delays, (0.0, f64::from(step) * 100_000.0), 1);
+            assert_eq!(delays.lead(), 0.0, "{step}");
+        }
     }
 
     #[test]
