@@ -99,7 +99,7 @@ MINUTES ?=
 BENCH_ROUNDS ?= 20
 JUNK    ?= 1000000
 
-.PHONY: demo test test-aws-lc bench bench-server soak live tree flood fuzz sizes deny asan tsan
+.PHONY: demo test test-aws-lc bench bench-server soak live tree flood fuzz sizes deny asan tsan ntpd-rs
 # Else what cargo builds for two goals at once would only wait for its lock.
 .NOTPARALLEL:
 
@@ -128,6 +128,7 @@ bench-server: command
 	tests/tools.sh
 	$(CARGO) build --release --locked --manifest-path tests/bench/Cargo.toml --target-dir $(dir $(OUT)) \
 	  --bin ntpclock-bench-server
+	$(OUT)/ntpclock-bench-server threads $(OUT)/ntpclock
 	$(OUT)/ntpclock-bench-server $(OUT)/ntpclock target/peers/usr/sbin/chronyd target/newer/usr $(BENCH_ROUNDS)
 
 # One line a scenario; fails if any of them was violated.
@@ -146,6 +147,14 @@ tree:
 	tests/tools.sh
 	NTPCLOCK_TREE_MINUTES=$(or $(MINUTES),5) \
 	  $(CARGO) test --locked --release --all-features --test server tree:: -- --nocapture
+
+# Fails unless ntpd-rs' daemon synchronises to us, plain and with NTS. It is built first, which takes minutes, and may set no
+# clock.
+NTPD_RS ?= 1.9.0
+ntpd-rs: command
+	test -x target/ntpd-rs/$(NTPD_RS)/bin/ntp-daemon || $(CARGO) install ntpd --locked --version $(NTPD_RS) \
+	  --root target/ntpd-rs/$(NTPD_RS) --target-dir target/ntpd-rs/build
+	tests/ntpd-rs/run.sh $(OUT)/ntpclock target/ntpd-rs/$(NTPD_RS)
 
 # One line; fails if the next good answer is not accepted, or the flood costs processor or memory.
 flood:

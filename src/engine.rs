@@ -61,7 +61,7 @@ use keys::KeyExchanges;
 use resolve::{Addresses, Question};
 use roster::{Lookup, Roster};
 use seat::Lead;
-pub(crate) use shared::{Account, Membership, Shared, SharedRef, Status, Unwatched};
+pub(crate) use shared::{Account, Membership, ServedAt, Shared, SharedRef, Status, Unwatched};
 use start::Parts;
 pub(crate) use start::{Start, start};
 use watchdog::Watchdog;
@@ -299,7 +299,10 @@ impl Run {
             };
             let Some(request) = self.core.poll_request(counter::now(), &chance) else { return };
             match self.exchanger.send(&request) {
-                Ok((t1, local)) => self.core.handle_sent(request.source, t1, local),
+                Ok((t1, local)) => {
+                    let served = self.shared.with_status(|status| status.served.clone());
+                    self.core.handle_sent(request.source, t1, local, &served);
+                }
                 Err(error) => self.core.handle_failure(request.source, error.to_string(), counter::now()),
             }
         }

@@ -28,11 +28,12 @@ mod statistics;
 #[path = "../tests/fuzz/targets/requests.rs"]
 pub(crate) mod fuzzed;
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::clock::{Clock, process};
+use crate::engine::ServedAt;
 use crate::error::Error;
 use crate::sys::listen;
 use crate::sys::thread::{Order, Worker};
@@ -61,6 +62,8 @@ pub struct Server {
     exchange_addresses: Vec<SocketAddr>,
     exchanger: Option<Worker>,
     told: Arc<Told>,
+    /// So that the clock finds who follows it.
+    served_at: Option<ServedAt>,
     /// The same sockets as the threads', for questions to the kernel; empty once stopped.
     sockets: Vec<Arc<Vec<UdpSocket>>>,
     /// What the kernel said of them before they were closed.
@@ -108,9 +111,14 @@ impl Server {
             exchange_addresses,
             exchanger: None,
             told: Arc::clone(&told),
+            served_at: None,
             sockets: sockets.clone(),
             last: Kernels::default(),
         };
+        if config.local.is_none() {
+            let shared = clock.map_or_else(process::shared, Clock::shared);
+            server.served_at = Some(ServedAt::new(shared, named_by(&server.addresses)));
+        }
         for (seat, sockets) in sockets.into_iter().enumerate() {
             let source = match config.local {
                 Some(local) => Source::Local(local),
@@ -172,7 +180,18 @@ impl Server {
         self.workers.iter_mut().chain(&mut self.exchanger).for_each(Worker::stop);
         self.last = self.kernels();
         self.sockets.clear();
+        self.served_at = None;
     }
+}
+
+/// The addresses by which clients name a server at `addresses`.
+fn named_by(addresses: &[SocketAddr]) -> Vec<IpAddr> {
+    let (everywhere, mut named): (Vec<IpAddr>, Vec<IpAddr>) =
+        addresses.iter().map(|address| address.ip().to_canonical()).partition(IpAddr::is_unspecified);
+    if !everywhere.is_empty() {
+        named.extend(listen::own_addresses());
+    }
+    named
 }
 
 /// What a server of `page` would answer at `tick`: for the simulation, which knows how true that is.

@@ -17,7 +17,7 @@ use crate::mac::Forgery;
 use crate::model::estimator::{Prior, Sample};
 use crate::nts;
 use crate::nts::session::{Association, Reply};
-use crate::packet::{self, HEADER_LEN, Packet};
+use crate::packet::{HEADER_LEN, Packet};
 use crate::status::{Reason, Refusals, Selection};
 use crate::units::{Counter, Nanos, NtpTime, UnixTime};
 pub(crate) use fault::{Fault, Objection};
@@ -86,8 +86,6 @@ pub(crate) struct Source {
 struct Pending {
     transmit: NtpTime,
     t1: Counter,
-    /// What a server would write as its reference id if it followed the address we send from.
-    own_id: Option<u32>,
     deadline: Counter,
 }
 
@@ -289,7 +287,7 @@ impl Source {
             self.wish_for_another(now);
             return None;
         };
-        self.pending = Some(Pending { transmit, t1: now, own_id: None, deadline: now + self.poll.timeout() });
+        self.pending = Some(Pending { transmit, t1: now, deadline: now + self.poll.timeout() });
         self.renew_keys(now);
         Some((address, datagram))
     }
@@ -311,12 +309,11 @@ impl Source {
         Some(datagram)
     }
 
-    /// The request really left at `t1` (or just after), from the address `local`.
-    pub(crate) fn handle_sent(&mut self, t1: Counter, local: Option<IpAddr>) {
+    /// The request really left at `t1` (or just after), from the address `local`; servers of ours are at `served`.
+    pub(crate) fn handle_sent(&mut self, t1: Counter, local: Option<IpAddr>, served: &[IpAddr]) {
         self.handle_departure(t1);
-        if let Some(pending) = &mut self.pending {
-            // Servers of one host may well follow each other over its loopback.
-            pending.own_id = local.filter(|local| !local.is_loopback()).map(packet::reference_id);
+        if let Some(address) = self.address {
+            self.ours.ask(address.ip(), local, served);
         }
     }
 
@@ -403,11 +400,7 @@ impl Source {
         // What is told of the exchange before is judged as the reply that would have been sent then.
         let (packet, t1, t4) = told.map_or((&packet, pending.t1, t4), |told| (&told.packet, told.t1, told.t4));
         let exchange = exchange::measure(packet, t1, t4, pivot, settings.frequency_limit)?;
-        // Above stratum 1 the reference id is the address of the server's own server (RFC 5905, section 7.3).
-        let server = &exchange.server;
-        let follows_us = server.stratum > 1 && pending.own_id == Some(server.reference_id);
-        // Or it is a server of ours, at whatever address.
-        if follows_us || self.ours.contains(server.reference()) { Err(Refusal::Loop) } else { Ok(exchange) }
+        if self.ours.lead(&exchange.server) { Err(Refusal::Loop) } else { Ok(exchange) }
     }
 
     /// The server's own answer was no good.
@@ -610,7 +603,7 @@ mod tests {
             let now = source.due();
             let (_, request) =
                 source.poll_transmit(now, &Chance::new([1_000 + number, 9_000 + number, 0, 0, 0, 0, 0, 0])).unwrap();
-            source.handle_sent(now, None);
+            source.handle_sent(now, None, &[]);
             let (reply, t4) = server.answer(&Packet::parse(&request).unwrap(), now);
             let outcome = source.handle_datagram(&reply.bytes(), t4, PIVOT, settings);
             assert!(source.fresh_until().unwrap() > t4 + source.interval());

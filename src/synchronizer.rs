@@ -227,10 +227,10 @@ impl Synchronizer {
     }
 
     /// The request left not before `t1`, from the address `local`.
-    pub(crate) fn handle_sent(&mut self, id: SourceId, t1: Counter, local: Option<IpAddr>) {
+    pub(crate) fn handle_sent(&mut self, id: SourceId, t1: Counter, local: Option<IpAddr>, served: &[IpAddr]) {
         match id.in_round() {
             Some(place) => self.rounds.iter_mut().for_each(|rounds| rounds.handle_sent(place, t1)),
-            None => self.of(id).for_each(|source| source.handle_sent(t1, local)),
+            None => self.of(id).for_each(|source| source.handle_sent(t1, local, served)),
         }
     }
 
@@ -484,7 +484,7 @@ mod tests {
         /// Answers a request after 100 µs and up to 50 µs more each way.
         fn exchange(&mut self, request: &Request) {
             let t1 = self.now;
-            self.core.handle_sent(request.source, t1, None);
+            self.core.handle_sent(request.source, t1, None, &[]);
             let Some(error) = self.servers[request.source.0] else { return };
             let there = Nanos(100_000 + (self.random() % 50_000) as i64);
             let back = Nanos(100_000 + (self.random() % 50_000) as i64);
@@ -660,7 +660,7 @@ mod tests {
             let (epoch, steps) = (world.core.model().epoch, world.core.report(world.now).steps);
             world.now = world.core.next_due(world.now);
             let request = world.core.poll_transmit(world.now, 77, 0).unwrap();
-            world.core.handle_sent(request.source, world.now, None);
+            world.core.handle_sent(request.source, world.now, None, &[]);
             world.core.handle_disruption(world.now);
             assert!(world.core.wants_plan(world.now));
             let plan = world.core.plan(world.now);
@@ -743,7 +743,7 @@ mod tests {
         let mut world = world(&[Some(0)]);
         world.references = vec![packet::reference_id(ours)];
         let request = world.core.poll_transmit(world.now, 77, 0).unwrap();
-        world.core.handle_sent(request.source, world.now, Some(ours));
+        world.core.handle_sent(request.source, world.now, Some(ours), &[]);
         let reply = Packet {
             mode: packet::Mode::Server,
             stratum: 3,
@@ -1006,7 +1006,7 @@ mod tests {
                 None => world.now = world.core.next_due(world.now),
             }
         };
-        world.core.handle_sent(request.source, world.now, None);
+        world.core.handle_sent(request.source, world.now, None, &[]);
         let utc = NtpTime::from_unix(world.utc(world.now));
         let packet = reply(Packet {
             mode: packet::Mode::Server,

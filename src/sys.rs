@@ -46,6 +46,26 @@ pub(crate) fn beside_standard<T: From<OwnedFd> + Into<OwnedFd>>(opened: T) -> io
     Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
 }
 
+/// Descriptors that strangers shall not take from the host, and the part of all that it may have, if that is less.
+#[cfg(feature = "_nts")]
+const RESERVE: u64 = 64;
+#[cfg(feature = "_nts")]
+const RESERVED_PART: u64 = 8;
+
+/// Whether `opened`, just opened, is among the last descriptors that this process may have: the kernel gives the lowest
+/// number that is free.
+#[cfg(feature = "_nts")]
+pub(crate) fn is_among_the_last(opened: &impl AsRawFd) -> bool {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the place is ours.
+    if checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }).is_err() {
+        return false;
+    }
+    let allowed = limit.rlim_cur as u64;
+    let free = allowed - RESERVE.min(allowed / RESERVED_PART);
+    u64::try_from(opened.as_raw_fd()).is_ok_and(|number| number >= free)
+}
+
 /// Whether the system has too little of something now, which may pass, rather than forbidding it.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     let shortages = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN, libc::ENOBUFS];

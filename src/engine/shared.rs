@@ -1,5 +1,6 @@
 //! What the engine's thread and everybody else share: the page, what the engine says of itself beside it, and the past.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub(crate) struct Status {
     pub(crate) membership: Membership,
     /// Why disruptions are found late.
     pub(crate) unwatched: Unwatched,
+    /// Where servers show this clock to others.
+    pub(super) served: Vec<IpAddr>,
 }
 
 /// What keeps the thread from finding disruptions as soon as it can, each as the reason that the system gave.
@@ -127,6 +130,7 @@ impl Shared {
                 files: FileFaults::NONE,
                 membership: Membership { leads: false, leader: 0, fault: None },
                 unwatched: Unwatched::NONE,
+                served: Vec::new(),
             }),
             history: Mutex::new(History::new()),
             events: Desk::new(),
@@ -178,6 +182,33 @@ impl Shared {
         if self.waiting.load(SeqCst) > 0 {
             futex::wake_all(&self.changes);
         }
+    }
+}
+
+/// Addresses at which a server shows a clock, known to that clock as long as this is there.
+#[derive(Debug)]
+pub(crate) struct ServedAt {
+    shared: SharedRef,
+    addresses: Vec<IpAddr>,
+}
+
+impl ServedAt {
+    pub(crate) fn new(shared: SharedRef, addresses: Vec<IpAddr>) -> Self {
+        shared.change(|status| status.served.extend(&addresses));
+        Self { shared, addresses }
+    }
+}
+
+impl Drop for ServedAt {
+    fn drop(&mut self) {
+        self.shared.change(|status| {
+            for address in &self.addresses {
+                // Another server may be there, too, at another port.
+                if let Some(place) = status.served.iter().position(|one| one == address) {
+                    status.served.swap_remove(place);
+                }
+            }
+        });
     }
 }
 

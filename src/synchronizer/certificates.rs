@@ -207,7 +207,7 @@ mod tests {
                     let Some(request) = self.core.poll_request(self.now, &chance) else { break };
                     let is_plain = request.datagram.len() == HEADER_LEN;
                     assert!(request.source.0 < self.plain || !is_plain, "a plain request was sent");
-                    self.core.handle_sent(request.source, self.now, None);
+                    self.core.handle_sent(request.source, self.now, None, &[]);
                     if let Some(reply) = self.answer(request.source.0, &request.datagram) {
                         self.core.handle_datagram(request.source, &reply, self.now + Nanos(200_000));
                     }
@@ -447,7 +447,7 @@ mod tests {
         world.grant(0, Basis::Host, 1_000);
         let chance = Chance::new([7; 8]);
         let request = world.core.poll_request(world.now, &chance).unwrap();
-        world.core.handle_sent(request.source, world.now, None);
+        world.core.handle_sent(request.source, world.now, None, &[]);
         let reply = world.answer(0, &request.datagram).unwrap();
         let outcome = world.core.handle_datagram(SourceId(0), &reply[..HEADER_LEN], world.now + Nanos(200_000));
         assert_eq!(outcome, crate::source::Outcome::Ignored);

@@ -3,10 +3,10 @@
 use std::io;
 #[cfg(feature = "_nts")]
 use std::net::TcpListener;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd};
 
-use super::socket::{ask_for_stamps, set_option, storage};
+use super::socket::{ask_for_stamps, set_option, socket_address, storage};
 use super::{beside_standard, checked};
 
 /// What a server's receive buffer should hold, in bytes as the kernel counts them: a thread that does not run for 10 ms
@@ -47,6 +47,35 @@ pub(crate) fn listening(address: SocketAddr, count: usize, kinds: Kinds) -> io::
         prepare_listener(socket, address);
     }
     Ok(sockets)
+}
+
+/// All addresses that this host has at present; none where a sandbox does not let us ask.
+pub(crate) fn own_addresses() -> Vec<IpAddr> {
+    let mut first: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: the place for the list is ours.
+    if checked(unsafe { libc::getifaddrs(&raw mut first) }).is_err() {
+        return Vec::new();
+    }
+    let (mut found, mut next) = (Vec::new(), first);
+    // SAFETY: null, or an entry of the list, which is whole until it is freed below.
+    while let Some(entry) = unsafe { next.as_ref() } {
+        next = entry.ifa_next;
+        // SAFETY: null, or an address that begins with its family.
+        let family = unsafe { entry.ifa_addr.as_ref() }.map(|address| libc::c_int::from(address.sa_family));
+        let length = match family {
+            Some(libc::AF_INET) => size_of::<libc::sockaddr_in>(),
+            Some(libc::AF_INET6) => size_of::<libc::sockaddr_in6>(),
+            _ => continue,
+        };
+        // SAFETY: all-zero bytes are a valid `sockaddr_in6`.
+        let mut name: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+        // SAFETY: an address of that family has `length` bytes, and there is room for the longer of the two.
+        unsafe { std::ptr::copy_nonoverlapping(entry.ifa_addr.cast::<u8>(), (&raw mut name).cast(), length) };
+        found.extend(socket_address(&name).map(|address| address.ip()));
+    }
+    // SAFETY: what `getifaddrs` made, once; nothing refers to it any more.
+    unsafe { libc::freeifaddrs(first) };
+    found
 }
 
 /// Has `socket`, bound to `address`, do what a server's does: a deep buffer, and the address that was asked.

@@ -33,6 +33,33 @@ fn rate_is_heeded_by_a_step_and_never_beyond_the_longest_interval() {
     assert!(gaps.len() >= 2 && gaps.iter().all(|gap| (1.9..3.5).contains(gap)), "{gaps:?}");
 }
 
+/// (case 10) Of a server that has answered, which is asked anew by the interval alone.
+#[test]
+fn what_a_kiss_writes_as_its_poll_neither_hastens_nor_delays_the_next_request() {
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&times);
+    let server = Scripted::start(move |turn| {
+        noted.lock().expect("no test has failed").push(Instant::now());
+        let polls = [(2, -128), (3, 127), (4, -1)];
+        match polls.into_iter().find(|(number, _)| *number == turn.number) {
+            None => turn.answer(),
+            Some((_, poll)) => {
+                let mut kiss = turn.kiss(b"RATE");
+                kiss[POLL] = i8::cast_unsigned(poll);
+                turn.send(&kiss);
+            }
+        }
+    });
+    let mut config = Config::with_servers(&server.address().to_string()).expect("an address is a server");
+    config.set_poll_exponents(0, 1).expect("1 s and 2 s can be asked for");
+    let clock = Clock::start(config).expect("a clock can be started");
+    await_that("it answers again", 30, &clock, || source(&clock).exchanges >= 4);
+    assert_eq!((refused(&clock, Reason::Rate), source(&clock).poll_exponent), (3, 1));
+    let times = times.lock().expect("no test has failed");
+    let gaps: Vec<f64> = times.windows(2).skip(2).take(3).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
+    assert!(gaps.len() == 3 && gaps.iter().all(|gap| (1.9..3.5).contains(gap)), "{gaps:?}");
+}
+
 /// (cases 10 and 11)
 #[test]
 fn pool_members_that_kiss_for_ever_are_replaced_whatever_their_poll_field_says() {

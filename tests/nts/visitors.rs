@@ -11,6 +11,7 @@ use ntpclock::ServerConfig;
 use crate::authority::{Authority, Identity};
 use crate::client::{PATIENCE, Session, connect, exchange, record};
 use crate::library::{command, run};
+use crate::namespace::{inside, loopback_up};
 use crate::programs::python;
 use crate::serving::{Ours, ours, ours_with};
 
@@ -127,6 +128,14 @@ pub(crate) fn idle_visitors() {
     }
 }
 
+/// Keys are given again.
+fn await_keys(exchanger: SocketAddr, authority: &Path) {
+    let begun = Instant::now();
+    while std::panic::catch_unwind(|| Session::begin(exchanger, authority, 30)).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "no keys are given any more");
+    }
+}
+
 /// `ntpclock serve` with so few descriptors that not every visitor gets one.
 #[test]
 fn case_15_without_descriptors_the_server_goes_on_answering_and_lets_visitors_in_later() {
@@ -146,12 +155,153 @@ pub(crate) fn few_descriptors() {
         assert_eq!(ntpclock::query(&ntp.to_string(), PATIENCE).expect("UDP is not touched").stratum, 3);
     }
     drop(idle);
-    let begun = Instant::now();
-    let file = authority.file();
-    while std::panic::catch_unwind(|| Session::begin(exchanger, &file, 30)).is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "no keys are given any more");
-    }
+    await_keys(exchanger, &authority.file());
     assert!(server.child.try_wait().expect("it is our child").is_none());
+}
+
+/// Told to, connects so often from so many addresses; waits for each connection to come up (anew where the kernel's queue was full:
+/// it would try again only after a second), or for none. Says when that is done, and keeps them all until its input
+/// ends.
+const CROWD: &str = "import resource, socket, sys\n\
+    port, count, hosts, waits = map(int, sys.argv[1:])\n\
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n\
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))\n\
+    kept = []\n\
+    sys.stdin.readline()\n\
+    while len(kept) < count:\n\
+    \x20   one, number = socket.socket(), len(kept) % hosts\n\
+    \x20   one.settimeout(0.1 * waits)\n\
+    \x20   one.bind((f'127.7.{number // 250}.{number % 250 + 1}', 0))\n\
+    \x20   try:\n\
+    \x20       one.connect(('127.0.0.1', port))\n\
+    \x20   except TimeoutError:\n\
+    \x20       continue\n\
+    \x20   except BlockingIOError:\n\
+    \x20       pass\n\
+    \x20   kept.append(one)\n\
+    print(len(kept), flush=True)\n\
+    sys.stdin.read()\n";
+
+/// Ten of them, each with a thousand visitors: no process need be allowed more descriptors than is usual.
+struct Crowd(Vec<std::process::Child>);
+
+impl Crowd {
+    fn gather(exchanger: SocketAddr, hosts: u32, waits: bool) -> Self {
+        let numbers = [u32::from(exchanger.port()), 1_000, hosts, u32::from(waits)].map(|number| number.to_string());
+        let one = |_| {
+            let mut command = Command::new(python());
+            command.args(["-c", CROWD]).args(&numbers).stdin(Stdio::piped()).stdout(Stdio::piped());
+            command.spawn().expect("Python can be run")
+        };
+        Self((0..10).map(one).collect())
+    }
+
+    /// Has them come, and meanwhile does `what` again and again; how many there are.
+    fn await_all(&mut self, mut what: impl FnMut()) -> u32 {
+        for child in &mut self.0 {
+            child.stdin.as_mut().expect("a pipe").write_all(b"\n").expect("it waits");
+        }
+        let mut coming: Vec<_> = self.0.iter_mut().map(|child| child.stdout.take().expect("a pipe")).collect();
+        let come = std::thread::spawn(move || {
+            let said = |out: &mut std::process::ChildStdout| {
+                let mut line = String::new();
+                std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).expect("it can be read");
+                line.trim().parse::<u32>().expect("a number")
+            };
+            coming.iter_mut().map(said).sum()
+        });
+        while !come.is_finished() {
+            what();
+        }
+        come.join().expect("all have come")
+    }
+
+    /// They all leave.
+    fn leave(self) {
+        for mut child in self.0 {
+            drop(child.stdin.take());
+            child.wait().expect("it ends");
+        }
+    }
+}
+
+/// Of this process.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its resident memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+fn own_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("procfs").count()
+}
+
+#[test]
+fn case_15_of_ten_thousand_idle_visitors_few_have_a_place_and_everybody_else_is_served() {
+    // It may have to be built, where there is a network.
+    python();
+    inside(
+        module_path!(),
+        "case_15_of_ten_thousand_idle_visitors_few_have_a_place_and_everybody_else_is_served",
+        || {
+            loopback_up();
+            let ours = ours();
+            assert_eq!(ours.session(15).cookies.len(), 8);
+            // From three addresses: 96 have a place for as long as they may, and who comes beyond is hung up on.
+            let mut crowd = Crowd::gather(ours.exchanger(), 3, true);
+            let (memory, descriptors) = (resident_kib(), own_descriptors());
+            let (mut most, mut granted) = (0, 0);
+            let come = crowd.await_all(|| {
+                let begun = Instant::now();
+                let answer = ntpclock::query(&ours.ntp().to_string(), PATIENCE).expect("UDP is not touched");
+                assert!(answer.stratum == 3 && begun.elapsed() < Duration::from_secs(1), "{answer:?}");
+                assert_eq!(ours.session(15).cookies.len(), 8);
+                granted += 1;
+                most = most.max(own_descriptors());
+                std::thread::sleep(Duration::from_millis(50));
+            });
+            ours.eventually("all were hung up on", |told| told.key_exchange_failures >= 10_000);
+            // Beside the visitors' there are a client's and its server's end, and one who is about to be hung up on.
+            assert!(come == 10_000 && granted >= 1 && most <= descriptors + 96 + 4, "{granted}, {descriptors} {most}");
+            // What a visitor takes is given back, and what the allocator keeps of it is little.
+            assert!(resident_kib() < memory + 16 * 1024, "{memory} KiB became {}", resident_kib());
+            crowd.leave();
+        },
+    );
+}
+
+#[test]
+fn case_15_ten_thousand_idle_visitors_leave_the_last_descriptors_to_the_host() {
+    // It may have to be built, where there is a network.
+    python();
+    inside(module_path!(), "case_15_ten_thousand_idle_visitors_leave_the_last_descriptors_to_the_host", || {
+        loopback_up();
+        let ours = ours();
+        // From so many addresses that all places would be taken, and the kernel's queue is full.
+        let mut crowd = Crowd::gather(ours.exchanger(), 2_000, false);
+        // Not enough for all places; and of these, one in eight is the host's.
+        run(command("prlimit").args(["--pid", &std::process::id().to_string(), "--nofile=96:"]));
+        assert!(own_descriptors() < 48, "{}", own_descriptors());
+        // Of so many who knock at once some of what the loopback carries is lost by the kernel itself.
+        let (mut most, mut asked, mut answered) = (0, 0, 0);
+        let mut look = || {
+            let own: Vec<_> = (0..8).map(|_| std::fs::File::open("/dev/null").expect("the host's own")).collect();
+            let answer = ntpclock::query(&ours.ntp().to_string(), Duration::from_millis(500));
+            asked += 1;
+            answered += i32::from(answer.is_ok_and(|answer| answer.stratum == 3));
+            most = most.max(own_descriptors() - own.len());
+        };
+        assert_eq!(crowd.await_all(&mut look), 10_000);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(2_500) {
+            look();
+        }
+        // With the eight above, or without.
+        assert!((75..=87).contains(&most), "{most} of 96");
+        assert!(answered > 50 && (asked - answered) * 20 < asked, "{answered} of {asked}: UDP is not touched");
+        crowd.leave();
+        await_keys(ours.exchanger(), &ours.authority.file());
+    });
 }
 
 #[test]

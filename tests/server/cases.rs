@@ -523,6 +523,44 @@ fn case_20_a_clock_that_follows_its_own_server_finds_the_loop() {
 }
 
 #[test]
+fn case_20_of_two_servers_that_follow_each_other_one_finds_the_loop() {
+    inside(module_path!(), "case_20_of_two_servers_that_follow_each_other_one_finds_the_loop", || {
+        loopback_up();
+        for address in ["192.0.2.1/24", "192.0.2.2/24"] {
+            assert!(Command::new("ip").args(["addr", "add", address, "dev", "lo"]).status().unwrap().success());
+        }
+        let upstream = local("127.0.0.9:0", |_| ());
+        // Where each listens, and where the other asks it: not from there, but from where it is itself asked, or from
+        // 127.0.0.1.
+        for [(at, asked), (other_at, other_asked)] in [
+            [("127.0.0.3:123", "127.0.0.3:123"), ("127.0.0.2:123", "127.0.0.2:123")],
+            [("0.0.0.0:124", "192.0.2.1:124"), ("0.0.0.0:125", "192.0.2.2:125")],
+        ] {
+            let serve = |clock: &Clock, listen: &str| {
+                let mut config = ServerConfig::new();
+                config.add_listen(listen).unwrap();
+                Server::start(Some(clock), &config).unwrap()
+            };
+            let one = fast_clock(&format!("{},{other_asked}", upstream.addresses()[0]));
+            let mut first = serve(&one, at);
+            one.wait(None, Some(Duration::from_secs(20))).unwrap();
+            let other = fast_clock(asked);
+            let _second = serve(&other, other_at);
+            let fault = |clock: &Clock, place: usize| clock.sources()[place].fault.clone().unwrap_or_default();
+            eventually("the loop is found", || fault(&one, 1).contains("follows this very host"));
+            eventually("the other is synchronised", || other.report().stratum == 5);
+            assert_eq!((one.report().stratum, one.sources()[1].exchanges), (4, 0), "{other_asked}");
+            assert_eq!(fault(&other, 0), "");
+            // An address of the loopback means us only while we serve there.
+            first.stop();
+            if at.starts_with("127.") {
+                eventually("who serves nobody is followed by nobody", || one.sources()[1].exchanges > 0);
+            }
+        }
+    });
+}
+
+#[test]
 fn a_server_of_many_threads_answers_every_client() {
     let server = local("127.0.0.1:0", |config| _ = config.set_threads(4).unwrap());
     let clients: Vec<_> = (0..40).map(|_| Client::of(server.addresses()[0])).collect();

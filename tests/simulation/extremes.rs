@@ -109,7 +109,7 @@ fn follow(machine: &Machine, random: &mut Random, polls: usize) -> usize {
                 break (request, t1);
             }
         };
-        core.handle_sent(source, t1, None);
+        core.handle_sent(source, t1, None, &[]);
         machine.pass(random.between(1e-5, 0.02));
         let t2 = machine.utc(machine.raw());
         machine.pass(random.between(1e-6, 1e-3));

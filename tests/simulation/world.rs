@@ -360,7 +360,7 @@ impl World {
         loop {
             let (transmit, dither) = (self.random.next(), self.random.next());
             let Some(request) = self.core.poll_transmit(now, transmit, dither) else { return };
-            self.core.handle_sent(request.source, now, None);
+            self.core.handle_sent(request.source, now, None, &[]);
             self.requests += 1;
             let server = &mut self.servers[number(request.address)];
             let seconds = (now - self.origin).as_f64() / 1e9;

@@ -2,7 +2,8 @@
 //!
 //! Whoever comes has two seconds and some kilobytes for all of it. There are only so many places, and of these only so
 //! many for one address, so that idle visitors keep nobody else out for long; while all are taken, or the process has
-//! no descriptor to spare, new ones wait in the kernel's queue.
+//! no descriptor to spare, new ones wait in the kernel's queue. The last descriptors are the host's: whoever comes by one
+//! of these is hung up on.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
@@ -30,7 +31,7 @@ use crate::nts::record::asked::{self, Refusal};
 use crate::nts::{COOKIES_MAX, Cookie};
 use crate::sys::thread::{Order, attempt};
 use crate::sys::wake::Sleeper;
-use crate::sys::{file, host};
+use crate::sys::{self, file, host};
 
 /// Longer files are none of a server's certificates, and none of a private key.
 const CERTIFICATES_MAX: u64 = 1 << 20;
@@ -191,6 +192,12 @@ impl Desk {
                     Ok((stream, from)) => {
                         #[cfg(test)]
                         tests::stumble(tests::Stone::Door);
+                        let spared = sys::beside_standard(stream).ok().filter(|stream| !sys::is_among_the_last(stream));
+                        let Some(stream) = spared else {
+                            self.told.failed.fetch_add(1, Relaxed);
+                            self.opens = Instant::now() + PAUSE;
+                            return;
+                        };
                         let near = neighbourhood(from.ip());
                         let neighbours = self.visitors.iter().filter(|visitor| visitor.near == near).count();
                         let is_welcome = access.allows(from.ip()) && neighbours < PLACES_EACH;

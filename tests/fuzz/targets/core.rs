@@ -249,7 +249,7 @@ impl<'a> World<'a> {
         loop {
             let chance = Chance::new(std::array::from_fn(|_| self.draw()));
             let Some(request) = self.core.poll_request(now, &chance) else { break };
-            self.core.handle_sent(request.source, now, None);
+            self.core.handle_sent(request.source, now, None, &[]);
             if self.sent.len() == KEPT {
                 self.sent.remove(0);
             }

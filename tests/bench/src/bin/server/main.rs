@@ -4,11 +4,14 @@
 //! Servers have processor 1 to themselves, the generator has processor 0. Every server has its turn in every round, the
 //! order is turned from round to round, and a ratio is the median over the rounds. What counts is processor time a
 //! response, of all the server's threads, by the scheduler's account. Exits with 1 if a floor is missed.
+//!
+//! `ntpclock-bench-server threads NTPCLOCK` measures how long a reply takes under load instead, for 1 to 8 threads.
 
 mod batch;
 mod load;
 mod responder;
 mod secure;
+mod threads;
 
 #[path = "../../../../nts/authority.rs"]
 mod authority;
@@ -125,6 +128,10 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (ntpclock, chronyd, newer, rounds) = match arguments[..] {
         ["respond", address] => responder::run(&bare(address)),
+        ["threads", ntpclock] => {
+            threads::report(ntpclock);
+            return ExitCode::SUCCESS;
+        }
         // For a look at one server alone.
         ["load", address, seconds] => {
             pin(0);
