@@ -61,7 +61,7 @@ pub(crate) fn is_among_the_last(opened: &impl AsRawFd) -> bool {
     if checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }).is_err() {
         return false;
     }
-    let allowed = limit.rlim_cur as u64;
+    let allowed = limit.rlim_cur;
     let free = allowed - RESERVE.min(allowed / RESERVED_PART);
     u64::try_from(opened.as_raw_fd()).is_ok_and(|number| number >= free)
 }

@@ -116,10 +116,10 @@ fn ask(server: SocketAddr, is_over: &AtomicBool) -> Seen {
         number += 1;
         sleep((begun + Duration::from_millis(number)).saturating_duration_since(Instant::now()));
         // Random enough: receive and transmit timestamp differ, and no two requests are alike.
-        let (receive, transmit) = (number << 20 | 1, number << 20 | 2);
+        let (receive, transmit) = ((number << 20) | 1, (number << 20) | 2);
         let mut request = [0; PACKET];
         request[0] = 0b00_100_011;
-        let asks_for_more = number % 2 == 0;
+        let asks_for_more = number.is_multiple_of(2);
         // An origin that names nothing, too, has the server remember this one.
         let fields = if asks_for_more { [(24, last.max(1)), (32, receive)] } else { [(24, 0), (32, 0)] };
         for (at, field) in fields.into_iter().chain([(40, transmit)]) {
@@ -156,7 +156,7 @@ fn ask(server: SocketAddr, is_over: &AtomicBool) -> Seen {
 /// The system clock as a timestamp of NTP.
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    (since.as_secs() + UNIX) << 32 | (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000
+    ((since.as_secs() + UNIX) << 32) | ((u64::from(since.subsec_nanos()) << 32) / 1_000_000_000)
 }
 
 /// `later` - `earlier`, ns.
