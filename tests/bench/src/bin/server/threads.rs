@@ -13,7 +13,7 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::batch::PACKET;
-use crate::load::{Load, Outcome};
+use crate::load::{Load, Outcome, Run as _};
 
 /// From as many sockets: among the threads the kernel shares datagrams out by sender.
 const LOADS: usize = 8;
