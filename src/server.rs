@@ -184,7 +184,7 @@ impl Server {
     }
 }
 
-/// The addresses by which clients name a server at `addresses`.
+/// The addresses by which clients name a server at `addresses`; for a wildcard those that the host has now.
 fn named_by(addresses: &[SocketAddr]) -> Vec<IpAddr> {
     let (everywhere, mut named): (Vec<IpAddr>, Vec<IpAddr>) =
         addresses.iter().map(|address| address.ip().to_canonical()).partition(IpAddr::is_unspecified);

@@ -24,6 +24,7 @@ pub(crate) use fault::{Fault, Objection};
 use filter::{Filter, Testimony};
 use interleaving::{Interleaving, Told};
 use ours::Ours;
+pub(crate) use ours::is_private;
 use poll::Poll;
 pub(crate) use standing::{Chance, Standing};
 
@@ -313,7 +314,7 @@ impl Source {
     pub(crate) fn handle_sent(&mut self, t1: Counter, local: Option<IpAddr>, served: &[IpAddr]) {
         self.handle_departure(t1);
         if let Some(address) = self.address {
-            self.ours.ask(address.ip(), local, served);
+            self.ours.take_names(address.ip(), local, served);
         }
     }
 
@@ -400,7 +401,7 @@ impl Source {
         // What is told of the exchange before is judged as the reply that would have been sent then.
         let (packet, t1, t4) = told.map_or((&packet, pending.t1, t4), |told| (&told.packet, told.t1, told.t4));
         let exchange = exchange::measure(packet, t1, t4, pivot, settings.frequency_limit)?;
-        if self.ours.lead(&exchange.server) { Err(Refusal::Loop) } else { Ok(exchange) }
+        if self.ours.are_led_by(&exchange.server) { Err(Refusal::Loop) } else { Ok(exchange) }
     }
 
     /// The server's own answer was no good.

@@ -226,7 +226,8 @@ impl Synchronizer {
         self.poll_request(now, &Chance::new([transmit, dither, 0, 0, 0, 0, 0, 0]))
     }
 
-    /// The request left not before `t1`, from the address `local`.
+    /// The request left not before `t1`, from the address `local`; servers of ours are at `served`. (Rounds of the
+    /// watchdog need neither.)
     pub(crate) fn handle_sent(&mut self, id: SourceId, t1: Counter, local: Option<IpAddr>, served: &[IpAddr]) {
         match id.in_round() {
             Some(place) => self.rounds.iter_mut().for_each(|rounds| rounds.handle_sent(place, t1)),

@@ -20,6 +20,7 @@ use crate::config::{Config, POOL_MEMBERS, SOURCES_MAX, ServerSpec};
 use crate::engine::resolve::Addresses;
 use crate::error::Error;
 use crate::source::Standing;
+use crate::source::is_private;
 use crate::synchronizer::{SourceId, Synchronizer};
 use crate::units::{Counter, Nanos};
 
@@ -63,13 +64,12 @@ const LOOK_INTERVAL: Nanos = Nanos::from_seconds(3600);
 /// The network that an address stands for; `None` in private networks.
 fn network(address: IpAddr) -> Option<[u8; 6]> {
     match address.to_canonical() {
-        IpAddr::V4(v4) if v4.is_loopback() || v4.is_private() || v4.is_link_local() => None,
+        private if is_private(private) => None,
         IpAddr::V4(v4) => {
             let [a, b, c, _] = v4.octets();
             // No address of IPv6 that is in use begins like this.
             Some([0, 0, 0, a, b, c])
         }
-        IpAddr::V6(v6) if v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local() => None,
         IpAddr::V6(v6) => v6.octets().first_chunk().copied(),
     }
 }

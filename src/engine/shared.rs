@@ -54,7 +54,7 @@ pub(crate) struct Status {
     pub(crate) membership: Membership,
     /// Why disruptions are found late.
     pub(crate) unwatched: Unwatched,
-    /// Where servers show this clock to others.
+    /// Where servers of this process show this clock to others, once for each of them.
     pub(super) served: Vec<IpAddr>,
 }
 
@@ -185,7 +185,7 @@ impl Shared {
     }
 }
 
-/// Addresses at which a server shows a clock, known to that clock as long as this is there.
+/// Addresses at which a server shows a clock, as they were at its start; known to that clock as long as this is there.
 #[derive(Debug)]
 pub(crate) struct ServedAt {
     shared: SharedRef,

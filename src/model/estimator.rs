@@ -34,8 +34,9 @@ use shape::{Kind, Shape};
 /// Kinds of queueing that are thought of. Others between them foresee nothing that these, each at its weight, do not.
 const KINDS: [Kind; 5] = [Kind::Bursty, Kind::Alike { k: 1 }, Kind::Alike { k: 40 }, Kind::Apart { k: 1 }, Kind::Any];
 
-/// Random walk of the frequency in ppb per √s: from a machine room's crystal to a busy virtual machine's counter. The last walks
-/// 2 ppm in 1000 s at three deviations; a faster one would take a queue that slowly grows for a clock that runs away.
+/// Random walk of the frequency in ppb per √s: from a machine room's crystal to a busy virtual machine's counter. The
+/// last walks 2 ppm in 1000 s at three deviations; a faster one would take a queue that slowly grows for a clock that
+/// runs away.
 const WANDERS: [f64; 4] = [0.3, 1.2, 5.0, 20.0];
 
 /// How long evidence counts, as its share after one exchange.

@@ -1,5 +1,5 @@
 /* Two threads, each on a processor of its own: neither ever reads earlier than a value that it has seen from the other, whether it
- * asks for the time or for the whole reading, by either kind of counter and over many pages. */
+ * asks for the time or for the whole reading, over many pages. */
 
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -85,7 +85,7 @@ int main(void)
     atomic_store(&newest, reading.unix_ns);
     for (int reader = 0; reader < THREADS; reader++)
         CHECK(pthread_create(&threads[reader], NULL, reads, &readers[reader]) == 0);
-    /* Long enough to go over from the kernel's clock to the processor's counter, and for some pages of each. */
+    /* Long enough for some pages. */
     sleep(4);
     atomic_store(&over, 1);
     for (int reader = 0; reader < THREADS; reader++) {

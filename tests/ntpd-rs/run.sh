@@ -60,7 +60,9 @@ minimum-agreeing-sources = 1
 [observability]
 observation-path = "$work/$1"
 END
-    no_clock env LD_PRELOAD="$work/still.so" "$bin/ntp-daemon" -c "$work/$1.toml" -l info >"$work/$1.log" 2>&1 &
+    # Not by the function: its shell would be what is killed in the end.
+    setpriv --bounding-set -sys_time --inh-caps -sys_time -- env LD_PRELOAD="$work/still.so" \
+        "$bin/ntp-daemon" -c "$work/$1.toml" -l info >"$work/$1.log" 2>&1 &
     daemons="$daemons $!"
 }
 follow plain "mode = \"server\"

@@ -1,9 +1,9 @@
 //! The thread that hands out keys: TLS 1.3 over TCP, one message each way (RFC 8915, section 4).
 //!
 //! Whoever comes has two seconds and some kilobytes for all of it. There are only so many places, and of these only so
-//! many for one address, so that idle visitors keep nobody else out for long; while all are taken, or the process has
-//! no descriptor to spare, new ones wait in the kernel's queue. The last descriptors are the host's: whoever comes by one
-//! of these is hung up on.
+//! many for one address, so that idle visitors keep nobody else out for long; while all are taken, or there is no
+//! descriptor at all, new ones wait in the kernel's queue. The last descriptors are the host's: whoever comes by one of
+//! these is hung up on, and counted as failed.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
