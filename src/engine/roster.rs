@@ -19,8 +19,7 @@ use std::sync::Arc;
 use crate::config::{Config, POOL_MEMBERS, SOURCES_MAX, ServerSpec};
 use crate::engine::resolve::Addresses;
 use crate::error::Error;
-use crate::source::Standing;
-use crate::source::is_private;
+use crate::source::{Standing, is_private};
 use crate::synchronizer::{SourceId, Synchronizer};
 use crate::units::{Counter, Nanos};
 

@@ -62,4 +62,15 @@ static inline ntp_server *local_server(char list[32])
     return server;
 }
 
+/* Starts the process's clock, which asks these servers as often as it may, and waits for it. */
+static inline void start_polling_each_second(const char *list)
+{
+    ntp_config *config = ntp_config_new();
+    EXPECT(NTP_OK, ntp_config_add_servers(config, list));
+    EXPECT(NTP_OK, ntp_config_set_poll(config, 0, 0));
+    EXPECT(NTP_OK, ntp_start_with(config));
+    ntp_config_free(config);
+    EXPECT(NTP_OK, ntp_wait(10000));
+}
+
 #endif

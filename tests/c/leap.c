@@ -67,12 +67,7 @@ int main(void)
 {
     char list[32];
     ntp_server *server = local_server(list);
-    ntp_config *config = ntp_config_new();
-    EXPECT(NTP_OK, ntp_config_add_servers(config, list));
-    EXPECT(NTP_OK, ntp_config_set_poll(config, 0, 0));
-    EXPECT(NTP_OK, ntp_start_with(config));
-    ntp_config_free(config);
-    EXPECT(NTP_OK, ntp_wait(10000));
+    start_polling_each_second(list);
     /* What was published last holds by now. */
     usleep(500000);
 

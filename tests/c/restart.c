@@ -308,12 +308,7 @@ static void forks_of_other_threads(void)
 {
     pthread_t forking[2], others[3];
     /* One that publishes as often as it can. */
-    ntp_config *config = ntp_config_new();
-    EXPECT(NTP_OK, ntp_config_add_servers(config, list));
-    EXPECT(NTP_OK, ntp_config_set_poll(config, 0, 0));
-    EXPECT(NTP_OK, ntp_start_with(config));
-    ntp_config_free(config);
-    EXPECT(NTP_OK, ntp_wait(10000));
+    start_polling_each_second(list);
     for (int other = 0; other < 3; other++)
         CHECK(pthread_create(&others[other], NULL, other == 0 ? reads : meddles, NULL) == 0);
     for (int thread = 0; thread < 2; thread++)
