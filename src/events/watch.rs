@@ -85,14 +85,21 @@ impl Watch {
 /// When the state of `model` will fall by itself, after `now`.
 fn fall(model: &ClockModel, now: Counter) -> Counter {
     let state = model.state_at(now);
-    if !state.is_usable() || model.state_at(now + HORIZON) == state {
+    let is_same = |at: i64| model.state_at(Counter(at)) == state;
+    let end = (now + HORIZON).0;
+    if !state.is_usable() || is_same(end) {
         return Counter(i64::MAX);
     }
+    // Nearly always the deadline ends it that says so itself.
+    let deadline = model.holdover_at.0;
+    if (now.0 + 1..end).contains(&deadline) && is_same(deadline - 1) && !is_same(deadline) {
+        return model.holdover_at;
+    }
     // States only fall while a model ages: find the first counter value with another one.
-    let (mut same, mut other) = (now.0, (now + HORIZON).0);
+    let (mut same, mut other) = (now.0, end);
     while other - same > 1 {
         let middle = same.midpoint(other);
-        if model.state_at(Counter(middle)) == state { same = middle } else { other = middle }
+        if is_same(middle) { same = middle } else { other = middle }
     }
     Counter(other)
 }

@@ -92,15 +92,21 @@ impl FrequencyRange {
         Self { low: Ppb(self.low.0 - change.0), high: Ppb(self.high.0 + change.0) }
     }
 
-    /// Excludes what cannot be if the offset lies where `late` says and lay where any of `earlier` says; `slack` is how
-    /// far in ns it may have strayed from a steady gain in between.
-    fn narrow(&mut self, earlier: &[Point], late: &Point, slack: impl Fn(&Point) -> f64) {
+    /// Excludes what cannot be if the offset lies where `late` says and lay where any of `earlier` says, give or take
+    /// `slack`.
+    fn narrow(&mut self, earlier: &[Point], late: &Point, slack: f64) {
+        let (low, high) = (late.low_up - slack, late.high_down + slack);
         for early in earlier {
-            // Of one instant, which tells nothing of the frequency, come infinities of the right sign.
-            let per_second = 1e9 / (late.at - early.at).max(0.0);
-            let (least, most) = (late.low - early.high - slack(early), late.high - early.low + slack(early));
-            self.low = Ppb(self.low.0.max(least * per_second));
-            self.high = Ppb(self.high.0.min(most * per_second));
+            let nanos = (late.at - early.at).max(0.0);
+            let (least, most) = ((low - early.high_up) * 1e9, (high - early.low_down) * 1e9);
+            // Hardly any pair tells more than all before, and divisions are slow. Of one instant, which tells nothing
+            // of the frequency, come infinities of the right sign.
+            if least > self.low.0 * nanos {
+                self.low = Ppb(least / nanos);
+            }
+            if most < self.high.0 * nanos {
+                self.high = Ppb(most / nanos);
+            }
         }
     }
 
@@ -112,28 +118,43 @@ impl FrequencyRange {
     }
 }
 
-/// A sighting and how far the offset may have strayed since, in ns, relative to the oldest one: pairs of them are
-/// compared by the thousand, and doubles are faster.
+/// A sighting in ns, relative to the oldest one: pairs of them are compared by the thousand, and doubles are faster.
+///
+/// How far the offset may stray from a steady gain between any two of them is the difference of what either is raised
+/// by, so that it need not be worked out for every pair.
 #[derive(Clone, Copy, Debug)]
 struct Point {
     at: f64,
-    low: f64,
-    high: f64,
-    growth: f64,
+    /// Both ends, raised and lowered.
+    low_up: f64,
+    high_up: f64,
+    low_down: f64,
+    high_down: f64,
 }
 
-fn points(sightings: &[Sighting], now: Counter, drift: &DriftLimit) -> Vec<Point> {
+/// `sightings`, each raised by what `raise` says of it.
+fn points(sightings: &[Sighting], raise: impl Fn(&Sighting) -> f64) -> Vec<Point> {
     let Some(oldest) = sightings.first() else { return Vec::new() };
-    let point = |sighting: &Sighting| Point {
-        at: (sighting.at - oldest.at).as_f64(),
-        low: (sighting.offset.low - oldest.offset.low).as_f64(),
-        high: (sighting.offset.high - oldest.offset.low).as_f64(),
-        growth: drift.growth(now - sighting.at).as_f64(),
+    let point = |sighting: &Sighting| {
+        let low = (sighting.offset.low - oldest.offset.low).as_f64();
+        let high = (sighting.offset.high - oldest.offset.low).as_f64();
+        let (at, by) = ((sighting.at - oldest.at).as_f64(), raise(sighting));
+        Point { at, low_up: low + by, high_up: high + by, low_down: low - by, high_down: high - by }
     };
     // Of few sizes: an allocator keeps what it gets back of each size, and there is one more sighting every time.
     let mut points = Vec::with_capacity(sightings.len().next_power_of_two());
     points.extend(sightings.iter().map(point));
     points
+}
+
+/// The frequencies that all pairs of `points`, oldest first, leave possible, as [`FrequencyRange::narrow`] says.
+fn frequencies(points: &[Point], slack: f64, limit: Ppb) -> FrequencyRange {
+    let mut range = FrequencyRange::unknown(limit);
+    for (index, late) in points.iter().enumerate() {
+        let (earlier, _) = points.split_at_checked(index).unwrap_or_default();
+        range.narrow(earlier, late, slack);
+    }
+    range
 }
 
 /// How far sightings can be made to tell of the future by the short limit alone: to the knee.
@@ -152,15 +173,13 @@ pub(crate) fn outlook(
 ) -> Option<Witness> {
     let horizon = horizon(wanted, drift);
     let recent = sightings.partition_point(|sighting| now + horizon - sighting.at > drift.knee);
-    let (mut present, mut average) = (FrequencyRange::unknown(limit), FrequencyRange::unknown(limit));
-    let points = points(sightings, now, drift);
-    for (index, late) in points.iter().enumerate() {
-        // Both growths are rounded up, by 2 ns at most.
-        let (earlier, _) = points.split_at_checked(index).unwrap_or_default();
-        let (_, lately) = earlier.split_at_checked(recent).unwrap_or_default();
-        present.narrow(earlier, late, |early| early.growth - late.growth + 2.0);
-        average.narrow(lately, late, |early| (late.at - early.at) * drift.short.0 * 1e-9);
-    }
+    let (_, lately) = sightings.split_at_checked(recent).unwrap_or_default();
+    // Each growth is rounded up, by 2 ns at most.
+    let growth = |sighting: &Sighting| drift.growth(now - sighting.at).as_f64();
+    let present = frequencies(&points(sightings, growth), 2.0, limit);
+    // The younger of two is raised by less.
+    let steady = |sighting: &Sighting| (now - sighting.at).as_f64() * drift.short.0 * 1e-9;
+    let average = frequencies(&points(lately, steady), 0.0, limit);
     let ahead = average.intersect(present.widened(drift.short));
     let mut offset = Interval::new(Nanos(i64::MIN), Nanos(i64::MAX));
     for (index, sighting) in sightings.iter().enumerate() {
