@@ -97,15 +97,14 @@ impl FrequencyRange {
     fn narrow(&mut self, earlier: &[Point], late: &Point, slack: f64) {
         let (low, high) = (late.low_up - slack, late.high_down + slack);
         for early in earlier {
-            let nanos = (late.at - early.at).max(0.0);
-            let (least, most) = ((low - early.high_up) * 1e9, (high - early.low_down) * 1e9);
-            // Hardly any pair tells more than all before, and divisions are slow. Of one instant, which tells nothing
-            // of the frequency, come infinities of the right sign.
-            if least > self.low.0 * nanos {
-                self.low = Ppb(least / nanos);
+            let seconds = (late.at - early.at).max(0.0);
+            let (least, most) = (low - early.high_up, high - early.low_down);
+            // Hardly any pair tells more than all before.
+            if least > self.low.0 * seconds {
+                self.low = rate(least, seconds);
             }
-            if most < self.high.0 * nanos {
-                self.high = Ppb(most / nanos);
+            if most < self.high.0 * seconds {
+                self.high = rate(most, seconds);
             }
         }
     }
@@ -118,12 +117,20 @@ impl FrequencyRange {
     }
 }
 
+/// A gain of `nanos` in `seconds`; of one instant, which tells nothing of the frequency, come infinities of the right
+/// sign. Not where it could be worked out beforehand: divisions are slow.
+#[cold]
+fn rate(nanos: f64, seconds: f64) -> Ppb {
+    Ppb(nanos / seconds)
+}
+
 /// A sighting in ns, relative to the oldest one: pairs of them are compared by the thousand, and doubles are faster.
 ///
 /// How far the offset may stray from a steady gain between any two of them is the difference of what either is raised
 /// by, so that it need not be worked out for every pair.
 #[derive(Clone, Copy, Debug)]
 struct Point {
+    /// In seconds.
     at: f64,
     /// Both ends, raised and lowered.
     low_up: f64,
@@ -138,7 +145,7 @@ fn points(sightings: &[Sighting], raise: impl Fn(&Sighting) -> f64) -> Vec<Point
     let point = |sighting: &Sighting| {
         let low = (sighting.offset.low - oldest.offset.low).as_f64();
         let high = (sighting.offset.high - oldest.offset.low).as_f64();
-        let (at, by) = ((sighting.at - oldest.at).as_f64(), raise(sighting));
+        let (at, by) = ((sighting.at - oldest.at).as_f64() * 1e-9, raise(sighting));
         Point { at, low_up: low + by, high_up: high + by, low_down: low - by, high_down: high - by }
     };
     // Of few sizes: an allocator keeps what it gets back of each size, and there is one more sighting every time.
@@ -147,11 +154,12 @@ fn points(sightings: &[Sighting], raise: impl Fn(&Sighting) -> f64) -> Vec<Point
     points
 }
 
-/// The frequencies that all pairs of `points`, oldest first, leave possible, as [`FrequencyRange::narrow`] says.
-fn frequencies(points: &[Point], slack: f64, limit: Ppb) -> FrequencyRange {
+/// The frequencies that pairs of `points`, oldest first, leave possible, as [`FrequencyRange::narrow`] says: each of the
+/// first `elders` with all that are younger.
+fn frequencies(points: &[Point], elders: usize, slack: f64, limit: Ppb) -> FrequencyRange {
     let mut range = FrequencyRange::unknown(limit);
     for (index, late) in points.iter().enumerate() {
-        let (earlier, _) = points.split_at_checked(index).unwrap_or_default();
+        let (earlier, _) = points.split_at_checked(index.min(elders)).unwrap_or_default();
         range.narrow(earlier, late, slack);
     }
     range
@@ -174,12 +182,12 @@ pub(crate) fn outlook(
     let horizon = horizon(wanted, drift);
     let recent = sightings.partition_point(|sighting| now + horizon - sighting.at > drift.knee);
     let (_, lately) = sightings.split_at_checked(recent).unwrap_or_default();
-    // Each growth is rounded up, by 2 ns at most.
-    let growth = |sighting: &Sighting| drift.growth(now - sighting.at).as_f64();
-    let present = frequencies(&points(sightings, growth), 2.0, limit);
     // The younger of two is raised by less.
     let steady = |sighting: &Sighting| (now - sighting.at).as_f64() * drift.short.0 * 1e-9;
-    let average = frequencies(&points(lately, steady), 0.0, limit);
+    let average = frequencies(&points(lately, steady), lately.len(), 0.0, limit);
+    // Each growth is rounded up, by 2 ns at most. Of two that lie within the knee both tell the same.
+    let growth = |sighting: &Sighting| drift.growth(now - sighting.at).as_f64();
+    let present = frequencies(&points(sightings, growth), recent, 2.0, limit).intersect(average);
     let ahead = average.intersect(present.widened(drift.short));
     let mut offset = Interval::new(Nanos(i64::MIN), Nanos(i64::MAX));
     for (index, sighting) in sightings.iter().enumerate() {

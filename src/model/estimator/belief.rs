@@ -49,23 +49,12 @@ impl Belief {
         let own = grid(self.offset, REACH * deviation);
         let mut told = [0.0; POINTS];
         likelihood(&own, &mut told);
-        let mut looks = known.between(self.offset - REACH * deviation, self.offset + REACH * deviation);
-        looks.merge(&own, &told);
-        let mut zs = [0.0; ROOM];
+        let known = known.between(self.offset - REACH * deviation, self.offset + REACH * deviation);
         let scale = 1.0 / deviation;
-        let (points, weights) = looks.parts();
-        for ((z, weight), point) in zs.iter_mut().zip(weights).zip(points) {
-            *z = (point - self.offset) * scale;
-            *weight *= exp(-0.5 * *z * *z);
-        }
-        let mut moments = [0.0; 3];
-        for (z, weight) in zs.iter().zip(looks.weighed()) {
-            let first = weight * z;
-            moments[0] += weight;
-            moments[1] += first;
-            moments[2] += first * z;
-        }
-        let density = moments[0] / (deviation * std::f64::consts::TAU.sqrt());
+        let known = Weighed::<ROOM>::new(known, |point| (point - self.offset) * scale);
+        let own = Weighed::<POINTS>::new((&grid(0.0, REACH), &told), |z| z);
+        let moments = known.moments_with(&own);
+        let density = moments[0] / std::f64::consts::TAU.sqrt();
         if !(density > 0.0 && density.is_finite()) {
             return f64::MIN_POSITIVE;
         }
@@ -88,6 +77,79 @@ impl Belief {
     }
 }
 
+/// A function times a belief's density, but for its height, at `count` points in ascending order; at most `N`.
+struct Weighed<const N: usize> {
+    /// The points, in standard deviations from the mean.
+    zs: [f64; N],
+    values: [f64; N],
+    count: usize,
+}
+
+impl<const N: usize> Weighed<N> {
+    /// From points of any unit and the function's values there, as many as there is room for.
+    fn new((points, values): (&[f64], &[f64]), z: impl Fn(f64) -> f64) -> Self {
+        let count = points.len().min(N);
+        let mut weighed = Self { zs: [0.0; N], values: [0.0; N], count };
+        let (zs, weights) = (&mut weighed.zs[..count], &mut weighed.values[..count]);
+        for (place, point) in zs.iter_mut().zip(points) {
+            *place = z(*point);
+        }
+        for ((weight, z), value) in weights.iter_mut().zip(zs).zip(values) {
+            *weight = value * exp(-0.5 * *z * *z);
+        }
+        weighed
+    }
+
+    /// In the order of the points.
+    fn pairs(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.zs[..self.count].iter().copied().zip(self.values[..self.count].iter().copied())
+    }
+
+    /// The integrals over z, by the trapezoid rule over the points of both, of the function, of z times it and of z²
+    /// times it.
+    fn moments_with<const M: usize>(&self, other: &Weighed<M>) -> [f64; 3] {
+        let mut moments = Moments::default();
+        let mut ours = self.pairs().peekable();
+        for their in other.pairs() {
+            while let Some(our) = ours.next_if(|our| our.0 <= their.0) {
+                moments.add(our);
+            }
+            moments.add(their);
+        }
+        ours.for_each(|our| moments.add(our));
+        moments.end()
+    }
+}
+
+/// Twice the first three moments of a function so far, but for its last point.
+#[derive(Default)]
+struct Moments {
+    sums: [f64; 3],
+    /// The last point and the function there, and the point before.
+    last: Option<(f64, f64)>,
+    before: f64,
+}
+
+impl Moments {
+    fn add(&mut self, (z, value): (f64, f64)) {
+        let Some((last, former)) = self.last.replace((z, value)) else {
+            self.before = z;
+            return;
+        };
+        let mut term = former * (z - self.before);
+        for sum in &mut self.sums {
+            *sum += term;
+            term *= last;
+        }
+        self.before = last;
+    }
+
+    fn end(mut self) -> [f64; 3] {
+        self.last.into_iter().for_each(|end| self.add(end));
+        self.sums.map(|sum| sum / 2.0)
+    }
+}
+
 /// e^x for x <= 0, to 1 part in 10^7: a filter looks at thousands of points for one exchange.
 ///
 /// 2^n times a Taylor series of the rest, which is at most ln √2. Without branches and conversions, so that several are
@@ -99,12 +161,13 @@ pub(super) fn exp(x: f64) -> f64 {
     let x = if x > -700.0 { x } else { -700.0 };
     let rounded = x * std::f64::consts::LOG2_E + ROUNDER;
     let r = x - (rounded - ROUNDER) * std::f64::consts::LN_2;
-    let series = 1.0 + r * (1.0 + r * (1.0 / 2.0 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r / 720.0)))));
+    let series =
+        1.0 + r * (1.0 + r * (1.0 / 2.0 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))))));
     series * f64::from_bits(rounded.to_bits().wrapping_add(1023) << 52)
 }
 
-/// The most points at which a function is known: three parts of a likelihood and both sides of its edges, and a belief.
-pub(super) const ROOM: usize = 4 * POINTS + 4;
+/// The most points at which a function is known: three parts of a likelihood and both sides of its edges.
+pub(super) const ROOM: usize = 3 * POINTS + 4;
 
 /// A function at points, which are in ascending order.
 #[derive(Clone, Copy)]
@@ -137,15 +200,12 @@ impl Looks {
         looks
     }
 
-    /// Those within two ends.
-    fn between(&self, low: f64, high: f64) -> Self {
+    /// Those within two ends: points and values.
+    fn between(&self, low: f64, high: f64) -> (&[f64], &[f64]) {
         let points = &self.points[..self.length];
         let first = points.partition_point(|&point| point <= low);
         let last = points.partition_point(|&point| point < high).max(first);
-        let mut within = Self { points: [0.0; ROOM], values: [0.0; ROOM], length: last - first };
-        within.points[..last - first].copy_from_slice(&points[first..last]);
-        within.values[..last - first].copy_from_slice(&self.values[first..last]);
-        within
+        (&points[first..last], &self.values[first..last])
     }
 
     /// Puts in further points, which are in ascending order, and the values there.
@@ -177,19 +237,11 @@ impl Looks {
         self.parts().1.iter_mut().for_each(|value| *value *= factor);
     }
 
-    /// What each value adds to the integral, by the trapezoid rule.
-    fn weighed(&self) -> impl Iterator<Item = f64> {
-        let (points, values) = (&self.points[..self.length], &self.values[..self.length]);
-        let last = self.length.saturating_sub(1);
-        (0..self.length).map(move |index| {
-            let width = points[(index + 1).min(last)] - points[index.saturating_sub(1)];
-            0.5 * width * values[index]
-        })
-    }
-
-    /// The function's integral.
+    /// The function's integral, by the trapezoid rule.
     pub(super) fn integral(&self) -> f64 {
-        self.weighed().sum()
+        let (points, values) = (&self.points[..self.length], &self.values[..self.length]);
+        let pairs = points.windows(2).zip(values.windows(2));
+        pairs.map(|(ends, values)| 0.5 * (ends[1] - ends[0]) * (values[0] + values[1])).sum()
     }
 }
 
@@ -214,14 +266,31 @@ mod tests {
             for count in [1, 3] {
                 let looks = Looks::new(&parts[..count], edges, constant);
                 assert_eq!(looks.length, count * POINTS + 4);
+                let points = &looks.points[..looks.length];
+                assert!(points.windows(2).all(|pair| pair[0] <= pair[1]), "{points:?}");
+                let (first, last) = (points[0], points[points.len() - 1]);
+                assert!((last - first).is_infinite() || (looks.integral() / 2.0 / (last - first) - 1.0).abs() < 1e-9);
                 for (low, high) in [(-100.0, 100.0), (-4.0, 3.0), (0.01, 0.02), (5.0, 5.0), (9.0, 8.0)] {
-                    let mut looks = looks.between(low, high);
-                    looks.merge(&grid(0.0, 4.0), &[2.0; POINTS]);
-                    let points = &looks.points[..looks.length];
-                    assert!(points.windows(2).all(|pair| pair[0] <= pair[1]), "{points:?}");
-                    let (first, last) = (points[0], points[points.len() - 1]);
-                    assert!((looks.integral() - 2.0 * (last - first)).abs() < 1e-9 * (1.0 + last - first));
+                    let (within, _) = looks.between(low, high);
+                    let expected: Vec<f64> = points.iter().copied().filter(|&at| low < at && at < high).collect();
+                    assert_eq!(within, expected);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn moments_are_those_of_one_function_wherever_its_points_come_from() {
+        // All points of ±4 in one, and every other in each of two.
+        let zs: Vec<f64> = (0..34).map(|index| f64::from(index) * 8.0 / 33.0 - 4.0).collect();
+        let weighed = |zs: &[f64]| Weighed::<ROOM>::new((zs, &vec![1.0; zs.len()]), |z| z);
+        let [odd, even]: [Vec<f64>; 2] = [1, 0].map(|first| zs.iter().copied().skip(first).step_by(2).collect());
+        let whole = weighed(&zs).moments_with(&weighed(&[]));
+        for parts in [[&odd, &even], [&even, &odd], [&vec![], &zs]] {
+            let moments = weighed(parts[0]).moments_with(&weighed(parts[1]));
+            for ((one, other), of_a_gaussian) in moments.iter().zip(whole).zip([1.0, 0.0, 1.0]) {
+                assert!((one - other).abs() < 1e-12, "{moments:?} {whole:?}");
+                assert!((one / std::f64::consts::TAU.sqrt() - of_a_gaussian).abs() < 0.01, "{moments:?}");
             }
         }
     }

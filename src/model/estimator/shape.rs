@@ -154,38 +154,51 @@ impl Queueing {
     /// Multiplies each of `values` by the density of `lead` plus or minus the offset beside it, [`ROOM`] at most. One
     /// step after the other for all of them, for each step can then be done for several at a time.
     fn multiply(&self, values: &mut [f64], offsets: &[f64], lead: f64, sign: f64) {
-        let mut room = [[0.0; ROOM]; 2];
-        let [xs, powers] = &mut room;
-        let (Some(xs), Some(powers)) = (xs.get_mut(..offsets.len()), powers.get_mut(..offsets.len())) else { return };
+        let mut room = [0.0; ROOM];
+        let Some(xs) = room.get_mut(..offsets.len()) else { return };
         let (lead, sign) = (lead * self.per_theta, sign * self.per_theta);
         for (x, offset) in xs.iter_mut().zip(offsets) {
             *x = lead + sign * offset;
         }
-        self.raise(xs, powers);
-        for ((value, &x), power) in values.iter_mut().zip(&*xs).zip(&*powers) {
-            let rest = 1.0 + x * self.decay;
-            let above = self.core * power * belief::exp(-x) + self.far / (rest * rest);
-            let below = self.below * belief::exp(2.0 * x);
-            *value *= if x > 0.0 { above } else { below };
+        if self.k > 1 {
+            return self.multiply_by_powers(values, xs);
+        }
+        for (value, &x) in values.iter_mut().zip(&*xs) {
+            *value *= self.density(x, 1.0);
         }
     }
 
-    /// `xs` to the power of `k - 1`, those beyond which nothing is left taken for smaller.
-    fn raise(&self, xs: &[f64], powers: &mut [f64]) {
-        powers.fill(1.0);
-        let mut squares = [0.0; ROOM];
-        let Some(squares) = squares.get_mut(..xs.len()) else { return };
+    /// The same where the density's power has to be worked out.
+    fn multiply_by_powers(&self, values: &mut [f64], xs: &[f64]) {
+        let mut room = [[0.0; ROOM], [1.0; ROOM]];
+        let [squares, powers] = &mut room;
+        let (Some(squares), Some(powers)) = (squares.get_mut(..xs.len()), powers.get_mut(..xs.len())) else { return };
         for (square, x) in squares.iter_mut().zip(xs) {
             *square = x.min(NOWHERE);
         }
         let mut left = self.k - 1;
         while left > 0 {
-            if left & 1 == 1 {
-                powers.iter_mut().zip(&*squares).for_each(|(power, square)| *power *= square);
+            let is_odd = left & 1 == 1;
+            for (power, square) in powers.iter_mut().zip(&mut *squares) {
+                *power *= if is_odd { *square } else { 1.0 };
+                *square *= *square;
             }
-            squares.iter_mut().for_each(|square| *square *= *square);
             left >>= 1;
         }
+        for ((value, &x), &power) in values.iter_mut().zip(xs).zip(&*powers) {
+            *value *= self.density(x, power);
+        }
+    }
+
+    /// The density of `x`, in θ, whose power of `k - 1` is `power`.
+    #[inline(always)]
+    fn density(&self, x: f64, power: f64) -> f64 {
+        // Whichever side of 0 it lies on, the exponent is the lesser one.
+        let tail = belief::exp((-x).min(2.0 * x));
+        let rest = 1.0 + x * self.decay;
+        let above = self.core * power * tail + self.far / (rest * rest);
+        let below = self.below * tail;
+        if x > 0.0 { above } else { below }
     }
 }
 
