@@ -40,7 +40,7 @@ fn serve_with_tickets(
 ) {
     let certificate = CertificateDer::from_pem_file(identity.certificate()).expect("it was written there");
     let key = PrivateKeyDer::from_pem_file(identity.key()).expect("it was written there");
-    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(crate::ciphers::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("ring knows TLS 1.3")
         .with_no_client_auth()
