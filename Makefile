@@ -35,6 +35,7 @@ ABI     := 0
 # Copies of functions in their callers, but for the shortest and those that must be, make code larger and nothing faster; nor does
 # level 3 make readings faster, but it does the ciphers of a server, for which the command is made.
 SHORT   := -C llvm-args=-inline-threshold=25
+SHORTER := -C llvm-args=-inline-threshold=15
 SMALL   := --config profile.release.opt-level=2
 # All that is shipped; with `--all-features` aws-lc-rs would be tested in ring's place.
 SHIPPED := capi,cli,header,nts
@@ -46,7 +47,7 @@ all: lib command
 # depends on the crate. A helper thread may outlive `ntp_stop` in a call it cannot leave, so the code
 # stays mapped (nodelete). One run makes both kinds: link arguments mean nothing to a static library.
 lib:
-	$(CARGO) rustc $(SMALL) --release --lib --features capi,nts --crate-type cdylib,staticlib -- $(SHORT) \
+	$(CARGO) rustc $(SMALL) --release --lib --features capi,nts --crate-type cdylib,staticlib -- $(SHORTER) \
 	  -C link-arg=-Wl,-soname,libntpclock.so.$(ABI) -C link-arg=-Wl,-z,nodelete -C link-arg=-Wl,-z,pack-relative-relocs
 	ln -sf libntpclock.so $(OUT)/libntpclock.so.$(ABI)
 
@@ -163,7 +164,7 @@ flood:
 # Built aside, so that what is installed is never the smaller one.
 sizes: lib
 	$(CARGO) rustc $(SMALL) --release --locked --lib --features capi --crate-type cdylib \
-	  --target-dir $(dir $(OUT))small -- $(SHORT) -C link-arg=-Wl,-z,pack-relative-relocs
+	  --target-dir $(dir $(OUT))small -- $(SHORTER) -C link-arg=-Wl,-z,pack-relative-relocs
 	tests/sizes.sh $(OUT)/libntpclock.so $(dir $(OUT))small/release/libntpclock.so
 
 deny:
