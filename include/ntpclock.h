@@ -6,6 +6,10 @@
  *
  * Pointers must be valid as each function's contract says; beyond that no call crashes: NULL and
  * nonsense give NTP_ERR_INVALID_ARGUMENT, and a bug in the library gives NTP_ERR_INTERNAL.
+ *
+ * No call is a cancellation point: a request to cancel a thread (pthread_cancel) that is in a call, or comes to one,
+ * waits until the call has returned, which takes a waiting call as long as it was to wait. A thread that may be
+ * cancelled at any instruction (PTHREAD_CANCEL_ASYNCHRONOUS) must make no call.
  */
 
 #ifndef NTPCLOCK_H
@@ -802,7 +806,8 @@ typedef struct {
 
 /**
  * Called with what has happened, `NTP_EVENT_...` (expect bits that this header does not list), and with the pointer
- * that was given to `ntp_clock_on_event`. A C++ exception must not leave it.
+ * that was given to `ntp_clock_on_event`. No C++ exception must leave it, nor may it end its thread (`pthread_exit`, or
+ * a `pthread_cancel` of itself): either ends the process.
  */
 typedef void (*ntp_event_callback)(void *context, uint32_t events);
 
