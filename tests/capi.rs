@@ -79,6 +79,11 @@ fn a_thread_that_is_cancelled_in_a_call_ends_behind_it_and_the_process_goes_on()
 }
 
 #[test]
+fn a_thread_with_a_stack_of_64_kib_starts_waits_restarts_and_stops() {
+    in_c("tests/c/stacks.c");
+}
+
+#[test]
 fn static_objects_read_stop_and_start_clocks_before_main_and_after_it() {
     for link in [Link::Shared, Link::Static] {
         for compiler in CPP_COMPILERS {
