@@ -6,6 +6,10 @@
  *
  * Pointers must be valid as each function's contract says; beyond that no call crashes: NULL and
  * nonsense give NTP_ERR_INVALID_ARGUMENT, and a bug in the library gives NTP_ERR_INTERNAL.
+ *
+ * No call is a cancellation point: a request to cancel a thread (pthread_cancel) that is in a call, or comes to one,
+ * waits until the call has returned, which takes a waiting call as long as it was to wait. A thread that may be
+ * cancelled at any instruction (PTHREAD_CANCEL_ASYNCHRONOUS) must make no call.
  */
 
 #ifndef NTPCLOCK_H
@@ -802,7 +806,8 @@ typedef struct {
 
 /**
  * Called with what has happened, `NTP_EVENT_...` (expect bits that this header does not list), and with the pointer
- * that was given to `ntp_clock_on_event`. A C++ exception must not leave it.
+ * that was given to `ntp_clock_on_event`. No C++ exception must leave it, nor may it end its thread (`pthread_exit`, or
+ * a `pthread_cancel` of itself): either ends the process.
  */
 typedef void (*ntp_event_callback)(void *context, uint32_t events);
 
@@ -1321,7 +1326,8 @@ ntp_result ntp_config_set_drift_limit(ntp_config *config,
  * In the same boot a clock then reads with a bound from the first moment, in NTP_STATE_HOLDOVER; after any
  * boot it expects the frequency that it had. A file that is not whole, not ours or not from the past is
  * refused: `ntp_clock_start` succeeds all the same, the clock starts cold, and `ntp_clock_check_state_file`
- * tells why. Clocks that follow different servers, or trust them differently, need a file each.
+ * tells why. Clocks that follow different servers, or trust them differently, need a file each. A relative `path` is
+ * in the directory that is the working directory when a clock starts.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file.
  *
@@ -1342,7 +1348,8 @@ ntp_result ntp_config_set_state_file(ntp_config *config,
  * have the same configuration. The state file is the leader's. The directory should be one that only you may write, in
  * memory, and gone after a boot, as those in /run are. `ntp_clock_start` returns `NTP_ERR_SHARED_PAGE` when the page or
  * its lock file cannot be trusted: it is not ours or root's, others may write it, it is no regular file, of another
- * version or not whole. Who may write or lock it is trusted.
+ * version or not whole. Who may write or lock it is trusted. A relative `path` is in the directory that is the working
+ * directory when a clock starts.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file.
  *

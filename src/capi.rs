@@ -6,7 +6,8 @@
 //! unlisted value of a Rust enum would be undefined behaviour.
 //!
 //! Every exported function runs its body inside `guarded` (most through `boundary`), so that an error and
-//! a panic alike end as a value.
+//! a panic alike end as a value, and the calling thread is not cancelled in the midst of it. What only reads does
+//! without the latter (`caught`, `reading_boundary`).
 
 mod clock;
 mod config;
@@ -36,16 +37,33 @@ pub use values::*;
 use std::panic::{self, AssertUnwindSafe};
 
 use crate::error::Error;
+use crate::sys::thread::Uncancelled;
 
-/// Runs `body`; a panic ends here and gives `None`: nothing unwinds into C.
+/// Runs `body`, in which the calling thread cannot be cancelled; a panic ends here and gives `None`: nothing unwinds
+/// into C.
 fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
+    let _whole = Uncancelled::begin();
+    caught(body)
+}
+
+/// The same for a body that comes to no cancellation point, as readings do not: they are spared the cost.
+fn caught<T>(body: impl FnOnce() -> T) -> Option<T> {
     // A panic leaves no broken state that is ours: C's memory is written only by whole values.
     panic::catch_unwind(AssertUnwindSafe(body)).ok()
 }
 
-/// Runs `body` and turns its error, or its panic, into a result; the thread remembers the sentence.
+/// Runs `body` inside `guarded` and turns its error, or its panic, into a result; the thread remembers the sentence.
 fn boundary(body: impl FnOnce() -> Result<(), Error>) -> ntp_result {
-    match guarded(body) {
+    told(guarded(body))
+}
+
+/// The same inside `caught`.
+fn reading_boundary(body: impl FnOnce() -> Result<(), Error>) -> ntp_result {
+    told(caught(body))
+}
+
+fn told(outcome: Option<Result<(), Error>>) -> ntp_result {
+    match outcome {
         Some(Ok(())) => ntp_result::NTP_OK,
         Some(Err(error)) => {
             remember(&error);

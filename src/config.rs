@@ -208,7 +208,7 @@ impl Config {
     /// key that was not read is an error of the start.
     pub fn add_servers_with(&mut self, list: &str, options: ServerOptions) -> Result<&mut Self, Error> {
         if options.key == Some(0) {
-            return Err(Error::argument("key", "is 0; ids are from 1 on"));
+            return Err(Error::argument("key id", "is 0; ids are from 1 on"));
         }
         let added = parse_servers(list, options)?;
         if self.servers.len() + added.len() > SOURCES_MAX {
@@ -222,15 +222,15 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] unless 0 ≤ `min` ≤ `max` ≤ 17.
-    pub fn set_poll_exponents(&mut self, min: i32, max: i32) -> Result<&mut Self, Error> {
+    /// [`Error::InvalidArgument`] unless 0 ≤ `min_exponent` ≤ `max_exponent` ≤ 17.
+    pub fn set_poll_exponents(&mut self, min_exponent: i32, max_exponent: i32) -> Result<&mut Self, Error> {
         let exponent = |name, value| match i8::try_from(value) {
             Ok(small) if POLL_EXPONENTS.contains(&small) => Ok(small),
             _ => Err(Error::argument(name, format!("is {value}; poll exponents go from 0 to 17"))),
         };
-        let (min, max) = (exponent("min", min)?, exponent("max", max)?);
+        let (min, max) = (exponent("min_exponent", min_exponent)?, exponent("max_exponent", max_exponent)?);
         if min > max {
-            return Err(Error::argument("min", format!("is {min}, above the longest, {max}")));
+            return Err(Error::argument("min_exponent", format!("is {min}, above `max_exponent`, {max}")));
         }
         (self.settings.poll_min, self.settings.poll_max) = (min, max);
         Ok(self)
@@ -274,7 +274,7 @@ impl Config {
     /// [`Error::InvalidArgument`] above one hour: at 500 ppm that already takes 83 days.
     pub fn set_step_threshold(&mut self, threshold: Duration) -> Result<&mut Self, Error> {
         if threshold > Duration::from_secs(3600) {
-            return Err(Error::argument("threshold", format!("is {threshold:?}, above one hour")));
+            return Err(Error::argument("step threshold", format!("is {threshold:?}, above one hour")));
         }
         self.settings.step_threshold = Nanos::from_duration(threshold);
         Ok(self)
@@ -287,7 +287,7 @@ impl Config {
     /// [`Error::InvalidArgument`] if `cap` is zero or above one day.
     pub fn set_bound_cap(&mut self, cap: Duration) -> Result<&mut Self, Error> {
         if cap.is_zero() || cap > Duration::from_secs(86_400) {
-            return Err(Error::argument("cap", format!("is {cap:?}; above zero and up to one day is possible")));
+            return Err(Error::argument("bound cap", format!("is {cap:?}; above zero and up to one day is possible")));
         }
         self.settings.bound_cap = Nanos::from_duration(cap);
         Ok(self)
@@ -356,7 +356,7 @@ impl Config {
     pub(crate) fn key(&self, spec: &ServerSpec) -> Result<Option<Key>, Error> {
         let Some(id) = spec.options.key else { return Ok(None) };
         let found = self.keys.iter().find(|key| key.id() == id);
-        let missing = || Error::argument("key", format!("{id} of {spec} is none of the AES keys that were read"));
+        let missing = || Error::argument("key id", format!("{id} of {spec} is none of the AES keys that were read"));
         found.cloned().map(Some).ok_or_else(missing)
     }
 
@@ -388,7 +388,7 @@ impl Config {
     ///
     /// [`Error::InvalidArgument`] if `path` names no file.
     pub fn set_recording(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, Error> {
-        self.recording = Some(file("recording", path.as_ref())?);
+        self.recording = Some(path_of("recording", path.as_ref())?);
         Ok(self)
     }
 
@@ -397,13 +397,14 @@ impl Config {
     /// In the same boot the clock reads with a bound from the first moment, in HOLDOVER; after any boot it expects the
     /// frequency that it had. A file that cannot be trusted is refused, and the clock starts cold
     /// ([`Clock::state_file_fault`](crate::Clock::state_file_fault)). Who follows different servers, or
-    /// trusts them differently, needs another file.
+    /// trusts them differently, needs another file. A relative `path` is in the directory that is the working directory
+    /// when a clock starts.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] if `path` names no file.
     pub fn set_state_file(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, Error> {
-        self.state_file = Some(file("state_file", path.as_ref())?);
+        self.state_file = Some(path_of("state file", path.as_ref())?);
         Ok(self)
     }
 
@@ -435,13 +436,13 @@ impl Config {
     /// line. All should have the same configuration; state file and recording are the leader's. The directory should be
     /// one that only you may write, in memory, and gone after a boot: `/run/…`. A file that cannot be trusted fails the
     /// start. Who may write or lock the page is trusted; `docs/shared-page.md` says what is and what is not protected
-    /// against.
+    /// against. A relative `path` is in the directory that is the working directory when a clock starts.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] if `path` names no file.
     pub fn set_shared_page(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, Error> {
-        self.shared_page = Some(file("shared_page", path.as_ref())?);
+        self.shared_page = Some(path_of("shared page", path.as_ref())?);
         Ok(self)
     }
 
@@ -500,8 +501,17 @@ impl fmt::Display for ServerSpec {
 pub(crate) fn file(name: &'static str, path: &Path) -> Result<PathBuf, Error> {
     match path.file_name() {
         Some(_) => Ok(path.to_owned()),
-        None => Err(Error::argument(name, format!("is `{}`, which names no file", path.display()))),
+        None => Err(Error::argument(name, no_file(path))),
     }
+}
+
+/// The same where the argument is called `path`, and the setter tells of what.
+fn path_of(what: &str, path: &Path) -> Result<PathBuf, Error> {
+    file("path", path).map_err(|_| Error::argument("path", format!("of the {what} {}", no_file(path))))
+}
+
+fn no_file(path: &Path) -> String {
+    format!("is `{}`, which names no file", path.display())
 }
 
 /// Parses a whole list; blanks around entries are allowed, empty entries are not.
@@ -534,7 +544,7 @@ fn parse_server_with(entry: &str, options: ServerOptions) -> Result<ServerSpec, 
         return Err(Error::Unsupported("Network Time Security (` nts`)"));
     }
     if nts && options.key.is_some() {
-        return Err(Error::argument("key", format!("is given to `{address}`, which is authenticated by NTS")));
+        return Err(Error::argument("key id", format!("is given to `{address}`, which is authenticated by NTS")));
     }
     let (pool, address) = match address.strip_prefix("pool:") {
         Some(rest) => (true, rest),
@@ -673,7 +683,8 @@ mod tests {
         assert_eq!(config.servers(), "a nts,b:1 nts,c");
         // Either of the two authenticates.
         let key = ServerOptions { key: Some(1), ..ServerOptions::default() };
-        assert!(matches!(config.add_servers_with("a nts", key), Err(Error::InvalidArgument { .. })));
+        let told = config.add_servers_with("a nts", key).unwrap_err().to_string();
+        assert_eq!(told, "`key id` is given to `a`, which is authenticated by NTS");
     }
 
     #[cfg(not(feature = "_nts"))]
@@ -700,6 +711,21 @@ mod tests {
         assert_eq!([1, 2, 3, 4, 6, 7].map(|n| settings.faults(n)), [0, 0, 0, 1, 1, 2]);
         settings.fault_limit = Some(9);
         assert_eq!([0, 1, 2, 3, 4, 5].map(|n| settings.faults(n)), [0, 0, 0, 1, 1, 2]);
+    }
+
+    #[test]
+    fn what_is_refused_is_called_as_in_the_header_or_in_words() {
+        let mut config = Config::new();
+        let told = |refused: Result<&mut Config, Error>| refused.unwrap_err().to_string();
+        assert_eq!(told(config.set_poll_exponents(5, 4)), "`min_exponent` is 5, above `max_exponent`, 4");
+        assert!(told(config.set_poll_exponents(4, 18)).starts_with("`max_exponent` is 18;"));
+        assert!(told(config.set_step_threshold(Duration::MAX)).starts_with("`step threshold` is"));
+        assert!(told(config.set_bound_cap(Duration::ZERO)).starts_with("`bound cap` is 0ns"));
+        let none = ServerOptions { key: Some(0), ..ServerOptions::default() };
+        assert!(told(config.add_servers_with("a", none)).starts_with("`key id` is 0"));
+        assert_eq!(told(config.set_state_file("/")), "`path` of the state file is `/`, which names no file");
+        assert_eq!(told(config.set_shared_page("..")), "`path` of the shared page is `..`, which names no file");
+        assert_eq!(told(config.set_recording("")), "`path` of the recording is ``, which names no file");
     }
 
     #[test]

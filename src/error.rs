@@ -8,7 +8,7 @@ use std::{fmt, io};
 pub enum Error {
     /// The argument called `name` makes no sense; `why` completes "`name` …".
     InvalidArgument {
-        /// The argument's name as the caller knows it.
+        /// What the argument is called, or what it is if that is not the same in every language.
         name: &'static str,
         /// What is wrong with it.
         why: String,

@@ -74,6 +74,16 @@ fn a_process_ends_well_however_it_ends_while_clocks_run_and_threads_read() {
 }
 
 #[test]
+fn a_thread_that_is_cancelled_in_a_call_ends_behind_it_and_the_process_goes_on() {
+    in_c("tests/c/cancels.c");
+}
+
+#[test]
+fn a_thread_with_a_stack_of_64_kib_starts_waits_restarts_and_stops() {
+    in_c("tests/c/stacks.c");
+}
+
+#[test]
 fn static_objects_read_stop_and_start_clocks_before_main_and_after_it() {
     for link in [Link::Shared, Link::Static] {
         for compiler in CPP_COMPILERS {

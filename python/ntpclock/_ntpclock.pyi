@@ -853,7 +853,8 @@ class Clock:
     `state_file` names a file from which the clock starts warm, and in which it saves its state at the stop and every
     10 minutes: in the same boot it reads with a bound from the first moment, in HOLDOVER, and after any boot it expects
     the frequency that it had. A file that cannot be trusted is refused, and `state_file_fault` tells why. Clocks that
-    follow different servers, or trust them differently, need a file each.
+    follow different servers, or trust them differently, need a file each. A relative path of it, or of `shared_page`, is
+    in the working directory at the start.
 
     `trusted_certificates` names files (PEM) whose certificates vouch for servers with ` nts`, beside those that the
     platform trusts; with `platform_trust=False` instead of them.

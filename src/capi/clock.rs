@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::config::ntp_config;
 use super::result::ntp_result;
 use super::values::{NTPCLOCK_TAI_UNKNOWN, check_size, hand_over, leap_byte, ntp_reading, ntp_report, ntp_source_info};
-use super::{boundary, guarded, not_null};
+use super::{boundary, guarded, not_null, reading_boundary};
 use crate::clock::{Clock, Offset, process, resume_watch_error, shared_page_fault};
 use crate::engine::SharedRef;
 use crate::error::Error;
@@ -290,7 +290,7 @@ unsafe fn fill(reading: *mut ntp_reading, now: &Glimpse) {
 /// As `ntp_clock_now`.
 #[inline(never)]
 unsafe extern "C" fn now_otherwise(clock: *const ntp_clock, reading: *mut ntp_reading) -> ntp_result {
-    boundary(|| {
+    reading_boundary(|| {
         not_null("reading", reading)?;
         // SAFETY: NULL or live for this call, by contract.
         let now = unsafe { Meant::by(clock) }.now();
@@ -318,7 +318,7 @@ unsafe extern "C" fn now_otherwise(clock: *const ntp_clock, reading: *mut ntp_re
 /// - `reading` is NULL, or points to an `ntp_reading` that no other thread uses meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntp_clock_now_checked(clock: *const ntp_clock, reading: *mut ntp_reading) -> ntp_result {
-    boundary(|| {
+    reading_boundary(|| {
         not_null("reading", reading)?;
         // SAFETY: NULL or live for this call, by contract.
         let now = unsafe { Meant::by(clock) }.now_checked();
@@ -349,7 +349,7 @@ pub unsafe extern "C" fn ntp_clock_offset(
     offset_ns: *mut i64,
     bound_ns: *mut i64,
 ) -> ntp_result {
-    boundary(|| {
+    reading_boundary(|| {
         not_null("offset_ns", offset_ns)?;
         not_null("bound_ns", bound_ns)?;
         // SAFETY: NULL or live for this call, by contract.

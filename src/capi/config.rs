@@ -377,7 +377,8 @@ pub unsafe extern "C" fn ntp_config_set_drift_limit(
 /// In the same boot a clock then reads with a bound from the first moment, in NTP_STATE_HOLDOVER; after any
 /// boot it expects the frequency that it had. A file that is not whole, not ours or not from the past is
 /// refused: `ntp_clock_start` succeeds all the same, the clock starts cold, and `ntp_clock_check_state_file`
-/// tells why. Clocks that follow different servers, or trust them differently, need a file each.
+/// tells why. Clocks that follow different servers, or trust them differently, need a file each. A relative `path` is
+/// in the directory that is the working directory when a clock starts.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file.
 ///
@@ -404,7 +405,8 @@ pub unsafe extern "C" fn ntp_config_set_state_file(config: *mut ntp_config, path
 /// have the same configuration. The state file is the leader's. The directory should be one that only you may write, in
 /// memory, and gone after a boot, as those in /run are. `ntp_clock_start` returns `NTP_ERR_SHARED_PAGE` when the page or
 /// its lock file cannot be trusted: it is not ours or root's, others may write it, it is no regular file, of another
-/// version or not whole. Who may write or lock it is trusted.
+/// version or not whole. Who may write or lock it is trusted. A relative `path` is in the directory that is the working
+/// directory when a clock starts.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long, not UTF-8 or names no file.
 ///

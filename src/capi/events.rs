@@ -20,7 +20,8 @@ const _: () = assert!(Events::SYNCHRONIZED.0 == NTP_EVENT_SYNCHRONIZED && Events
 const _: () = assert!(Events::DISRUPTED.0 == NTP_EVENT_DISRUPTED && Events::STEPPED.0 == NTP_EVENT_STEPPED);
 
 /// Called with what has happened, `NTP_EVENT_...` (expect bits that this header does not list), and with the pointer
-/// that was given to `ntp_clock_on_event`. A C++ exception must not leave it.
+/// that was given to `ntp_clock_on_event`. No C++ exception must leave it, nor may it end its thread (`pthread_exit`, or
+/// a `pthread_cancel` of itself): either ends the process.
 pub type ntp_event_callback = Option<unsafe extern "C" fn(context: *mut c_void, events: u32)>;
 
 /// Gives a descriptor that is readable while there are events to take: for `poll`, `epoll`, and the event loops that

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::clock::{Meant, ntp_clock, timeout};
 use super::result::ntp_result;
 use super::values::ntp_reading;
-use super::{boundary, guarded, not_null};
+use super::{boundary, caught, not_null, reading_boundary};
 use crate::clock::moments;
 use crate::error::Error;
 use crate::reading::compare::Relation;
@@ -43,7 +43,7 @@ impl From<Relation> for ntp_relation {
 /// - `first` and `second` are NULL, or point to `ntp_reading`s that nobody changes meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntp_reading_compare(first: *const ntp_reading, second: *const ntp_reading) -> ntp_relation {
-    let answer = guarded(|| {
+    let answer = caught(|| {
         // SAFETY: NULL or readable by contract.
         let (Some(first), Some(second)) = (unsafe { interval(first) }, unsafe { interval(second) }) else {
             return Relation::Overlap;
@@ -90,7 +90,7 @@ pub unsafe extern "C" fn ntp_clock_now_within(
     max_bound_ns: i64,
     reading: *mut ntp_reading,
 ) -> ntp_result {
-    boundary(|| {
+    reading_boundary(|| {
         not_null("reading", reading)?;
         let max_bound = u64::try_from(max_bound_ns)
             .map_err(|_| Error::argument("max_bound_ns", format!("is {max_bound_ns}, below zero")))?;
@@ -113,7 +113,7 @@ pub unsafe extern "C" fn ntp_clock_now_within(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntp_clock_after(clock: *const ntp_clock, unix_ns: i64) -> i32 {
     // SAFETY: NULL or live for this call, by contract.
-    guarded(|| unsafe { Meant::by(clock) }.now().is_after(unix_ns)).unwrap_or(false).into()
+    caught(|| unsafe { Meant::by(clock) }.now().is_after(unix_ns)).unwrap_or(false).into()
 }
 
 /// 1 if UTC is certainly before `unix_ns` (nanoseconds since 1970), else 0; also 0 when nothing is known.
@@ -127,7 +127,7 @@ pub unsafe extern "C" fn ntp_clock_after(clock: *const ntp_clock, unix_ns: i64) 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ntp_clock_before(clock: *const ntp_clock, unix_ns: i64) -> i32 {
     // SAFETY: NULL or live for this call, by contract.
-    guarded(|| unsafe { Meant::by(clock) }.now().is_before(unix_ns)).unwrap_or(false).into()
+    caught(|| unsafe { Meant::by(clock) }.now().is_before(unix_ns)).unwrap_or(false).into()
 }
 
 /// Commit wait: returns when UTC is certainly after `unix_ns`, up to `timeout_ms` milliseconds, for ever if that is

@@ -8,7 +8,7 @@ use super::config::ntp_config;
 use super::result::ntp_result;
 use super::text::{LIST_LIMIT, borrow_text};
 use super::values::ntp_state;
-use super::{boundary, guarded};
+use super::{boundary, caught, guarded};
 use crate::clock::process;
 use crate::error::Error;
 
@@ -97,7 +97,7 @@ pub extern "C" fn ntp_now_relaxed() -> i64 {
 /// fails, and is async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_offset() -> i64 {
-    guarded(|| process::offset().offset_ns).unwrap_or(0)
+    caught(|| process::offset().offset_ns).unwrap_or(0)
 }
 
 /// How far `ntp_now` can be off, in nanoseconds: UTC lies in now ± this. INT64_MAX when unknown.
@@ -106,7 +106,7 @@ pub extern "C" fn ntp_offset() -> i64 {
 /// and bound of one moment together come from `ntp_clock_now`.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_error_bound() -> i64 {
-    guarded(|| process::now().error_bound_ns()).unwrap_or(i64::MAX)
+    caught(|| process::now().error_bound_ns()).unwrap_or(i64::MAX)
 }
 
 /// How far the process-wide clock can be trusted now.
@@ -114,7 +114,7 @@ pub extern "C" fn ntp_error_bound() -> i64 {
 /// Any number of threads may call this at the same time; it takes no lock, never fails, and is async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_status() -> ntp_state {
-    guarded(|| process::now().state.into()).unwrap_or(ntp_state::NTP_STATE_UNSYNCHRONIZED)
+    caught(|| process::now().state.into()).unwrap_or(ntp_state::NTP_STATE_UNSYNCHRONIZED)
 }
 
 /// Undoes one `ntp_start`; the last one stops the thread. Harmless without a start.
@@ -131,7 +131,7 @@ pub extern "C" fn ntp_stop() {
 /// panic.
 #[inline(never)]
 extern "C" fn other_time() -> i64 {
-    guarded(process::utc_otherwise).unwrap_or_else(system_time)
+    caught(process::utc_otherwise).unwrap_or_else(system_time)
 }
 
 /// The best that is left after a panic in `ntp_now`.

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char};
 
-use super::guarded;
+use super::caught;
 use super::result::ntp_result;
 use super::values::{ntp_nts_state, ntp_selection, ntp_state};
 use crate::error::Error;
@@ -96,7 +96,7 @@ pub(super) fn fixed_text<const N: usize>(text: &str) -> [c_char; N] {
 /// says so. Any thread may call this at any time; it never fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_result_message(result: i32) -> *const c_char {
-    let message = guarded(|| ntp_result::message(result)).flatten();
+    let message = caught(|| ntp_result::message(result)).flatten();
     message.unwrap_or(c"a result unknown to this version of ntpclock").as_ptr()
 }
 
@@ -108,7 +108,7 @@ pub extern "C" fn ntp_result_message(result: i32) -> *const c_char {
 #[unsafe(no_mangle)]
 pub extern "C" fn ntp_last_error() -> *const c_char {
     let composed = || COMPOSED.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr());
-    KNOWN.get().map_or_else(|| guarded(composed).unwrap_or(c"".as_ptr()), CStr::as_ptr)
+    KNOWN.get().map_or_else(|| caught(composed).unwrap_or(c"".as_ptr()), CStr::as_ptr)
 }
 
 /// Names a state as the documentation does: "SYNCHRONIZED" for `NTP_STATE_SYNCHRONIZED`.
@@ -123,7 +123,7 @@ pub extern "C" fn ntp_state_name(state: i32) -> *const c_char {
         (State::Holdover, c"HOLDOVER"),
         (State::Disrupted, c"DISRUPTED"),
     ];
-    let named = guarded(|| STATES.into_iter().find(|(known, _)| ntp_state::from(*known) as i32 == state));
+    let named = caught(|| STATES.into_iter().find(|(known, _)| ntp_state::from(*known) as i32 == state));
     named.flatten().map_or(c"UNKNOWN", |(_, name)| name).as_ptr()
 }
 
@@ -140,7 +140,7 @@ pub extern "C" fn ntp_nts_state_name(state: i32) -> *const c_char {
         (NtsState::Unreviewed, c"unreviewed"),
         (NtsState::Authenticated, c"authenticated"),
     ];
-    let named = guarded(|| STATES.into_iter().find(|(known, _)| ntp_nts_state::from(*known) as i32 == state));
+    let named = caught(|| STATES.into_iter().find(|(known, _)| ntp_nts_state::from(*known) as i32 == state));
     named.flatten().map_or(c"unknown", |(_, name)| name).as_ptr()
 }
 
@@ -158,7 +158,7 @@ pub extern "C" fn ntp_selection_name(selection: i32) -> *const c_char {
         (Selection::Duplicate, c"duplicate"),
         (Selection::Candidate, c"candidate"),
     ];
-    let named = guarded(|| SELECTIONS.into_iter().find(|(known, _)| ntp_selection::from(*known) as i32 == selection));
+    let named = caught(|| SELECTIONS.into_iter().find(|(known, _)| ntp_selection::from(*known) as i32 == selection));
     named.flatten().map_or(c"unknown", |(_, name)| name).as_ptr()
 }
 

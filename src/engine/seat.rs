@@ -79,7 +79,7 @@ impl Seat {
 
     /// Where those stand who share the page at `path`, which is open already.
     pub(crate) fn of(path: &Path) -> Result<Self, Error> {
-        Self::at(path).map_err(|error| Error::io(format!("locating {}", path.display()), error))
+        Self::at(path).map_err(|error| Error::SharedPage { why: format!("locating {}: {error}", path.display()) })
     }
 
     /// Opens the page at `path` for reading, and leads if nobody does. A page that is not there, or of an earlier boot,
@@ -136,7 +136,7 @@ impl Seat {
         let failed = |why: &dyn std::fmt::Display| format!("lock file {}: {why}", self.lock.display());
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let lock = match open_unshared(&self.lock, &mut options) {
+        let lock = match open_unshared(&self.lock, &mut options).map_err(Distrust::in_writing) {
             Ok(lock) => lock,
             Err(distrust) if distrust.is_prohibition() => return Ok(Lock::Barred(distrust)),
             Err(distrust) => return Err(failed(&distrust)),

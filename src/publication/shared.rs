@@ -151,7 +151,7 @@ impl SharedPage {
         let name = |aside: &Path, path: &Path| {
             if replaced { fs::rename(aside, path) } else { file::rename_to_new(aside, path) }
         };
-        Ok(file::put(path, &bytes, name)?)
+        file::put(path, &bytes, name).map_err(|error| Distrust::from(error).in_writing().into())
     }
 
     #[inline(always)]

@@ -78,7 +78,7 @@ impl ServerConfig {
         let stratum =
             allowed.ok_or_else(|| Error::argument("stratum", format!("is {stratum}; 1 to 15 is possible")))?;
         if root_dispersion >= DISPERSION_MAX {
-            return Err(Error::argument("root_dispersion", format!("is {root_dispersion:?}; it must be below 16 s")));
+            return Err(Error::argument("root dispersion", format!("is {root_dispersion:?}; it must be below 16 s")));
         }
         self.local = Some(Local { stratum, root_dispersion: Nanos::from_duration(root_dispersion) });
         Ok(self)

@@ -16,6 +16,8 @@ use super::{beside_standard, checked};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Distrust {
     Unreadable(io::ErrorKind, String),
+    /// Nor made, where there is none.
+    Unwritable(io::ErrorKind, String),
     Link,
     NotAFile,
     Owner(u32),
@@ -29,6 +31,7 @@ impl fmt::Display for Distrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable(_, why) => write!(f, "it cannot be read: {why}"),
+            Self::Unwritable(_, why) => write!(f, "it cannot be made or written: {why}"),
             Self::Link => f.write_str("it is a symbolic link"),
             Self::NotAFile => f.write_str("it is no regular file"),
             Self::Owner(user) => write!(f, "it belongs to user {user}, neither us nor root"),
@@ -48,7 +51,7 @@ impl From<io::Error> for Distrust {
 impl From<Distrust> for io::Error {
     fn from(distrust: Distrust) -> Self {
         let kind = match distrust {
-            Distrust::Unreadable(kind, _) => kind,
+            Distrust::Unreadable(kind, _) | Distrust::Unwritable(kind, _) => kind,
             Distrust::TooLong(_) => io::ErrorKind::FileTooLarge,
             _ => io::ErrorKind::PermissionDenied,
         };
@@ -59,7 +62,16 @@ impl From<Distrust> for io::Error {
 impl Distrust {
     /// Whether the file may be what it should be, and it is only that we may not open it so.
     pub(crate) fn is_prohibition(&self) -> bool {
-        matches!(self, Self::Unreadable(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, _))
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        matches!(self, Self::Unreadable(kind, _) | Self::Unwritable(kind, _) if [PermissionDenied, ReadOnlyFilesystem].contains(kind))
+    }
+
+    /// The same of a file that was to be written, and made if there is none.
+    pub(crate) fn in_writing(self) -> Self {
+        match self {
+            Self::Unreadable(kind, why) => Self::Unwritable(kind, why),
+            other => other,
+        }
     }
 
     /// Whether there is no such file at all.

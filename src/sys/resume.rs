@@ -77,6 +77,17 @@ mod tests {
     }
 
     #[test]
+    fn the_timer_is_cancelled_when_the_clock_is_set() {
+        let watch = ResumeWatch::new().unwrap();
+        let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", watch.as_raw_fd())).unwrap();
+        // No test sets the clock; the kernel says, in octal, for what the timer was set: absolute, cancelled on set.
+        let flags = about.lines().find_map(|line| line.strip_prefix("settime flags:")).map(str::trim);
+        assert_eq!(flags, Some("03"), "{about}");
+        let clock = about.lines().find_map(|line| line.strip_prefix("clockid:")).map(str::trim);
+        assert_eq!(clock, Some("0"), "{about}");
+    }
+
+    #[test]
     fn a_watch_that_has_something_to_tell_is_silent_once_it_is_cleared() {
         // No test sets the clock: the timer expires instead, at a time that has passed.
         let watch = ResumeWatch::until(1).unwrap();

@@ -1,5 +1,8 @@
 /* Nonsense is refused by name, and nothing is written. */
 
+#define _GNU_SOURCE
+#include <unistd.h>
+
 #include "check.h"
 
 static void null_pointers(ntp_config *config, ntp_clock *clock)
@@ -160,21 +163,31 @@ static void numbers(ntp_config *config)
         EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_rate_limit(server_config, 1, wild64[i]));
     }
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_poll(config, 6, 5));
+    EXPECT_TEXT("`min_exponent` is 6, above `max_exponent`, 5");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_poll(config, 6, 18));
+    EXPECT_TEXT("`max_exponent` is 18");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_poll(config, -1, 5));
+    EXPECT_TEXT("`min_exponent` is -1");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_step_threshold(config, INT64_C(3600000000001)));
+    EXPECT_TEXT("`step threshold` is 3600.000000001s");
+    EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_server_config_set_local(server_config, 1, INT64_C(16000000000)));
+    EXPECT_TEXT("`root dispersion` is 16s");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_fault_limit(config, -1));
     EXPECT_TEXT("`sources` is -1");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_min_agreeing(config, 0));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_bound_cap(config, 0));
+    EXPECT_TEXT("`bound cap` is 0ns");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_frequency_limit(config, 0.0));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_frequency_limit(config, 1.0 / zero));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_frequency_limit(config, zero / zero));
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_state_file(config, "/"));
-    EXPECT_TEXT("names no file");
+    EXPECT_TEXT("`path` of the state file is `/`, which names no file");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_trusted_certificates(config, "/"));
     EXPECT_TEXT("names no file");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(config, "127.0.0.1", UINT32_C(1) << 31, 0));
     EXPECT_TEXT("0x80000000");
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_set_shared_page(config, "/"));
-    EXPECT_TEXT("`shared_page` is `/`, which names no file");
+    EXPECT_TEXT("`path` of the shared page is `/`, which names no file");
 
     EXPECT(NTP_ERR_INVALID_ARGUMENT, ntp_config_add_servers_with(config, "127.0.0.1", UINT32_MAX, 0));
     EXPECT_TEXT("`options` has the bits 0xffffffe8");
@@ -243,6 +256,37 @@ static void sizes(ntp_clock *clock)
     CHECK(bytes[sizeof sources[0] + 2] == 0 && bytes[sizeof sources[0] + 3] == 0xAA);
 }
 
+/* A relative path is of the working directory at the start, not at the setter, and not later. */
+static void places(void)
+{
+    char first[] = "/tmp/ntpclock-arguments-XXXXXX", second[] = "/tmp/ntpclock-arguments-XXXXXX", name[64], back[4096];
+    ntp_config *config = ntp_config_new();
+    ntp_clock *clock = NULL;
+    CHECK(getcwd(back, sizeof back) != NULL && mkdtemp(first) != NULL && mkdtemp(second) != NULL);
+    EXPECT(NTP_OK, ntp_config_add_servers(config, "127.0.0.1:1"));
+    CHECK(chdir(first) == 0);
+    EXPECT(NTP_OK, ntp_config_set_shared_page(config, "page"));
+    CHECK(chdir(second) == 0);
+    EXPECT(NTP_OK, ntp_clock_start(config, &clock));
+    CHECK(chdir(first) == 0);
+    EXPECT(NTP_OK, ntp_clock_check_shared_page(clock));
+    ntp_clock_free(clock);
+    CHECK(rmdir(first) == 0);
+    /* Where there is no directory any more. */
+    EXPECT(NTP_ERR_SHARED_PAGE, ntp_clock_start(config, &clock));
+    EXPECT_TEXT("locating page: No such file or directory");
+    CHECK(clock == NULL && chdir(back) == 0);
+    snprintf(name, sizeof name, "%s/page", second);
+    CHECK(unlink(name) == 0);
+    snprintf(name, sizeof name, "%s/page.lock", second);
+    CHECK(unlink(name) == 0 && rmdir(second) == 0);
+
+    EXPECT(NTP_OK, ntp_config_set_shared_page(config, "/nowhere/page"));
+    EXPECT(NTP_ERR_SHARED_PAGE, ntp_clock_start(config, &clock));
+    EXPECT_TEXT("/nowhere/page.lock: it cannot be made or written: No such file or directory");
+    ntp_config_free(config);
+}
+
 int main(void)
 {
     ntp_config *config = ntp_config_new();
@@ -260,5 +304,6 @@ int main(void)
     sizes(clock);
     ntp_clock_free(clock);
     ntp_config_free(config);
+    places();
     return 0;
 }

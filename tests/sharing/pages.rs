@@ -127,11 +127,14 @@ fn what_is_no_page_or_no_lock_file_of_ours_fails_the_start_with_path_and_reason(
     }
     renew(&house.lock(), b"what is in it matters to nobody");
     assert_eq!(house.synchronized().now().epoch, 1);
+}
 
+#[test]
+fn a_lock_file_that_cannot_be_made_is_no_unreadable_one() {
     let mut config = Config::with_servers("127.0.0.1:9").unwrap();
     config.set_shared_page("/nonexistent/page").unwrap();
     let told = Clock::start(config).unwrap_err().to_string();
-    assert!(told.contains("/nonexistent/page.lock: it cannot be read: No such file"), "{told}");
+    assert!(told.contains("/nonexistent/page.lock: it cannot be made or written: No such file"), "{told}");
 }
 
 fn change(path: &Path, at: u64, byte: u8) {
