@@ -913,7 +913,7 @@ typedef struct {
      */
     uint64_t wrong_mode;
     /**
-     * Dropped: of a client that is denied.
+     * Dropped: of a client that is denied, or sent to a broadcast or multicast address.
      */
     uint64_t denied;
     /**

@@ -1120,7 +1120,7 @@ class ServerStatistics:
 
     @property
     def denied(self) -> int:
-        """Dropped: of a client that is denied."""
+        """Dropped: of a client that is denied, or sent to a broadcast or multicast address."""
 
     @property
     def limited(self) -> int:

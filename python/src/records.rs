@@ -491,7 +491,7 @@ record! {
         wrong_version: u64,
         /// Dropped: no request of a client.
         wrong_mode: u64,
-        /// Dropped: of a client that is denied.
+        /// Dropped: of a client that is denied, or sent to a broadcast or multicast address.
         denied: u64,
         /// Dropped: beyond the rate limit.
         limited: u64,

@@ -37,7 +37,7 @@ pub struct ntp_server_counters {
     pub wrong_version: u64,
     /// Dropped: no request of a client.
     pub wrong_mode: u64,
-    /// Dropped: of a client that is denied.
+    /// Dropped: of a client that is denied, or sent to a broadcast or multicast address.
     pub denied: u64,
     /// Dropped: beyond the rate limit.
     pub limited: u64,

@@ -1,4 +1,4 @@
-//! Sockets of the exchanges under way: each connected anew, on a fresh port; stamps brought to the counter.
+//! Sockets of the exchanges under way: a fresh connected one for each, stamps brought to the counter.
 
 use std::io;
 use std::net::{IpAddr, UdpSocket};
@@ -7,14 +7,13 @@ use std::os::fd::{AsRawFd, RawFd};
 use crate::packet::Packet;
 use crate::synchronizer::{Request, SourceId};
 use crate::sys::counter::{self, Arrived, Bracket};
-use crate::sys::socket::{self, DATAGRAM_MAX, Family};
+use crate::sys::socket::{self, DATAGRAM_MAX};
 use crate::units::{Counter, NtpTime};
 
 /// One exchange under way.
 #[derive(Debug)]
 struct Open {
     source: SourceId,
-    family: Family,
     socket: UdpSocket,
     /// The system clock against the counter just before the request was sent.
     sent: Bracket,
@@ -29,11 +28,6 @@ struct Open {
 }
 
 impl Open {
-    /// The socket, off its port, if nothing is left in it of this exchange and it never saw any other thing.
-    fn into_spare(self) -> Option<UdpSocket> {
-        (self.has_left && self.junk == 0 && socket::disconnect(&self.socket)).then_some(self.socket)
-    }
-
     /// Takes what the kernel tells of the request's departure: much may happen between our look at the clock and that,
     /// after a long sleep above all.
     fn note_departure(&mut self) -> bool {
@@ -55,9 +49,6 @@ impl Open {
 #[derive(Debug)]
 pub(crate) struct Exchanger {
     open: Vec<Open>,
-    /// The socket of the last exchange that is over, for the next: to make one and to close it costs as much as all
-    /// else about an exchange.
-    spare: Option<(Family, UdpSocket)>,
     /// Keeps the kernel's timestamping switched on between exchanges.
     _stamping: Option<UdpSocket>,
 }
@@ -77,17 +68,14 @@ pub(crate) enum Arrival {
 
 impl Exchanger {
     pub(crate) fn new() -> Self {
-        Self { open: Vec::new(), spare: None, _stamping: socket::stamping_holder() }
+        Self { open: Vec::new(), _stamping: socket::stamping_holder() }
     }
 
     /// Sends `request` from a port nobody can guess; answers with a counter value not after it left, and with the
     /// address it left from. Where the network takes its time, [`Arrival::Departure`] tells a later one.
     pub(crate) fn send(&mut self, request: &Request) -> io::Result<(Counter, Option<IpAddr>)> {
         self.close(request.source);
-        let family = Family::of(request.address);
-        let spare = self.spare.take_if(|(spare, _)| *spare == family);
-        let socket = spare.map_or_else(|| socket::unconnected(family), |(_, socket)| Ok(socket))?;
-        socket.connect(request.address)?;
+        let socket = socket::connected(request.address)?;
         // Before the clock is read; and of what leads back to this host there is nothing to tell.
         let is_outbound = !request.address.ip().is_loopback();
         let local = if is_outbound { socket.local_addr().ok().map(|address| address.ip()) } else { None };
@@ -97,7 +85,7 @@ impl Exchanger {
         let origins = Packet::parse(&request.datagram).map_or([0; 2], |Packet { transmit, receive, .. }| {
             [transmit.0, if receive == NtpTime::ZERO { transmit.0 } else { receive.0 }]
         });
-        let mut open = Open { source: request.source, family, socket, sent, t1, has_left: false, origins, junk: 0 };
+        let mut open = Open { source: request.source, socket, sent, t1, has_left: false, origins, junk: 0 };
         open.note_departure();
         let t1 = open.t1;
         self.open.push(open);
@@ -106,10 +94,7 @@ impl Exchanger {
 
     /// Ends the exchange of `source`, if one is under way.
     pub(crate) fn close(&mut self, source: SourceId) {
-        let Some(index) = self.open.iter().position(|open| open.source == source) else { return };
-        let open = self.open.swap_remove(index);
-        let family = open.family;
-        self.spare = open.into_spare().map(|socket| (family, socket)).or(self.spare.take());
+        self.open.retain(|open| open.source != source);
     }
 
     /// Ends all exchanges that are under way.
@@ -200,25 +185,6 @@ mod tests {
         assert!(2 * stamped > ROUNDS, "{stamped} of {ROUNDS}");
         // Over loopback a request has left when it was sent.
         assert_eq!(left, ROUNDS);
-    }
-
-    #[test]
-    fn the_socket_of_an_exchange_serves_the_next_unless_something_else_came_to_it() {
-        let server = socket::stamped("127.0.0.1:0".parse().unwrap()).unwrap();
-        let request = request(1, server.local_addr().unwrap());
-        let mut exchanger = Exchanger::new();
-        let mut number_and_is_kept = |junk: bool| {
-            exchanger.send(&request).unwrap();
-            if junk {
-                exchanger.note_junk(request.source);
-            }
-            let number = exchanger.open[0].socket.as_raw_fd();
-            exchanger.close(request.source);
-            (number, exchanger.spare.is_some())
-        };
-        let (first, is_kept) = number_and_is_kept(false);
-        assert!(is_kept);
-        assert_eq!(number_and_is_kept(true), (first, false));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(super) enum Silence {
     Version,
     /// No client's request.
     Mode,
-    /// The client is not to be served.
+    /// The client is not to be served, or has asked many hosts at once.
     Denied,
     /// The client asks too often.
     Limited,

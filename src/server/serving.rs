@@ -201,7 +201,9 @@ impl Attendant {
         let received = self.batch.received(index);
         let from = received.from.ok_or(Silence::Malformed)?;
         let request = respond::accept(self.batch.datagram(index), from.port())?;
-        if !self.common.access.allows(from.ip()) {
+        // Of what was sent to many the kernel gives every thread a copy, and every host of a network may be one that
+        // would answer: one datagram that names its victim as its sender would bring it many.
+        if received.is_to_many || !self.common.access.allows(from.ip()) {
             return Err(Silence::Denied);
         }
         let arrived = view.arrival(received.stamp);

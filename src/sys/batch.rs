@@ -122,12 +122,8 @@ impl Batch {
     /// Who sent datagram number `index`, to whom, and when it came.
     pub(crate) fn received(&self, index: usize) -> Received {
         let frame = self.frame();
-        let mut received = Received {
-            length: frame.incoming[index].msg_len as usize,
-            from: socket::socket_address(&frame.names[index]),
-            to: None,
-            stamp: None,
-        };
+        let length = frame.incoming[index].msg_len as usize;
+        let mut received = Received::new(length, socket::socket_address(&frame.names[index]));
         socket::read_control(&frame.incoming[index].msg_hdr, &mut received);
         received
     }

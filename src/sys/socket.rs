@@ -4,9 +4,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::time::Duration;
 
-use super::{beside_standard, checked, wake};
+use super::{beside_standard, checked};
 use crate::units::{NANOS_PER_SECOND, Nanos, UnixTime};
 
 /// Room for the control messages we ask for (stamps and an address), and then some.
@@ -28,8 +27,17 @@ pub(crate) struct Received {
     /// The address of ours that it was sent to, on a socket of [`super::listen::listening`] that is bound to all of
     /// them.
     pub(crate) to: Option<Local>,
+    /// It was sent to many hosts, as far as such a socket tells: a broadcast or multicast address.
+    pub(crate) is_to_many: bool,
     /// The system clock when the kernel took the datagram from the network.
     pub(crate) stamp: Option<UnixTime>,
+}
+
+impl Received {
+    /// A datagram of which nothing more is known yet.
+    pub(super) fn new(length: usize, from: Option<SocketAddr>) -> Self {
+        Self { length, from, to: None, is_to_many: false, stamp: None }
+    }
 }
 
 /// An address of ours, and the interface that has it where that must be said: each link has its own link-local ones.
@@ -39,68 +47,34 @@ pub(crate) struct Local {
     interface: u32,
 }
 
-/// A socket on no port yet, to be connected with peers of `family`.
-pub(crate) fn unconnected(family: Family) -> io::Result<UdpSocket> {
-    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: the call takes no pointers.
-    let fd = checked(unsafe { libc::socket(family.number(), kind, 0) })?;
-    // SAFETY: `fd` was just opened and belongs to nobody else.
-    let socket = beside_standard(unsafe { UdpSocket::from_raw_fd(fd) })?;
-    ask_for_stamps_both_ways(&socket);
-    Ok(socket)
-}
-
 /// A fresh socket, on a port the kernel picks at random, that exchanges datagrams with `peer` alone: it is bound by
 /// being connected, so that there is no moment in which a stranger's datagram could get in.
 pub(crate) fn connected(peer: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = unconnected(Family::of(peer))?;
+    let family = if peer.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: the call takes no pointers.
+    let fd = checked(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: `fd` was just opened and belongs to nobody else.
+    let socket = beside_standard(unsafe { UdpSocket::from_raw_fd(fd) })?;
+    ask_for_stamps_both_ways(&socket);
     socket.connect(peer)?;
     Ok(socket)
 }
 
-/// Takes `socket` back from its peer and off its port. Whether it is as it was before it was connected: on no port,
-/// which some kernels may not do, and with nothing in it that has come for the former one.
-pub(crate) fn disconnect(socket: &UdpSocket) -> bool {
-    // SAFETY: all-zero bytes are a valid `sockaddr`, of no family.
-    let nobody: libc::sockaddr = unsafe { std::mem::zeroed() };
-    const { assert!(libc::AF_UNSPEC == 0) };
-    let length = size_of_val(&nobody) as libc::socklen_t;
-    // SAFETY: `nobody` holds `length` bytes of an address, and is alive here.
-    checked(unsafe { libc::connect(socket.as_raw_fd(), &raw const nobody, length) }).is_ok()
-        && socket.local_addr().is_ok_and(|local| local.port() == 0)
-        && wake::wait(&[socket.as_raw_fd()], Some(Duration::ZERO)).is_ok_and(|ready| ready == [false])
-}
-
-/// What addresses of a socket look like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub(crate) fn of(address: SocketAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
-
-    fn number(self) -> libc::c_int {
-        match self {
-            Self::V4 => libc::AF_INET,
-            Self::V6 => libc::AF_INET6,
-        }
-    }
-}
-
 /// A TCP socket that does not block, and is about to be connected with `peer`: it is writable when it is, or cannot be.
+/// What is written leaves at once: a key exchange is a few short messages, each of which waits for the one before.
 #[cfg(feature = "_nts")]
 pub(crate) fn connecting(peer: SocketAddr) -> io::Result<std::net::TcpStream> {
     use std::os::fd::{FromRawFd, OwnedFd};
 
+    let family = if peer.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: the call takes numbers only.
-    let descriptor = checked(unsafe { libc::socket(Family::of(peer).number(), kind, 0) })?;
+    let descriptor = checked(unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: just opened, and nobody else's.
     let socket = beside_standard(unsafe { OwnedFd::from_raw_fd(descriptor) })?;
+    // Where a sandbox forbids it, it only takes longer.
+    let _ = set_option(&socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
     let (name, length) = storage(peer);
     // SAFETY: `name` holds `length` bytes of an address, and is alive here.
     let result = unsafe { libc::connect(socket.as_raw_fd(), (&raw const name).cast(), length) };
@@ -226,7 +200,7 @@ fn receive_with(socket: &UdpSocket, buffer: &mut [u8; DATAGRAM_MAX], flags: libc
     }
     // SAFETY: zeroed storage is initialised, whatever part of it the kernel has written.
     let name = unsafe { name.assume_init() };
-    let mut received = Received { length: result.unsigned_abs(), from: socket_address(&name), to: None, stamp: None };
+    let mut received = Received::new(result.unsigned_abs(), socket_address(&name));
     read_control(&message, &mut received);
     Ok(received)
 }
@@ -256,14 +230,17 @@ pub(super) fn read_control(message: &libc::msghdr, received: &mut Received) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                 // SAFETY: the payload of this kind is an `in_pktinfo`, which may be unaligned.
                 let info = unsafe { payload.cast::<libc::in_pktinfo>().read_unaligned() };
-                // Not `ipi_addr`: that is what the datagram says, which may be an address of many hosts.
-                let address = Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr));
+                // Not `ipi_addr` is ours: that is what the datagram says, which may be an address of many hosts.
+                let [address, asked] =
+                    [info.ipi_spec_dst, info.ipi_addr].map(|address| Ipv4Addr::from(u32::from_be(address.s_addr)));
+                received.is_to_many = asked != address && !address.is_unspecified();
                 received.to = Some(Local { address: address.into(), interface: 0 });
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 // SAFETY: the payload of this kind is an `in6_pktinfo`, which may be unaligned.
                 let info = unsafe { payload.cast::<libc::in6_pktinfo>().read_unaligned() };
                 let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                received.is_to_many = address.is_multicast();
                 // From an address of many hosts nothing can be sent.
                 let interface = if address.is_unicast_link_local() { info.ipi6_ifindex as u32 } else { 0 };
                 received.to = (!address.is_multicast()).then_some(Local { address: address.into(), interface });
@@ -423,44 +400,11 @@ mod tests {
         assert_eq!(departure(&client, &mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
+    #[cfg(feature = "_nts")]
     #[test]
-    fn a_disconnected_socket_is_on_no_port_and_gets_another_for_the_next_peer() {
-        for listen in ["127.0.0.1:0", "[::1]:0"] {
-            let peers: [_; 2] = std::array::from_fn(|_| stamped(listen.parse().unwrap()).unwrap());
-            let socket = unconnected(Family::of(peers[0].local_addr().unwrap())).unwrap();
-            let mut ports = std::collections::BTreeSet::new();
-            for round in 0..20 {
-                let peer = &peers[round % 2];
-                socket.connect(peer.local_addr().unwrap()).unwrap();
-                ports.insert(socket.local_addr().unwrap().port());
-                socket.send(b"hello").unwrap();
-                departure(&socket, &mut [0; DATAGRAM_MAX]).unwrap();
-                assert!(disconnect(&socket));
-            }
-            // Two of 28 000 may be the same.
-            assert!(ports.len() > 17, "{ports:?}");
-        }
-    }
-
-    #[test]
-    fn a_socket_in_which_something_is_left_is_not_taken_for_a_fresh_one() {
-        let server = stamped("127.0.0.1:0".parse().unwrap()).unwrap();
-        let come_late: [fn(&UdpSocket, &UdpSocket); 3] = [
-            |server, client| assert_eq!(server.send_to(b"late", client.local_addr().unwrap()).unwrap(), 4),
-            // Nobody has asked when it left.
-            |_, client| assert_eq!(client.send(b"hello").unwrap(), 5),
-            |_, client| {
-                let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-                client.connect(port).unwrap();
-                client.send(b"to nobody, who says so").unwrap();
-                departure(client, &mut [0; DATAGRAM_MAX]).unwrap();
-            },
-        ];
-        for come in come_late {
-            let client = connected(server.local_addr().unwrap()).unwrap();
-            come(&server, &client);
-            assert!(!disconnect(&client));
-        }
+    fn what_is_written_to_a_connecting_socket_does_not_wait_for_more() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(connecting(listener.local_addr().unwrap()).unwrap().nodelay().unwrap());
     }
 
     #[test]

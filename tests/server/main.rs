@@ -1,8 +1,10 @@
 //! A server as clients, liars and floods see it: by what goes over the wire.
 //!
-//! `cases` are those that were collected from other servers' faults (each named there by its number); `interleaved` is
-//! RFC 9769; `tree` is three strata of servers and clients in a network of its own; `privileges` is the command.
+//! `cases` are those that were collected from other servers' faults (each named there by its number), `broadcast` is a
+//! part of one; `interleaved` is RFC 9769; `tree` is three strata of servers and clients in a network of its own;
+//! `privileges` is the command.
 
+mod broadcast;
 mod cases;
 mod interleaved;
 mod privileges;

@@ -69,6 +69,9 @@ pub(super) struct World {
     /// If set, changes of favour are counted here.
     pub(super) favour: Option<Favour>,
     promise: Promise,
+    /// What is shown is what the leader before had, of whose sources there is but its word, as long as its own do not
+    /// agree.
+    is_heir: bool,
     disruption: Option<Disruption>,
     /// Requests sent in all.
     pub(super) requests: u64,
@@ -153,6 +156,7 @@ impl World {
             calibration: None,
             favour: None,
             promise: Promise::HoldsUtc,
+            is_heir: false,
             disruption: None,
             requests: 0,
             published: 0,
@@ -251,6 +255,7 @@ impl World {
             assert_ne!(finding, Finding::Broken);
             self.writer = writer;
             self.core.succeed(page.current.model, &note.report, &note.legacy, self.now);
+            self.is_heir = true;
         }
         for _ in 0..self.servers.len() - self.spares.len() {
             self.core.add_source(self.now);
@@ -444,12 +449,11 @@ impl World {
         let counts = report.agreeing <= report.answering && report.answering <= report.configured;
         self.expect("no more agree than answer, and no more answer than there are", counts);
         self.expect("who is false is told why, and nobody else", sources.iter().all(named));
+        let used = sources.iter().any(|source| believed(source) && !is_apart(source));
+        self.is_heir &= !used;
         self.expect("who is set apart is believed", sources.iter().filter(|s| is_apart(s)).all(believed));
         if report.state == State::Synchronized {
-            // Its own sources, or those of the leader before it, of whom it has but the word.
-            let heir = report.exchanges == 0 && report.stratum < 16;
-            let used = heir || sources.iter().any(|source| believed(source) && !is_apart(source));
-            self.expect("a synchronised clock follows somebody", used);
+            self.expect("a synchronised clock follows somebody", self.is_heir || used);
             self.expect("the expected error is within the bound", report.estimated_error_ns <= report.bound_ns);
         }
     }

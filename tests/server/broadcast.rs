@@ -1,0 +1,53 @@
+//! What is sent to many hosts at once.
+
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::process::Command;
+
+use crate::namespace::inside;
+use crate::wire::{SILENCE, local, request};
+
+/// Replies to one request from `from` to `to`, as long as they come.
+fn replies(from: &str, to: SocketAddr) -> usize {
+    let client = UdpSocket::bind(from).unwrap();
+    client.set_broadcast(true).unwrap();
+    client.set_read_timeout(Some(SILENCE)).unwrap();
+    client.send_to(&request(4, 3, 7), to).unwrap();
+    std::iter::from_fn(|| client.recv_from(&mut [0; 200]).ok()).count()
+}
+
+/// (case 8) The kernel gives a copy of it to every socket that shares the port.
+#[test]
+fn case_8_a_request_to_a_broadcast_or_multicast_address_is_answered_by_none_of_many_threads() {
+    let name = "case_8_a_request_to_a_broadcast_or_multicast_address_is_answered_by_none_of_many_threads";
+    inside(module_path!(), name, || {
+        let ip = |arguments: &str| {
+            assert!(Command::new("ip").args(arguments.split(' ')).status().unwrap().success(), "ip {arguments}");
+        };
+        ip("link set lo up");
+        ip("link add inner type veth peer name outer");
+        ip("link set inner up");
+        ip("link set outer up");
+        ip("addr add 192.0.2.1/24 brd 192.0.2.255 dev inner");
+        ip("addr add 2001:db8::1/64 dev inner nodad");
+        let link = std::fs::read_to_string("/sys/class/net/inner/ifindex");
+        let link = link.ok().and_then(|index| index.trim().parse().ok());
+        let all_nodes =
+            |port| SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), port, 0, link.unwrap_or(2));
+
+        let server = local("0.0.0.0:0", |config| _ = config.set_threads(4).unwrap());
+        let port = server.addresses()[0].port();
+        for (asked, expected) in [("192.0.2.255", 0), ("224.0.0.1", 0), ("255.255.255.255", 0), ("192.0.2.1", 1)] {
+            let told = replies("192.0.2.1:0", SocketAddr::new(asked.parse().unwrap(), port));
+            assert_eq!(told, expected, "{asked}");
+        }
+        let statistics = server.statistics();
+        // That they came at all is what this shows; how many of the copies do is the kernel's.
+        assert!(statistics.denied >= 4 && statistics.replies == 1, "{statistics:?}");
+
+        let server = local("[::]:0", |config| _ = config.set_threads(4).unwrap());
+        let port = server.addresses()[0].port();
+        assert_eq!(replies("[2001:db8::1]:0", all_nodes(port).into()), 0);
+        assert_eq!(replies("[2001:db8::1]:0", SocketAddr::new("2001:db8::1".parse().unwrap(), port)), 1);
+        assert!(server.statistics().denied >= 4, "{:?}", server.statistics());
+    });
+}
