@@ -464,7 +464,8 @@ fn a_state_that_cannot_be_saved_is_a_complaint_and_a_failure() {
     let upstream = Upstream::start();
     let follow = ["-s", &upstream.address, "--state-file", "/nonexistent/state"];
     let serve = ["serve", "--listen", "127.0.0.1:0", "--user", "root", "--duration", "3"];
-    for command in [&["now"][..], &["now", "--json"], &["status"], &["sources"], &serve] {
+    let record = ["record", "/dev/null", "--duration", "3"];
+    for command in [&["now"][..], &["now", "--json"], &["status"], &["sources"], &serve, &record] {
         let output = ntpclock().args(command).args(follow).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(!output.stdout.is_empty(), "{output:?}");
