@@ -34,6 +34,8 @@ pub(crate) mod shared;
 mod start;
 pub(crate) mod watchdog;
 
+use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +49,7 @@ use crate::publication::{Publication, Writer};
 use crate::source::{Chance, Outcome};
 use crate::status::State;
 use crate::synchronizer::rounds::SAMPLE;
-use crate::synchronizer::{Plan, SourceId, Synchronizer};
+use crate::synchronizer::{Plan, Request, SourceId, Synchronizer};
 use crate::sys::clocks::Anchor;
 use crate::sys::resume::ResumeWatch;
 use crate::sys::thread::Order;
@@ -298,7 +300,7 @@ impl Run {
                 }
             };
             let Some(request) = self.core.poll_request(counter::now(), &chance) else { return };
-            match self.exchanger.send(&request) {
+            match self.send(&request) {
                 Ok((t1, local)) => {
                     let served = self.shared.with_status(|status| status.served.clone());
                     self.core.handle_sent(request.source, t1, local, &served);
@@ -306,6 +308,29 @@ impl Run {
                 Err(error) => self.core.handle_failure(request.source, error.to_string(), counter::now()),
             }
         }
+    }
+
+    /// Sends `request`; where descriptors are short, at the price of those that are only good to have.
+    fn send(&mut self, request: &Request) -> io::Result<(Counter, Option<IpAddr>)> {
+        loop {
+            match self.exchanger.send(request) {
+                Err(error) if sys::is_short_of_descriptors(&error) && self.give_up_a_descriptor() => {}
+                told => return told,
+            }
+        }
+    }
+
+    fn give_up_a_descriptor(&mut self) -> bool {
+        if self.exchanger.give_up_stamping() {
+            return true;
+        }
+        let is_given_up = self.resume_watch.take().is_some();
+        if is_given_up {
+            self.watch_due = counter::now() + WATCH_RETRY;
+            let why = Some("its descriptor was needed for a request".to_owned());
+            self.shared.change(|status| status.unwatched.resume = why);
+        }
+        is_given_up
     }
 
     fn look_up(&mut self, id: SourceId, now: Counter) {

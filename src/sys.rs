@@ -72,6 +72,11 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| shortages.contains(&code))
 }
 
+/// Whether a file or socket was refused because this process, or the system, has too many.
+pub(crate) fn is_short_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 /// Random words from the system, by one call; there is no state of ours that a fork could copy.
 pub(crate) fn random<const N: usize>() -> io::Result<[u64; N]> {
     let mut words = [[0; 8]; N];

@@ -50,7 +50,7 @@ impl Open {
 pub(crate) struct Exchanger {
     open: Vec<Open>,
     /// Keeps the kernel's timestamping switched on between exchanges.
-    _stamping: Option<UdpSocket>,
+    stamping: Option<UdpSocket>,
 }
 
 /// What a socket had to say.
@@ -68,7 +68,7 @@ pub(crate) enum Arrival {
 
 impl Exchanger {
     pub(crate) fn new() -> Self {
-        Self { open: Vec::new(), _stamping: socket::stamping_holder() }
+        Self { open: Vec::new(), stamping: socket::stamping_holder() }
     }
 
     /// Sends `request` from a port nobody can guess; answers with a counter value not after it left, and with the
@@ -90,6 +90,11 @@ impl Exchanger {
         let t1 = open.t1;
         self.open.push(open);
         Ok((t1, local))
+    }
+
+    /// Gives up the descriptor that is only good to have, for one that is needed; whether there was one.
+    pub(crate) fn give_up_stamping(&mut self) -> bool {
+        self.stamping.take().is_some()
     }
 
     /// Ends the exchange of `source`, if one is under way.
