@@ -24,7 +24,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::clock::Clock;
-use crate::config::{Authentication, Config};
+use crate::config::{Authentication, Config, parse_server};
 use crate::error::Error;
 use crate::status::ServerOptions;
 
@@ -98,29 +98,37 @@ enum Command {
 impl Command {
     fn run(self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
         match self {
-            Self::Now(session) => session.now(out),
+            Self::Now(session) => session.now(out, err),
             Self::Query(query) => query.run(out),
-            Self::Status(status) => status.run(out),
-            Self::Sources(session) => session.sources(out),
+            Self::Status(status) => status.run(out, err),
+            Self::Sources(session) => session.sources(out, err),
             Self::Serve(serve) => serve.run(out, err),
             #[cfg(feature = "_nts")]
             Self::CookieKeys(keys) => keys.run(),
             Self::Demo(demo) => demo.run(out),
-            Self::Record(record) => record.run(out),
+            Self::Record(record) => record.run(out, err),
             Self::Replay(replay) => replay.run(out),
         }
     }
 }
 
 /// Which servers a command follows.
-#[derive(Args)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 struct Upstream {
+    #[command(flatten)]
+    sources: Sources,
+    #[command(flatten)]
+    trust: Trust,
+}
+
+/// Whom to ask, how, and what their answers count for. Its name is that of a group of options, as [`Trust`]'s and
+/// [`Files`]' are: what goes with none of them names the groups.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+struct Sources {
     /// Comma-separated list: host, host:port, [v6]:port, pool:host, each perhaps with ` nts` (may be repeated)
     /// [default: $NTPCLOCK_SERVERS]
     #[arg(short, long, value_name = "LIST")]
     servers: Vec<String>,
-    #[command(flatten)]
-    trust: Trust,
     /// Ask servers when their last reply really left (interleaved mode, RFC 9769)
     #[arg(long)]
     interleaved: bool,
@@ -141,20 +149,21 @@ struct Upstream {
 impl Upstream {
     /// The servers of the options, else of the environment.
     fn config(&self) -> Result<Config, Error> {
-        let mut config = match (self.servers.is_empty(), self.source.is_empty()) {
+        let Self { sources, trust } = self;
+        let mut config = match (sources.servers.is_empty(), sources.source.is_empty()) {
             (true, true) => Config::from_environment()?,
             (true, false) => Config::new(),
-            (false, _) => Config::with_servers(&self.servers.join(","))?,
+            (false, _) => Config::with_servers(&sources.servers.join(","))?,
         };
-        for (server, options) in &self.source {
+        for (server, options) in &sources.source {
             config.add_servers_with(server, *options)?;
         }
-        if let Some(path) = &self.keys {
+        if let Some(path) = &sources.keys {
             config.load_keys(path)?;
         }
-        config.set_authentication(self.authentication).set_khronos(self.khronos);
-        config.set_interleaved(self.interleaved);
-        self.trust.apply(&mut config)?;
+        config.set_authentication(sources.authentication).set_khronos(sources.khronos);
+        config.set_interleaved(sources.interleaved);
+        trust.apply(&mut config)?;
         Ok(config)
     }
 
@@ -172,7 +181,7 @@ impl Upstream {
 }
 
 /// Who vouches for servers with ` nts`.
-#[derive(Args)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 struct Trust {
     /// Trust the certificates in this file (PEM) to vouch for servers with ` nts` (may be repeated)
     #[arg(long, value_name = "FILE")]
@@ -223,7 +232,7 @@ fn authentication(text: &str) -> Result<Authentication, String> {
 }
 
 /// What a clock keeps in files.
-#[derive(Args)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 struct Files {
     /// Start warm from this file, and keep the state in it
     #[arg(long, value_name = "FILE")]
@@ -265,18 +274,20 @@ impl Session {
         Clock::start(self.upstream.with(&self.files)?)
     }
 
-    fn now(&self, out: &mut dyn Write) -> Result<(), Failure> {
+    fn now(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
         let clock = self.start()?;
         clock.wait(None, Some(self.timeout))?;
         let reading = clock.now();
         if self.json {
-            return json::write(out, &json::Reading::from(&reading));
+            json::write(out, &json::Reading::from(&reading))?;
+        } else {
+            writeln!(out, "{}", text::time(&reading))?;
         }
-        Ok(writeln!(out, "{}", text::time(&reading))?)
+        finish(&clock, err)
     }
 
     /// The state is printed even if synchronisation fails: that is when it is wanted most.
-    fn status(&self, out: &mut dyn Write) -> Result<(), Failure> {
+    fn status(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
         let clock = self.start()?;
         let waited = clock.wait(None, Some(self.timeout));
         let (reading, offset, report) = (clock.now(), clock.offset(), clock.report());
@@ -286,11 +297,12 @@ impl Session {
         } else {
             write!(out, "{}", table::status(&reading, offset, &report, faults))?;
         }
-        Ok(waited?)
+        waited?;
+        finish(&clock, err)
     }
 
     /// As for the state: a silent source is what one looks for here.
-    fn sources(&self, out: &mut dyn Write) -> Result<(), Failure> {
+    fn sources(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
         let clock = self.start()?;
         let waited = clock.wait(None, Some(self.timeout));
         let sources = clock.sources();
@@ -299,8 +311,22 @@ impl Session {
         } else {
             write!(out, "{}", table::sources(&sources))?;
         }
-        Ok(waited?)
+        waited?;
+        finish(&clock, err)
     }
+}
+
+/// Stops `clock`, which saves its state, and says what has come of that.
+fn finish(clock: &Clock, err: &mut dyn Write) -> Result<(), Failure> {
+    clock.stop();
+    if let Some(why) = clock.unsaved_state() {
+        return Err(Failure::Unsaved(why));
+    }
+    if let Some(fault) = clock.state_file_fault() {
+        // What was asked for is done all the same.
+        let _ = writeln!(err, "ntpclock: {fault}");
+    }
+    Ok(())
 }
 
 /// A clock's state, or a server's.
@@ -309,13 +335,13 @@ struct Status {
     #[command(flatten)]
     session: Session,
     /// Tell what a server has done instead: the file is the server's own `--statistics-file`
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["servers", "state_file", "shared_page"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["Sources", "Trust", "Files", "timeout"])]
     server: Option<PathBuf>,
 }
 
 impl Status {
-    fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let Some(path) = &self.server else { return self.session.status(out) };
+    fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
+        let Some(path) = &self.server else { return self.session.status(out, err) };
         let statistics = json::Statistics::read(path)?;
         if self.session.json {
             return json::write(out, &statistics);
@@ -327,8 +353,9 @@ impl Status {
 /// One exchange with each server, without a clock.
 #[derive(Args)]
 struct Query {
-    /// host, host:port or [v6]:port; 'host nts' in quotes, or `nts` after it, exchanges keys first
-    #[arg(required = true, value_name = "HOST")]
+    /// Lists as those of `--servers`, in quotes or not: host, host:port, [v6]:port, perhaps with ` nts`, which exchanges
+    /// keys first
+    #[arg(required = true, value_name = "LIST")]
     hosts: Vec<String>,
     #[command(flatten)]
     trust: Trust,
@@ -344,8 +371,11 @@ impl Query {
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let mut config = Config::new();
         self.trust.apply(&mut config)?;
-        let hosts = self.entries();
-        let answers: Vec<_> = hosts.iter().map(String::as_str).zip(self.ask(&config, &hosts)).collect();
+        let list = self.list();
+        let hosts: Vec<&str> = list.split(',').map(str::trim).collect();
+        // Before anybody is asked.
+        hosts.iter().try_for_each(|host| parse_server(host).map(drop))?;
+        let answers: Vec<_> = hosts.iter().copied().zip(self.ask(&config, &hosts)).collect();
         if self.json {
             let answers = answers.iter().map(|(host, answer)| json::Answer::new(host, answer.as_ref()));
             json::write(out, &answers.collect::<Vec<_>>())?;
@@ -357,23 +387,27 @@ impl Query {
         if failed.is_empty() { Ok(()) } else { Err(Failure::Hosts(failed)) }
     }
 
-    /// The hosts, each with the `nts` that follows it.
-    fn entries(&self) -> Vec<String> {
-        let mut entries: Vec<String> = Vec::new();
-        for word in &self.hosts {
-            match entries.last_mut() {
-                Some(host) if word == "nts" => *host += " nts",
-                _ => entries.push(word.clone()),
-            }
+    /// One list of all arguments: each begins an entry of its own, unless a shell has cut it off within one.
+    fn list(&self) -> String {
+        let mut list = String::new();
+        for (index, argument) in self.hosts.iter().enumerate() {
+            let first = argument.split([',', ' ']).next();
+            let goes_on = first == Some("nts") || argument.starts_with(',') || list.ends_with(',');
+            list += match (index, goes_on) {
+                (0, _) => "",
+                (_, true) => " ",
+                (_, false) => ",",
+            };
+            list += argument;
         }
-        entries
+        list
     }
 
     /// Asks all at once: a dead server costs its timeout once, however many there are.
-    fn ask(&self, config: &Config, hosts: &[String]) -> Vec<Result<crate::QueryResult, Error>> {
+    fn ask(&self, config: &Config, hosts: &[&str]) -> Vec<Result<crate::QueryResult, Error>> {
         thread::scope(|scope| {
             let ask = |host: &str| crate::query_with(config, host, self.timeout);
-            let asked: Vec<_> = hosts.iter().map(|host| scope.spawn(move || ask(host))).collect();
+            let asked: Vec<_> = hosts.iter().map(|&host| scope.spawn(move || ask(host))).collect();
             let panicked = |panic| std::panic::resume_unwind(panic);
             asked.into_iter().map(|answer| answer.join().unwrap_or_else(panicked)).collect()
         })
@@ -392,13 +426,17 @@ enum Failure {
     Settings(String),
     /// The recording ended before it was to; the sentence names the file.
     Recording(String),
+    /// The state could not be saved; the sentence names the file.
+    Unsaved(String),
 }
 
 impl Failure {
-    /// A file that is not what it should be is misuse, as a wrong option is.
+    /// A file that is not what it should be is misuse, as a wrong option is, and a value that makes no sense of its own
+    /// or beside the others.
     fn exit_code(&self) -> i32 {
         match self {
-            Self::Clock(Error::Malformed { .. }) | Self::Settings(_) => MISUSED,
+            Self::Clock(Error::Malformed { .. } | Error::InvalidArgument { .. } | Error::InvalidServer { .. })
+            | Self::Settings(_) => MISUSED,
             _ => FAILED,
         }
     }
@@ -421,7 +459,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Clock(error) => error.fmt(f),
             Self::Output(error) => write!(f, "the output cannot be written: {error}"),
-            Self::Recording(sentence) | Self::Settings(sentence) => f.write_str(sentence),
+            Self::Recording(sentence) | Self::Unsaved(sentence) | Self::Settings(sentence) => f.write_str(sentence),
             Self::Hosts(sentences) => f.write_str(&sentences.join("\n")),
         }
     }
@@ -429,8 +467,19 @@ impl fmt::Display for Failure {
 
 /// Reads a number of seconds, fractions allowed.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let number: f64 = text.parse().map_err(|_| "is not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
+    let number = text.parse().map_err(|_| "is not a number of seconds".to_owned())?;
+    span(number, 1.0, "seconds")
+}
+
+/// So many parts of a second, `per_second` of which are one.
+fn span(number: f64, per_second: f64, parts: &str) -> Result<Duration, String> {
+    if !number.is_finite() {
+        return Err(format!("is not a number of {parts}"));
+    }
+    if number < 0.0 {
+        return Err("is below zero".to_owned());
+    }
+    Duration::try_from_secs_f64(number / per_second).map_err(|_| format!("is more {parts} than can be counted"))
 }
 
 #[cfg(test)]
@@ -466,7 +515,7 @@ mod tests {
     #[test]
     fn a_wrong_server_list_is_a_complaint_that_names_the_entry() {
         let (code, out, err) = said("ntpclock now -s [::1");
-        assert_eq!((code, out.as_str()), (1, ""));
+        assert_eq!((code, out.as_str()), (2, ""));
         assert!(err.starts_with("ntpclock: ") && err.contains("[::1"), "{err}");
     }
 
@@ -481,9 +530,9 @@ mod tests {
         }
         // What is no option is the list's to judge, and told by name.
         let (code, _, err) = said("ntpclock now --source a;b");
-        assert_eq!((code, err.contains("a;b")), (1, true), "{err}");
+        assert_eq!((code, err.contains("a;b")), (2, true), "{err}");
         let (code, _, err) = said("ntpclock now -s 127.0.0.1 --authentication require");
-        assert_eq!((code, err.contains("no server is authenticated")), (1, true), "{err}");
+        assert_eq!((code, err.contains("no server is authenticated")), (2, true), "{err}");
     }
 
     #[test]
@@ -491,6 +540,32 @@ mod tests {
         assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
         for wrong in ["", "x", "-1", "nan", "inf", "1e30"] {
             assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+        // In words of the one who typed it, not of the program.
+        for (wrong, why) in [
+            ("nan", "is not a number of seconds"),
+            ("-inf", "is not a number of seconds"),
+            ("-1", "is below zero"),
+            ("1e300", "is more seconds than can be counted"),
+        ] {
+            assert_eq!(seconds(wrong), Err(why.to_owned()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_a_shell_has_cut_into_words_is_the_same_list() {
+        for (line, list) in [
+            ("a", "a"),
+            ("a b", "a,b"),
+            ("a nts b", "a nts,b"),
+            ("a:1,b:2", "a:1,b:2"),
+            ("a nts,b nts", "a nts,b nts"),
+            ("a, b ,c", "a, b ,c"),
+            ("nts.example.org ntsb", "nts.example.org,ntsb"),
+        ] {
+            let arguments = ["ntpclock", "query"].into_iter().chain(line.split(' '));
+            let Command::Query(query) = Arguments::try_parse_from(arguments).unwrap().command else { unreachable!() };
+            assert_eq!(query.list(), list);
         }
     }
 

@@ -65,6 +65,16 @@ impl Config {
 }
 
 impl Clock {
+    /// What a start would say of `config` before it has made anything: the wishes that contradict each other, and the
+    /// certificates that are to be trusted.
+    #[cfg(feature = "cli")]
+    pub(crate) fn check(config: &Config) -> Result<(), Error> {
+        config.check()?;
+        #[cfg(feature = "_nts")]
+        crate::engine::handshake::Trust::load(&config.trust)?;
+        Ok(())
+    }
+
     /// Starts a clock; returns at once, before anything was heard from the network. Only where another process is about
     /// to make the page that is to be shared it is waited for, some milliseconds, and 2 s at most.
     ///
@@ -158,6 +168,12 @@ impl Clock {
     /// the file. `None` if all is well, also where there was no file yet.
     pub fn state_file_fault(&self) -> Option<String> {
         state_file_fault(&self.shared)
+    }
+
+    /// Why the state could not be saved last; it names the file.
+    #[cfg(feature = "cli")]
+    pub(crate) fn unsaved_state(&self) -> Option<String> {
+        self.shared.with_status(|status| status.files.unsaved.clone())
     }
 
     /// Why the recording ([`Config::set_recording`]) has ended before the clock; it names the file.

@@ -173,8 +173,10 @@ pub(crate) struct Exchange {
 pub(crate) enum Kiss {
     /// `RATE`: we ask too often.
     Rate,
-    /// `DENY`, `RSTR`: it does not want us at all.
+    /// `DENY`: it does not want us at all.
     Deny,
+    /// `RSTR`: by its policy, which comes to the same.
+    Restrict,
     /// Any other code.
     Other([u8; 4]),
 }
@@ -240,7 +242,7 @@ impl Refusal {
             Self::Forged(Forgery::Nak) => Reason::Nak,
             Self::Unproven(_) | Self::Forged(Forgery::Missing | Forgery::Wrong) => Reason::Authentication,
             Self::Kiss(Kiss::Rate) => Reason::Rate,
-            Self::Kiss(Kiss::Deny) => Reason::Deny,
+            Self::Kiss(Kiss::Deny | Kiss::Restrict) => Reason::Deny,
             Self::Kiss(Kiss::Other(_)) => Reason::Kiss,
             Self::Unsynchronized => Reason::Unsynchronized,
             Self::Loop => Reason::Loop,
@@ -267,11 +269,15 @@ impl fmt::Display for Refusal {
             Self::Forged(Forgery::Nak) => f.write_str("the server says that it does not know our key (crypto-NAK)"),
             Self::Kiss(Kiss::Rate) => f.write_str("the server says we ask too often (RATE)"),
             Self::Kiss(Kiss::Deny) => f.write_str("the server denies service (DENY)"),
+            Self::Kiss(Kiss::Restrict) => f.write_str("the server denies service by its policy (RSTR)"),
             Self::Kiss(Kiss::Other(code)) => write!(f, "the server sent the kiss code {}", code.escape_ascii()),
             Self::Unsynchronized => f.write_str("the server is not synchronised"),
             Self::Loop => f.write_str("the server follows this very host"),
             Self::NoTimestamp => f.write_str("the reply lacks a timestamp"),
             Self::RootDistance => f.write_str("the server's root distance or delay is 16 s or more"),
+            Self::Hold(hold) if *hold < Nanos::ZERO => {
+                write!(f, "the server answered {} ns before it was asked", hold.0.unsigned_abs())
+            }
             Self::Hold(hold) => write!(f, "the server held the request for {} ns", hold.0),
             Self::NegativeDelay(delay) => write!(f, "the delay is negative, {} ns: the server lies", delay.0),
             Self::Late => f.write_str("the reply came too late"),
@@ -324,7 +330,8 @@ pub(crate) fn measure(
     if packet.stratum == 0 {
         return Err(Refusal::Kiss(match &packet.reference_id.to_be_bytes() {
             b"RATE" => Kiss::Rate,
-            b"DENY" | b"RSTR" => Kiss::Deny,
+            b"DENY" => Kiss::Deny,
+            b"RSTR" => Kiss::Restrict,
             other => Kiss::Other(*other),
         }));
     }
@@ -445,7 +452,7 @@ mod tests {
             (Packet { origin: NtpTime::ZERO, ..reply() }, Refusal::Origin),
             (kiss(b"RATE"), Refusal::Kiss(Kiss::Rate)),
             (kiss(b"DENY"), Refusal::Kiss(Kiss::Deny)),
-            (kiss(b"RSTR"), Refusal::Kiss(Kiss::Deny)),
+            (kiss(b"RSTR"), Refusal::Kiss(Kiss::Restrict)),
             (kiss(b"INIT"), Refusal::Kiss(Kiss::Other(*b"INIT"))),
             (Packet { leap: Leap::Unknown, ..reply() }, Refusal::Unsynchronized),
             (Packet { stratum: 16, ..reply() }, Refusal::Unsynchronized),
@@ -461,6 +468,19 @@ mod tests {
             assert_eq!(judged(packet).unwrap_err(), refusal);
         }
         assert_eq!(judge(&[0; 47], NtpTime(42), Counter(0), Counter(0), PIVOT, LIMIT), Err(Refusal::Short));
+    }
+
+    #[test]
+    fn a_refusal_says_what_the_server_said_and_did() {
+        for (refusal, sentence) in [
+            (Refusal::Kiss(Kiss::Deny), "the server denies service (DENY)"),
+            (Refusal::Kiss(Kiss::Restrict), "the server denies service by its policy (RSTR)"),
+            (Refusal::Hold(Nanos(-5_760_222_435)), "the server answered 5760222435 ns before it was asked"),
+            (Refusal::Hold(Nanos(7)), "the server held the request for 7 ns"),
+        ] {
+            assert_eq!(refusal.to_string(), sentence);
+        }
+        assert_eq!(Refusal::Kiss(Kiss::Restrict).reason(), Reason::Deny);
     }
 
     #[test]

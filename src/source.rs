@@ -362,7 +362,7 @@ impl Source {
                 self.pending = None;
                 match refusal {
                     Refusal::Kiss(Kiss::Rate) => self.poll.handle_rate_kiss(t4),
-                    Refusal::Kiss(Kiss::Deny) => {
+                    Refusal::Kiss(Kiss::Deny | Kiss::Restrict) => {
                         self.denials = self.denials.saturating_add(1);
                         self.poll.handle_deny_kiss(t4, self.is_denied());
                     }

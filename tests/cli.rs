@@ -87,16 +87,44 @@ fn query_prints_one_line_a_server_and_fails_if_any_fails() {
     assert!(lines[0].starts_with("server") && lines[1].starts_with(&upstream.address), "{lines:?}");
     assert_eq!(lines.len(), 2);
 
-    let both = ["query", "--timeout", "0.2", "--json", &upstream.address, "[::1"];
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap().to_string();
+    let both = ["query", "--timeout", "0.2", "--json", &upstream.address, &silent];
     let output = ntpclock().args(both).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).starts_with("ntpclock: server `[::1`: "), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains(&silent), "{}", text(&output.stderr));
     let answers: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(answers[0]["stratum"], 2);
     assert!(answers[0]["error"].is_null() && answers[1]["error"].is_string());
     // The server serves the clock we compare with: the offset is inside its bound.
     let ns = |name: &str| answers[0][name].as_i64().unwrap();
     assert!(ns("offset_ns").abs() <= ns("bound_ns") && ns("delay_ns") >= 0, "{answers}");
+}
+
+#[test]
+fn query_takes_the_lists_that_name_servers_elsewhere() {
+    let upstreams = [Upstream::start(), Upstream::start()];
+    let [first, second] = upstreams.each_ref().map(|upstream| upstream.address.as_str());
+    let list = format!("{first},{second}");
+    // As `query $NTPCLOCK_SERVERS`, and as somebody types it.
+    for arguments in [&[list.as_str()][..], &[&format!("{first},"), second], &[first, &format!(" {second} ")]] {
+        let answers = json(&ntpclock().args(["query", "--json"]).args(arguments).output().unwrap());
+        assert_eq!((&answers[0]["server"], &answers[1]["server"]), (&first.into(), &second.into()), "{arguments:?}");
+        assert!(answers[1]["error"].is_null() && answers[2].is_null(), "{answers}");
+    }
+    // What makes no sense is told before anybody is asked; a server with ` nts` in a list is never asked without.
+    for (wrong, entry) in [(format!("{list},[::1"), "[::1"), (format!("127.0.0.1 ntp,{first}"), "127.0.0.1 ntp")] {
+        let output = ntpclock().args(["query", &wrong]).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), ""));
+        assert!(text(&output.stderr).starts_with(&format!("ntpclock: server `{entry}`: ")), "{output:?}");
+    }
+    let output = ntpclock().args(["query", "--timeout", "0.3", &format!("{first} nts, {second}")]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stdout).contains(second) && text(&output.stderr).contains(&format!("{first} nts")),
+        "{output:?}"
+    );
+    assert!(!text(&output.stdout).contains(first), "{output:?}");
 }
 
 #[test]
@@ -218,6 +246,134 @@ fn a_configuration_is_checked_before_it_is_served_and_faults_are_named_with_file
     assert!(missing.status.code() == Some(1) && text(&missing.stderr).contains("/nonexistent/file"), "{missing:?}");
 }
 
+/// A file of one symmetric key, 5.
+fn key_file(name: &str) -> PathBuf {
+    let path = scratch(name);
+    std::fs::write(&path, "5 AES128 HEX:000102030405060708090a0b0c0d0e0f\n").unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    path
+}
+
+#[test]
+fn a_check_refuses_in_the_same_words_what_a_start_refuses() {
+    let (keys, empty) = (key_file("check-keys"), scratch("check-empty.pem"));
+    std::fs::write(&empty, "no certificate\n").unwrap();
+    let (k, e) = (keys.to_str().unwrap(), empty.to_str().unwrap());
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let [one, all] = ["127.0.0.1", "0.0.0.0"].map(|address| format!("{address}:{port}"));
+    let both = |first: &str, second: &str| {
+        format!("`address` is {second}, which cannot be listened on beside {first}: one is part of the other")
+    };
+    let free = "127.0.0.1:0";
+    for (arguments, code, fault) in [
+        (&["--listen", free, "--source", "127.0.0.1:1 key 2", "--keys", k][..], 2, "`key` 2 of 127.0.0.1:1".to_owned()),
+        (&["--listen", free, "--source", "127.0.0.1:1 key 1"], 2, "`key` 1 of 127.0.0.1:1 is none".to_owned()),
+        (
+            &["--listen", free, "-s", "127.0.0.1:1", "--authentication", "require"],
+            2,
+            "`authentication` is required, and no server".to_owned(),
+        ),
+        (
+            &["--listen", free, "-s", "127.0.0.1:1", "--trusted-certificates", "/nope"],
+            1,
+            "reading certificates from /nope: ".to_owned(),
+        ),
+        (
+            &["--listen", free, "-s", "127.0.0.1:1", "--trusted-certificates", e],
+            2,
+            format!("`trusted certificates` `{e}` holds no certificate"),
+        ),
+        (
+            &["--listen", &one, "--listen", &one, "-s", "127.0.0.1:1"],
+            2,
+            format!("`address` is {one}, which is listened on already"),
+        ),
+        (&["--listen", &one, "--listen", &all, "-s", "127.0.0.1:1"], 2, both(&one, &all)),
+        (&["--listen", &all, "--listen", &one, "-s", "127.0.0.1:1"], 2, both(&all, &one)),
+        (&["--listen", free], 1, "no server is named".to_owned()),
+    ] {
+        let said = |more: &[&str]| {
+            let output = ntpclock().arg("serve").args(arguments).args(more).output().unwrap();
+            assert_eq!((output.status.code(), text(&output.stdout)), (Some(code), ""), "{arguments:?} {more:?}");
+            text(&output.stderr).to_owned()
+        };
+        let (checked, started) = (said(&["--check"]), said(&["--duration", "0"]));
+        assert!(checked.starts_with(&format!("ntpclock: {fault}")), "{checked}");
+        assert_eq!(checked, started);
+    }
+    let good = ["serve", "--check", "--listen", free, "--source", "127.0.0.1:1 key 5", "--keys", k];
+    let output = ntpclock().args(good).args(["--authentication", "require"]).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "it makes sense\n"), "{output:?}");
+    std::fs::remove_file(keys).and_then(|()| std::fs::remove_file(empty)).unwrap();
+}
+
+#[test]
+fn a_check_names_the_directories_that_are_not_there() {
+    let follow = ["serve", "--check", "--listen", "127.0.0.1:0", "-s", "127.0.0.1:1"];
+    for option in ["--state-file", "--shared-page", "--statistics-file"] {
+        let output = ntpclock().args(follow).args([option, "/nonexistent/file"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{option}");
+        let said = "ntpclock: the directory of /nonexistent/file: No such file or directory";
+        assert!(text(&output.stderr).starts_with(said), "{output:?}");
+        // A bare name is one where we are.
+        let mut there = ntpclock();
+        let output =
+            there.current_dir(env!("CARGO_TARGET_TMPDIR")).args(follow).args([option, "file"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let text = "servers = [\"127.0.0.1:1\"]\nstate-file = \"/dev/null/state\"\n[server]\nlisten = [\"127.0.0.1:0\"]\n";
+    let (code, said) = configured("directories.toml", text, &["--check"]);
+    assert!(code == Some(2) && said.starts_with("ntpclock: FILE: the directory of /dev/null/state: "), "{said}");
+}
+
+#[test]
+fn a_file_says_of_sources_what_options_say() {
+    let (upstream, keys) = (Upstream::start(), key_file("file-keys"));
+    let server = "[server]\nlisten = [\"127.0.0.1:0\"]\n";
+    let address = &upstream.address;
+    let keyed = format!("source = [\"{address} key 5\"]\nkeys = {keys:?}\nauthentication = \"require\"\n{server}");
+    let (code, said) = configured("keyed.toml", &keyed, &["--duration", "0"]);
+    assert!(code == Some(0) && said.starts_with(&format!("serving the time of {address} on ")), "{said}");
+    for (wrong, fault) in [
+        (keyed.replace("key 5", "key 6"), format!("FILE: `key` 6 of {address} is none")),
+        (keyed.replace(" key 5", ""), "FILE: `authentication` is required".to_owned()),
+        (keyed.replace("\"require\"", "\"demand\""), "FILE:3: `demand` is none of ignore, mix, require".to_owned()),
+        (
+            format!("khronos = true\n{server}[server.local]\nstratum = 3\nroot-dispersion-ms = 1.0\n"),
+            "FILE: `local`".to_owned(),
+        ),
+        (
+            format!(
+                "trusted-certificates = [\"/nope\"]\nno-platform-trust = true\nservers = [\"{address}\"]\n{server}"
+            ),
+            "FILE: reading certificates from /nope".to_owned(),
+        ),
+    ] {
+        for more in [&["--check"][..], &["--duration", "0"]] {
+            let (code, said) = configured("unkeyed.toml", &wrong, more);
+            assert!(code == Some(2) && said.starts_with(&format!("ntpclock: {fault}")), "{said}");
+        }
+    }
+    std::fs::remove_file(keys).unwrap();
+}
+
+#[test]
+fn a_configuration_that_is_no_file_of_ours_is_refused_at_once() {
+    let fifo = scratch("fifo.toml");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let begun = Instant::now();
+    for path in [Path::new("/dev/zero"), &fifo] {
+        let output = ntpclock().args(["serve", "--check", "--config"]).arg(path).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = format!("ntpclock: reading {}: it is no regular file\n", path.display());
+        assert_eq!(text(&output.stderr), said);
+    }
+    let (code, said) = configured("long.toml", &"#".repeat(1 << 20), &["--check"]);
+    assert!(code == Some(1) && said.contains("reading FILE: it has more than 262144 bytes"), "{said}");
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    std::fs::remove_file(fifo).unwrap();
+}
+
 #[test]
 fn status_shows_what_a_running_server_has_done() {
     let file = scratch("statistics.json");
@@ -300,6 +456,27 @@ fn a_state_file_is_kept_and_one_that_is_refused_is_shown() {
     assert_eq!(std::fs::read(&path).unwrap(), b"something else");
     let shown = ntpclock().args(status.iter().filter(|argument| **argument != "--json")).output().unwrap();
     assert!(text(&shown.stdout).contains("warning") && text(&shown.stdout).contains("no state file"), "{shown:?}");
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_state_that_cannot_be_saved_is_a_complaint_and_a_failure() {
+    let upstream = Upstream::start();
+    let follow = ["-s", &upstream.address, "--state-file", "/nonexistent/state"];
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--user", "root", "--duration", "3"];
+    let record = ["record", "/dev/null", "--duration", "3"];
+    for command in [&["now"][..], &["now", "--json"], &["status"], &["sources"], &serve, &record] {
+        let output = ntpclock().args(command).args(follow).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(!output.stdout.is_empty(), "{output:?}");
+        let said = "ntpclock: writing state file /nonexistent/state: No such file or directory";
+        assert!(text(&output.stderr).starts_with(said), "{output:?}");
+    }
+    // One that is not ours is left alone, and told of where nothing else would.
+    let path = scratch("others-state");
+    std::fs::write(&path, "something else").unwrap();
+    let output = ntpclock().args(["now", "-s", &upstream.address, "--state-file"]).arg(&path).output().unwrap();
+    assert!(output.status.success() && text(&output.stderr).contains("it is no state file"), "{output:?}");
     std::fs::remove_file(path).unwrap();
 }
 
@@ -409,6 +586,20 @@ fn misuse_ends_with_2_and_help_with_0() {
         (&[&LOCAL[..], &["--trusted-certificates", "file"]].concat(), 2),
         (&[&LOCAL[..], &["--authentication", "require"]].concat(), 2),
         (&[&LOCAL[..], &["--interleaved"]].concat(), 2),
+        // A value that makes no sense, whoever finds that out.
+        (&[&LOCAL[..], &["--burst", "0"]].concat(), 2),
+        (&[&LOCAL[..], &["--listen", "localhost:12"]].concat(), 2),
+        (&["serve", "--config", "file", "--khronos"], 2),
+        (&["serve", "--config", "file", "--threads", "2"], 2),
+        (&["query", "host:70000"], 2),
+        (&["query", ""], 2),
+        (&["now", "-s", "a;b"], 2),
+        // A server's statistics are in a file, which nobody has to be asked for.
+        (&["status", "--server", "file", "--khronos"], 2),
+        (&["status", "--server", "file", "--source", "127.0.0.1:9"], 2),
+        (&["status", "--server", "file", "--no-platform-trust"], 2),
+        (&["status", "--server", "file", "--state-file", "state"], 2),
+        (&["status", "--server", "/nonexistent/file"], 1),
         (&["--help"], 0),
     ] {
         assert_eq!(ntpclock().args(arguments).output().unwrap().status.code(), Some(code), "{arguments:?}");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::{Failure, Files, Upstream, seconds};
+use super::{Failure, Files, Upstream, finish, seconds};
 use crate::clock::Clock;
 
 /// How often a failing disk is looked for.
@@ -29,7 +29,7 @@ pub(super) struct Record {
 
 impl Record {
     /// Every line is in the file as soon as its exchange has ended: a signal may end the process at any time.
-    pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+    pub(super) fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
         let mut config = self.upstream.with(&self.files)?;
         config.set_recording(&self.file)?;
         let servers = config.servers();
@@ -45,6 +45,7 @@ impl Record {
         if let Some(fault) = clock.recording_fault() {
             return Err(Failure::Recording(fault));
         }
-        Ok(writeln!(out, "{} exchanges", clock.report().exchanges)?)
+        writeln!(out, "{} exchanges", clock.report().exchanges)?;
+        finish(&clock, err)
     }
 }

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::settings::{Local, Nts, RateLimit, Service, Settings};
-use super::{Failure, Files, Upstream, json, seconds, table};
+use super::{Failure, Files, Upstream, finish, json, seconds, span, table};
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::error::Error;
 use crate::server::{Listeners, Server, ServerConfig};
 use crate::sys::{file, user};
@@ -25,26 +24,30 @@ const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Args)]
 pub(super) struct Serve {
     /// Read all of it from this file, in TOML, instead of the options
-    #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "nts_certificate", "nts_private_key", "nts_port", "nts_cookie_keys", "listen", "servers", "interleaved", "state_file", "shared_page", "local", "allow", "deny", "rate_limit", "burst", "threads", "user",
-        "statistics_file", "silent_unless_synchronized", "source", "keys", "authentication", "khronos", "trusted_certificates", "no_platform_trust",
-    ])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["Sources", "Trust", "Files", "Offer"])]
     config: Option<PathBuf>,
     /// Say whether what is asked for makes sense, and end
     #[arg(long)]
     check: bool,
-    /// Address and port to listen on; port 0 picks a free one (may be repeated)
-    #[arg(long, required_unless_present = "config", value_name = "ADDRESS:PORT")]
-    listen: Vec<String>,
     #[command(flatten)]
     upstream: Upstream,
     #[command(flatten)]
     files: Files,
+    #[command(flatten)]
+    offer: Offer,
+    /// End by itself after this time, and print what was done [default: run until a signal ends the process]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    duration: Option<Duration>,
+}
+
+/// What is served to whom.
+#[derive(Args)]
+struct Offer {
+    /// Address and port to listen on; port 0 picks a free one (may be repeated)
+    #[arg(long, required_unless_present = "config", value_name = "ADDRESS:PORT")]
+    listen: Vec<String>,
     /// Serve this machine's own clock as this stratum, without any upstream
-    #[arg(long, value_name = "STRATUM", requires = "root_dispersion", conflicts_with_all = [
-        "servers", "interleaved", "source", "keys", "authentication", "khronos", "trusted_certificates", "no_platform_trust", "state_file",
-        "shared_page",
-    ])]
+    #[arg(long, value_name = "STRATUM", requires = "root_dispersion", conflicts_with_all = ["Sources", "Trust", "Files"])]
     local: Option<i32>,
     /// How far from UTC this machine's clock may be: your claim, which clients rely on
     #[arg(long, value_name = "MILLISECONDS", value_parser = milliseconds, requires = "local")]
@@ -86,52 +89,36 @@ pub(super) struct Serve {
     /// Write what was done to this file every second, for `status --server`
     #[arg(long, value_name = "FILE")]
     statistics_file: Option<PathBuf>,
-    /// End by itself after this time, and print what was done [default: run until a signal ends the process]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    duration: Option<Duration>,
 }
 
 impl Serve {
-    /// The clock that is served; `None` for this machine's own.
-    fn clock(&self, settings: &Settings) -> Result<Option<Config>, Error> {
-        if self.config.is_some() {
-            return settings.clock();
-        }
-        match settings.server.local {
-            Some(_) => Ok(None),
-            None => self.upstream.with(&self.files).map(Some),
-        }
-    }
-
     fn settings(&self) -> Result<Settings, Failure> {
         if let Some(path) = &self.config {
             return Settings::read(path);
         }
-        let usual = RateLimit::default();
-        let local = self.local.zip(self.root_dispersion);
+        let (offer, usual) = (&self.offer, RateLimit::default());
+        let local = offer.local.zip(offer.root_dispersion);
         Ok(Settings {
-            servers: self.upstream.servers.clone(),
-            interleaved: self.upstream.interleaved,
-            state_file: self.files.state_file.clone(),
-            shared_page: self.files.shared_page.clone(),
-            user: self.user.clone(),
-            statistics_file: self.statistics_file.clone(),
+            upstream: self.upstream.clone(),
+            files: self.files.clone(),
+            user: offer.user.clone(),
+            statistics_file: offer.statistics_file.clone(),
             server: Service {
-                listen: self.listen.clone(),
-                allow: self.allow.clone(),
-                deny: self.deny.clone(),
-                threads: self.threads,
-                silent_unless_synchronized: self.silent_unless_synchronized,
-                rate_limit: (self.rate_limit.is_some() || self.burst.is_some()).then(|| RateLimit {
-                    per_second: self.rate_limit.unwrap_or(usual.per_second),
-                    burst: self.burst.unwrap_or(usual.burst),
+                listen: offer.listen.clone(),
+                allow: offer.allow.clone(),
+                deny: offer.deny.clone(),
+                threads: offer.threads,
+                silent_unless_synchronized: offer.silent_unless_synchronized,
+                rate_limit: (offer.rate_limit.is_some() || offer.burst.is_some()).then(|| RateLimit {
+                    per_second: offer.rate_limit.unwrap_or(usual.per_second),
+                    burst: offer.burst.unwrap_or(usual.burst),
                 }),
-                nts: self.nts_certificate.clone().zip(self.nts_private_key.clone()).map(
+                nts: offer.nts_certificate.clone().zip(offer.nts_private_key.clone()).map(
                     |(certificate, private_key)| Nts {
                         certificate,
                         private_key,
-                        port: self.nts_port,
-                        cookie_keys: self.nts_cookie_keys.clone(),
+                        port: offer.nts_port,
+                        cookie_keys: offer.nts_cookie_keys.clone(),
                     },
                 ),
                 local: local
@@ -147,24 +134,22 @@ impl Serve {
             Some(path) => Failure::Settings(format!("{}: {error}", path.display())),
             None => Failure::Clock(error),
         };
-        let (config, clock) = (settings.server().map_err(named)?, self.clock(&settings).map_err(named)?);
+        let (config, clock) = (settings.server().map_err(named)?, settings.clock().map_err(named)?);
         let user = settings.user.as_deref();
-        if self.check {
-            if let Some(user) = user {
-                user::check(user).map_err(|error| named(Error::io(format!("looking for the user `{user}`"), error)))?;
-            }
-            config.check_files().map_err(named)?;
-            // What is to be read by somebody else is tried as that one.
-            become_user(user)?;
-            config.check_later_files().map_err(named)?;
+        // Whatever is found wrong here is found by a start, too: they say the same.
+        check_first(&config, user).map_err(named)?;
+        // What only root may comes first; what is to be another user's last.
+        let listeners = if self.check { None } else { Some(bind(&config)?) };
+        become_user(user)?;
+        clock.as_ref().map_or(Ok(()), Clock::check).map_err(named)?;
+        config.check_later_files().map_err(named)?;
+        let Some(listeners) = listeners else {
+            settings.check_directories().map_err(named)?;
             let what = self.config.as_deref().unwrap_or(Path::new("it"));
             let caveat =
                 if settings.server.listen.is_empty() { ", if sockets are passed: it names no address" } else { "" };
             return Ok(writeln!(out, "{} makes sense{caveat}", what.display())?);
-        }
-        // What only root may comes first; what is to be another user's last.
-        let listeners = bind(&config)?;
-        become_user(user)?;
+        };
         let whose = match (&clock, &settings.server.local) {
             (Some(clock), _) => format!("the time of {}", clock.servers()),
             (None, local) => {
@@ -188,7 +173,8 @@ impl Serve {
         }
         self.wait(&server, settings.statistics_file.as_deref(), err)?;
         server.stop();
-        Ok(write!(out, "{}", table::statistics(&json::Statistics::from(&server.statistics())))?)
+        write!(out, "{}", table::statistics(&json::Statistics::from(&server.statistics())))?;
+        clock.map_or(Ok(()), |clock| finish(&clock, err))
     }
 
     /// Until the time is over; without one, for ever: the default action of SIGINT and SIGTERM ends the process, and
@@ -214,6 +200,14 @@ impl Serve {
             }
         }
     }
+}
+
+/// What can be told before root is given up.
+fn check_first(config: &ServerConfig, user: Option<&str>) -> Result<(), Error> {
+    if let Some(user) = user {
+        user::check(user).map_err(|error| Error::io(format!("looking for the user `{user}`"), error))?;
+    }
+    config.check_files()
 }
 
 /// Root becomes `user`, if one is named.
@@ -246,8 +240,8 @@ fn tell(server: &Server, path: &Path) -> Result<(), Failure> {
 
 /// Reads a number of milliseconds, fractions allowed.
 fn milliseconds(text: &str) -> Result<Duration, String> {
-    let number: f64 = text.parse().map_err(|_| "is not a number of milliseconds".to_owned())?;
-    Duration::try_from_secs_f64(number / 1e3).map_err(|error| error.to_string())
+    let number = text.parse().map_err(|_| "is not a number of milliseconds".to_owned())?;
+    span(number, 1e3, "milliseconds")
 }
 
 #[cfg(test)]
@@ -257,6 +251,13 @@ mod tests {
     #[test]
     fn milliseconds_may_have_fractions_but_no_sign() {
         assert_eq!(milliseconds("0.5"), Ok(Duration::from_micros(500)));
-        assert!(milliseconds("-1").is_err() && milliseconds("ten").is_err());
+        for (wrong, why) in [
+            ("-1", "is below zero"),
+            ("ten", "is not a number of milliseconds"),
+            ("nan", "is not a number of milliseconds"),
+            ("1e300", "is more milliseconds than can be counted"),
+        ] {
+            assert_eq!(milliseconds(wrong), Err(why.to_owned()), "{wrong}");
+        }
     }
 }

@@ -1,27 +1,84 @@
 //! What `serve` is told: by its options, or by a file in TOML that can say the same and more.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
-use super::Failure;
-use crate::config::Config;
+use super::{Failure, Files, Sources, Trust, Upstream, authentication, source, span};
+use crate::config::{Authentication, Config};
 use crate::error::Error;
 use crate::server::ServerConfig;
+use crate::status::ServerOptions;
+use crate::sys::file::{Distrust, open_trusted};
+use crate::sys::host;
 
-/// All that can be said, as it stands in a file.
+/// A longer file is none of ours.
+const SIZE_MAX: u64 = 1 << 18;
+
+/// All that can be said.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(from = "Written")]
 pub(crate) struct Settings {
-    pub(super) servers: Vec<String>,
-    pub(super) interleaved: bool,
-    pub(super) state_file: Option<PathBuf>,
-    pub(super) shared_page: Option<PathBuf>,
+    pub(super) upstream: Upstream,
+    pub(super) files: Files,
     pub(super) user: Option<String>,
     pub(super) statistics_file: Option<PathBuf>,
     pub(super) server: Service,
+}
+
+/// The same as it stands in a file: what options say, by their names.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Written {
+    servers: Vec<String>,
+    source: Vec<Source>,
+    keys: Option<PathBuf>,
+    #[serde(deserialize_with = "mode")]
+    authentication: Authentication,
+    khronos: bool,
+    interleaved: bool,
+    trusted_certificates: Vec<PathBuf>,
+    no_platform_trust: bool,
+    state_file: Option<PathBuf>,
+    shared_page: Option<PathBuf>,
+    user: Option<String>,
+    statistics_file: Option<PathBuf>,
+    server: Service,
+}
+
+impl From<Written> for Settings {
+    fn from(written: Written) -> Self {
+        let Written { servers, source, keys, authentication, khronos, interleaved, .. } = written;
+        let Written { trusted_certificates, no_platform_trust, state_file, shared_page, .. } = written;
+        let Written { user, statistics_file, server, .. } = written;
+        let trust = Trust { trusted_certificates, no_platform_trust };
+        let source = source.into_iter().map(|Source(server, options)| (server, options)).collect();
+        let sources = Sources { servers, interleaved, source, keys, authentication, khronos };
+        Self {
+            upstream: Upstream { sources, trust },
+            files: Files { state_file, shared_page },
+            user,
+            statistics_file,
+            server,
+        }
+    }
+}
+
+/// One server with options, in the words of `--source`.
+struct Source(String, ServerOptions);
+
+impl<'de> Deserialize<'de> for Source {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        source(&text).map(|(server, options)| Self(server, options)).map_err(de::Error::custom)
+    }
+}
+
+fn mode<'de, D: Deserializer<'de>>(from: D) -> Result<Authentication, D::Error> {
+    let text = String::deserialize(from)?;
+    authentication(&text).map_err(|why| de::Error::custom(format_args!("`{text}` {why}")))
 }
 
 /// Where to serve, whom, and how much.
@@ -74,9 +131,9 @@ pub(super) struct Local {
 impl Settings {
     /// Reads `path`.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        let failed = |error| Error::io(format!("reading {}", path.display()), error);
-        let text = fs::read_to_string(path).map_err(failed)?;
-        Ok(Self::parse(&text, path)?)
+        let bytes = read(path).map_err(|why| Error::io(format!("reading {}", path.display()), why.into()))?;
+        let foreign = |_| Error::Malformed { path: path.to_owned(), line: 1, why: "the file is not UTF-8".to_owned() };
+        Ok(Self::parse(&String::from_utf8(bytes).map_err(foreign)?, path)?)
     }
 
     /// Reads `text`, which stands in the file at `path`.
@@ -119,8 +176,8 @@ impl Settings {
             }
         }
         if let Some(local) = local {
-            let dispersion = Duration::try_from_secs_f64(local.root_dispersion_ms / 1e3)
-                .map_err(|error| Error::argument("root-dispersion-ms", error.to_string()))?;
+            let dispersion = span(local.root_dispersion_ms, 1e3, "milliseconds")
+                .map_err(|why| Error::argument("root-dispersion-ms", why))?;
             config.set_local(local.stratum, dispersion)?;
         }
         Ok(config)
@@ -129,24 +186,33 @@ impl Settings {
     /// The clock that is served; `None` for this machine's own.
     pub(crate) fn clock(&self) -> Result<Option<Config>, Error> {
         if self.server.local.is_some() {
-            return match (self.servers.as_slice(), &self.state_file, &self.shared_page) {
-                ([], None, None) => Ok(None),
-                _ => Err(Error::argument("local", "is this machine's own clock, which follows no servers")),
-            };
+            let says_nothing = self.upstream == Upstream::default() && self.files == Files::default();
+            let contradiction = || Error::argument("local", "is this machine's own clock, which follows no servers");
+            return if says_nothing { Ok(None) } else { Err(contradiction()) };
         }
-        let mut config = match self.servers.as_slice() {
-            [] => Config::from_environment()?,
-            servers => Config::with_servers(&servers.join(","))?,
-        };
-        config.set_interleaved(self.interleaved);
-        if let Some(path) = &self.state_file {
-            config.set_state_file(path)?;
-        }
-        if let Some(path) = &self.shared_page {
-            config.set_shared_page(path)?;
-        }
-        Ok(Some(config))
+        self.upstream.with(&self.files).map(Some)
     }
+
+    /// Whether what is written while we serve, or shared, has a directory to be in.
+    pub(super) fn check_directories(&self) -> Result<(), Error> {
+        let Files { state_file, shared_page } = &self.files;
+        for path in [state_file, shared_page, &self.statistics_file].into_iter().flatten() {
+            // The parent of a bare name is empty, and meant is where we are.
+            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            // With a dot behind it only a directory will do.
+            let seen = fs::metadata(directory.join("."));
+            seen.map_err(|error| Error::io(format!("the directory of {}", path.display()), error))?;
+        }
+        Ok(())
+    }
+}
+
+/// What is in the file at `path`, wherever a link leads to: whoever could write it could say whom we believe.
+fn read(path: &Path) -> Result<Vec<u8>, Distrust> {
+    let file = open_trusted(&fs::canonicalize(path)?, File::options().read(true), host::effective_user())?;
+    let mut bytes = Vec::new();
+    file.take(SIZE_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > SIZE_MAX { Err(Distrust::TooLong(SIZE_MAX)) } else { Ok(bytes) }
 }
 
 #[cfg(test)]
@@ -175,9 +241,54 @@ mod tests {
         assert_eq!((shown_limit.per_second, shown_limit.burst), (per_second, burst));
         assert_eq!(all.server.local.unwrap().stratum, 10);
         assert!(all.clock().unwrap_err().to_string().contains("`local`"));
-        shown = shown.replace("servers = ", "# ").replace("state-file = ", "# ").replace("shared-page = ", "# ");
+        for upstream in ["servers", "source", "keys", "trusted-certificates", "state-file", "shared-page"] {
+            assert!(shown.contains(&format!("\n{upstream} = ")), "{upstream}");
+            shown = shown.replace(&format!("\n{upstream} = "), "\n# ");
+        }
+        // What is left of it are values that hold anyway.
         assert!(settings(&shown).unwrap().clock().unwrap().is_none());
         assert_eq!(all.user.as_deref(), Some("ntpclock"));
+    }
+
+    #[test]
+    fn every_option_about_sources_and_their_files_can_be_said_in_a_file_and_stands_in_the_example() {
+        use clap::{ArgAction, CommandFactory};
+        let example = include_str!("../../bindings/systemd/ntpclock.toml");
+        let command = crate::cli::Arguments::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        let about = |name: &str| ["Sources", "Trust", "Files"].contains(&name);
+        let groups: Vec<_> = serve.get_groups().filter(|group| about(group.get_id().as_str())).collect();
+        let ids: Vec<_> = groups.iter().flat_map(|group| group.get_args()).collect();
+        assert_eq!((groups.len(), ids.len()), (3, 10));
+        for id in ids {
+            let option = serve.get_arguments().find(|argument| argument.get_id() == id).unwrap();
+            let name = option.get_long().unwrap();
+            let value = match option.get_action() {
+                ArgAction::SetTrue => "true",
+                ArgAction::Append => "[\"192.0.2.1\"]",
+                _ => "\"require\"",
+            };
+            let said = settings(&format!("{name} = {value}")).unwrap();
+            assert!(said.upstream != Upstream::default() || said.files != Files::default(), "{name}");
+            assert!(example.contains(&format!("\n# {name} = ")) || example.contains(&format!("\n{name} = ")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_source_in_a_file_has_the_options_that_it_has_on_the_command_line() {
+        let said =
+            settings("source = [\"192.0.2.1 key 5 trust\", \"pool:p prefer\"]\nauthentication = \"ignore\"").unwrap();
+        let Sources { source, authentication, .. } = said.upstream.sources;
+        let first = ServerOptions { key: Some(5), trust: true, ..ServerOptions::default() };
+        let second = ServerOptions { prefer: true, ..ServerOptions::default() };
+        assert_eq!(source, [("192.0.2.1".to_owned(), first), ("pool:p".to_owned(), second)]);
+        assert_eq!(authentication, Authentication::Ignore);
+        for (wrong, why) in [
+            ("\nsource = [\"a key\"]", "f:2: after `key` goes the id of one, a number"),
+            ("\nauthentication = \"none\"", "f:2: `none` is none of ignore, mix, require"),
+        ] {
+            assert_eq!(Settings::parse(wrong, Path::new("f")).unwrap_err().to_string(), why);
+        }
     }
 
     #[test]
@@ -197,6 +308,11 @@ mod tests {
             "[server.local]\nstratum = 1\nroot-dispersion-ms = -1.0",
         ] {
             assert!(settings(wrong).unwrap().server().is_err(), "{wrong}");
+        }
+        for number in ["nan", "inf"] {
+            let text = format!("[server.local]\nstratum = 1\nroot-dispersion-ms = {number}");
+            let error = settings(&text).unwrap().server().unwrap_err();
+            assert_eq!(error.to_string(), "`root-dispersion-ms` is not a number of milliseconds");
         }
     }
 }

@@ -54,7 +54,8 @@ impl ServerConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if it is no literal address, or one too many (64).
+    /// [`Error::InvalidArgument`] if it is no literal address, one too many (64), or if what is sent there would come to
+    /// another one, too: the same address with the same port, or all addresses (`0.0.0.0`, `[::]`) beside one of them.
     pub fn add_listen(&mut self, address: &str) -> Result<&mut Self, Error> {
         if self.listen.len() == LISTEN_MAX {
             return Err(Error::argument("address", format!("is one more than the {LISTEN_MAX} that are possible")));
@@ -63,6 +64,13 @@ impl ServerConfig {
             let shown: String = address.chars().take(100).collect();
             Error::argument("address", format!("is `{shown}`, which is no literal address"))
         })?;
+        if let Some(other) = self.listen.iter().find(|other| is_shared(**other, parsed)) {
+            let why = match *other == parsed {
+                true => format!("is {parsed}, which is listened on already"),
+                false => format!("is {parsed}, which cannot be listened on beside {other}: one is part of the other"),
+            };
+            return Err(Error::argument("address", why));
+        }
         self.listen.push(parsed);
         Ok(self)
     }
@@ -212,6 +220,14 @@ impl ServerConfig {
     }
 }
 
+/// Whether one datagram may be for both, so that the system lets only one of them be bound. Where there is IPv4 at a
+/// port, `[::]` is IPv6 alone ([`Listeners`](super::Listeners)).
+fn is_shared(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    let same_port = one.port() == other.port() && one.port() != 0;
+    one == other && same_port || is_everywhere && same_port && one.is_ipv4() == other.is_ipv4()
+}
+
 /// `address`, `address:port` or `[v6]:port`; without a port it is NTP's.
 fn literal(text: &str) -> Option<SocketAddr> {
     // The zone of a link-local address is only understood in the form with a port.
@@ -231,7 +247,7 @@ mod tests {
     #[test]
     fn addresses_are_literal_and_have_a_default_port() {
         let mut config = ServerConfig::new();
-        for address in ["127.0.0.1", "127.0.0.1:0", "::1", "[::1]", "[::1]:5"] {
+        for address in ["127.0.0.1", "127.0.0.1:0", "::1", "[::2]", "[::1]:5"] {
             config.add_listen(address).unwrap();
         }
         assert_eq!(config.listen.iter().map(SocketAddr::port).collect::<Vec<_>>(), [123, 0, 123, 123, 5]);
@@ -239,6 +255,27 @@ mod tests {
         let brackets = ["[::1", "::1]", "[[::1]]", "[127.0.0.1]", "[127.0.0.1]:1", "[::1]5", "[::1]:", "::1]:5"];
         for address in wrong.into_iter().chain(brackets) {
             assert!(config.add_listen(address).is_err(), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_part_of_another_is_refused_with_both_named() {
+        for (first, second, refused) in [
+            ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("0.0.0.0:1", "127.0.0.1:1", true),
+            ("[::1]:1", "[::]:1", true),
+            ("127.0.0.1", "127.0.0.1:123", true),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("0.0.0.0:1", "[::]:1", false),
+            ("0.0.0.0:1", "127.0.0.1:2", false),
+            ("127.0.0.1:1", "127.0.0.2:1", false),
+        ] {
+            let mut config = ServerConfig::new();
+            let told =
+                config.add_listen(first).unwrap().add_listen(second).map(drop).map_err(|error| error.to_string());
+            assert_eq!(told.is_err(), refused, "{first} {second}");
+            let named = |listen| literal(listen).unwrap().to_string();
+            assert!(told.is_ok() || told.is_err_and(|why| why.contains(&named(first)) && why.contains(&named(second))));
         }
     }
 
