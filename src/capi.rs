@@ -37,7 +37,7 @@ pub use values::*;
 use std::panic::{self, AssertUnwindSafe};
 
 use crate::error::Error;
-use crate::sys::thread::Uncancelled;
+use crate::sys::cancel::Uncancelled;
 
 /// Runs `body`, in which the calling thread cannot be cancelled; a panic ends here and gives `None`: nothing unwinds
 /// into C.

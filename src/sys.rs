@@ -5,6 +5,8 @@
 
 #[expect(clippy::indexing_slicing, reason = "arrays of BATCH places, and what the kernel filled of them")]
 pub(crate) mod batch;
+#[cfg(feature = "capi")]
+pub(crate) mod cancel;
 pub(crate) mod clocks;
 pub(crate) mod counter;
 pub(crate) mod file;

@@ -1,7 +1,6 @@
 //! Threads that live in somebody else's process: named, small, deaf to signals, and ended when told to.
 
 use std::io;
-use std::marker::PhantomData;
 use std::os::unix::thread::JoinHandleExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -28,38 +27,6 @@ pub(crate) fn spawn_with_stack(
     let spawned = Builder::new().name(name.to_owned()).stack_size(stack).spawn(body);
     drop(mask);
     spawned
-}
-
-unsafe extern "C" {
-    /// Of POSIX, in glibc and musl; the crate for the C library leaves it out.
-    fn pthread_setcancelstate(state: libc::c_int, former: *mut libc::c_int) -> libc::c_int;
-}
-
-/// Their number for the state in which a request to cancel the thread waits.
-const PTHREAD_CANCEL_DISABLE: libc::c_int = 1;
-
-/// As long as this lives the calling thread is not cancelled: glibc does that by unwinding the stack, which must not
-/// meet a frame that catches panics (it ends the process), and musl by leaving it, with every lock that is held.
-pub(crate) struct Uncancelled {
-    former: libc::c_int,
-    /// Of this thread: it stays here.
-    _here: PhantomData<*const ()>,
-}
-
-impl Uncancelled {
-    pub(crate) fn begin() -> Self {
-        let mut former = 0;
-        // SAFETY: the place is ours, and the state is one that there is; so it does not fail.
-        unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut former) };
-        Self { former, _here: PhantomData }
-    }
-}
-
-impl Drop for Uncancelled {
-    fn drop(&mut self) {
-        // SAFETY: the state is what the same call gave. It is no cancellation point: a request waits for the next one.
-        unsafe { pthread_setcancelstate(self.former, &raw mut self.former) };
-    }
 }
 
 /// Binds this thread to one of the processors that it may run on, by its place among them; `false`: there are not so
