@@ -266,8 +266,12 @@ fn a_check_refuses_in_the_same_words_what_a_start_refuses() {
     };
     let free = "127.0.0.1:0";
     for (arguments, code, fault) in [
-        (&["--listen", free, "--source", "127.0.0.1:1 key 2", "--keys", k][..], 2, "`key` 2 of 127.0.0.1:1".to_owned()),
-        (&["--listen", free, "--source", "127.0.0.1:1 key 1"], 2, "`key` 1 of 127.0.0.1:1 is none".to_owned()),
+        (
+            &["--listen", free, "--source", "127.0.0.1:1 key 2", "--keys", k][..],
+            2,
+            "`key id` 2 of 127.0.0.1:1".to_owned(),
+        ),
+        (&["--listen", free, "--source", "127.0.0.1:1 key 1"], 2, "`key id` 1 of 127.0.0.1:1 is none".to_owned()),
         (
             &["--listen", free, "-s", "127.0.0.1:1", "--authentication", "require"],
             2,
@@ -335,7 +339,7 @@ fn a_file_says_of_sources_what_options_say() {
     let (code, said) = configured("keyed.toml", &keyed, &["--duration", "0"]);
     assert!(code == Some(0) && said.starts_with(&format!("serving the time of {address} on ")), "{said}");
     for (wrong, fault) in [
-        (keyed.replace("key 5", "key 6"), format!("FILE: `key` 6 of {address} is none")),
+        (keyed.replace("key 5", "key 6"), format!("FILE: `key id` 6 of {address} is none")),
         (keyed.replace(" key 5", ""), "FILE: `authentication` is required".to_owned()),
         (keyed.replace("\"require\"", "\"demand\""), "FILE:3: `demand` is none of ignore, mix, require".to_owned()),
         (
