@@ -39,7 +39,7 @@ NONSENSE: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any], str
     (ntpclock.start, ("",), {}, "no server"),
     (ntpclock.start, ([],), {}, "no server"),
     (ntpclock.Clock, ("a,,b",), {}, "empty"),
-    (ntpclock.Clock, ("a",), {"poll": (5, 4)}, "above the longest"),
+    (ntpclock.Clock, ("a",), {"poll": (5, 4)}, "above `max_exponent`"),
     (ntpclock.Clock, ("a",), {"poll": (0, 99)}, "poll exponents"),
     (ntpclock.Clock, ("a",), {"fault_limit": -1}, "below zero"),
     (ntpclock.Clock, ("a",), {"min_agreeing": 0}, "1 to 64"),
