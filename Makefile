@@ -35,6 +35,7 @@ ABI     := 0
 # Copies of functions in their callers, but for the shortest and those that must be, make code larger and nothing faster; nor does
 # level 3 make readings faster, but it does the ciphers of a server, for which the command is made.
 SHORT   := -C llvm-args=-inline-threshold=25
+# The library, of which it matters more, has fewer still; its readings say themselves what is copied.
 SHORTER := -C llvm-args=-inline-threshold=15
 SMALL   := --config profile.release.opt-level=2
 # All that is shipped; with `--all-features` aws-lc-rs would be tested in ring's place.

@@ -1873,7 +1873,8 @@ void ntp_server_config_free(ntp_server_config *config);
  * Adds an address to listen on: `address`, `address:port` or `[v6]:port`. Port 0 picks a free one, which
  * `ntp_server_port` tells.
  *
- * Returns `NTP_ERR_INVALID_ARGUMENT` if `address` is no literal address, or a pointer is NULL.
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if `address` is no literal address, if what is sent there would come to another one
+ * that was added, too (the same with the same port, or all addresses beside one of them), or a pointer is NULL.
  *
  * Contract:
  *
@@ -1881,7 +1882,8 @@ void ntp_server_config_free(ntp_server_config *config);
  *   meanwhile.
  * - `address` is NULL or a NUL-terminated string that does not change during the call.
  */
-ntp_result ntp_server_config_add_listen(ntp_server_config *config, const char *address);
+ntp_result ntp_server_config_add_listen(ntp_server_config *config,
+                                        const char *address);
 
 /**
  * Serves the system clock as `stratum` with this root dispersion, in nanoseconds, without any upstream: for

@@ -467,8 +467,12 @@ impl fmt::Display for Failure {
 
 /// Reads a number of seconds, fractions allowed.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text.parse().map_err(|_| "is not a number of seconds".to_owned())?;
-    span(number, 1.0, "seconds")
+    parsed_span(text, 1.0, "seconds")
+}
+
+fn parsed_span(text: &str, per_second: f64, parts: &str) -> Result<Duration, String> {
+    // What is no number is told of as what is not a number.
+    span(text.parse().unwrap_or(f64::NAN), per_second, parts)
 }
 
 /// So many parts of a second, `per_second` of which are one.

@@ -499,19 +499,17 @@ impl fmt::Display for ServerSpec {
 
 /// The path of a file, there already or not.
 pub(crate) fn file(name: &'static str, path: &Path) -> Result<PathBuf, Error> {
-    match path.file_name() {
-        Some(_) => Ok(path.to_owned()),
-        None => Err(Error::argument(name, no_file(path))),
-    }
+    named(path).map_err(|why| Error::argument(name, why))
 }
 
 /// The same where the argument is called `path`, and the setter tells of what.
 fn path_of(what: &str, path: &Path) -> Result<PathBuf, Error> {
-    file("path", path).map_err(|_| Error::argument("path", format!("of the {what} {}", no_file(path))))
+    named(path).map_err(|why| Error::argument("path", format!("of the {what} {why}")))
 }
 
-fn no_file(path: &Path) -> String {
-    format!("is `{}`, which names no file", path.display())
+fn named(path: &Path) -> Result<PathBuf, String> {
+    let is_named = path.file_name().is_some();
+    if is_named { Ok(path.to_owned()) } else { Err(format!("is `{}`, which names no file", path.display())) }
 }
 
 /// Parses a whole list; blanks around entries are allowed, empty entries are not.

@@ -10,11 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use ntpclock::{Server, ServerConfig};
-// As in the library itself; `client` asks for it.
-#[cfg(feature = "nts-aws-lc")]
-use rustls::crypto::aws_lc_rs as ciphers;
-#[cfg(not(feature = "nts-aws-lc"))]
-use rustls::crypto::ring as ciphers;
 
 #[path = "nts/authority.rs"]
 mod authority;

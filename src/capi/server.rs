@@ -168,7 +168,8 @@ pub unsafe extern "C" fn ntp_server_config_free(config: *mut ntp_server_config) 
 /// Adds an address to listen on: `address`, `address:port` or `[v6]:port`. Port 0 picks a free one, which
 /// `ntp_server_port` tells.
 ///
-/// Returns `NTP_ERR_INVALID_ARGUMENT` if `address` is no literal address, or a pointer is NULL.
+/// Returns `NTP_ERR_INVALID_ARGUMENT` if `address` is no literal address, if what is sent there would come to another one
+/// that was added, too (the same with the same port, or all addresses beside one of them), or a pointer is NULL.
 ///
 /// # Safety
 ///

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::settings::{Local, Nts, RateLimit, Service, Settings};
-use super::{Failure, Files, Upstream, finish, json, seconds, span, table};
+use super::{Failure, Files, Upstream, finish, json, parsed_span, seconds, table};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::server::{Listeners, Server, ServerConfig};
@@ -240,8 +240,7 @@ fn tell(server: &Server, path: &Path) -> Result<(), Failure> {
 
 /// Reads a number of milliseconds, fractions allowed.
 fn milliseconds(text: &str) -> Result<Duration, String> {
-    let number = text.parse().map_err(|_| "is not a number of milliseconds".to_owned())?;
-    span(number, 1e3, "milliseconds")
+    parsed_span(text, 1e3, "milliseconds")
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! What `serve` is told: by its options, or by a file in TOML that can say the same and more.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, de};
@@ -11,8 +10,7 @@ use crate::config::{Authentication, Config};
 use crate::error::Error;
 use crate::server::ServerConfig;
 use crate::status::ServerOptions;
-use crate::sys::file::{Distrust, open_trusted};
-use crate::sys::host;
+use crate::sys::{file, host};
 
 /// A longer file is none of ours.
 const SIZE_MAX: u64 = 1 << 18;
@@ -131,7 +129,9 @@ pub(super) struct Local {
 impl Settings {
     /// Reads `path`.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        let bytes = read(path).map_err(|why| Error::io(format!("reading {}", path.display()), why.into()))?;
+        // Whoever could write it could say whom we believe.
+        let bytes = file::read_trusted(path, host::effective_user(), SIZE_MAX)
+            .map_err(|why| Error::io(format!("reading {}", path.display()), why.into()))?;
         let foreign = |_| Error::Malformed { path: path.to_owned(), line: 1, why: "the file is not UTF-8".to_owned() };
         Ok(Self::parse(&String::from_utf8(bytes).map_err(foreign)?, path)?)
     }
@@ -197,22 +197,12 @@ impl Settings {
     pub(super) fn check_directories(&self) -> Result<(), Error> {
         let Files { state_file, shared_page } = &self.files;
         for path in [state_file, shared_page, &self.statistics_file].into_iter().flatten() {
-            // The parent of a bare name is empty, and meant is where we are.
-            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             // With a dot behind it only a directory will do.
-            let seen = fs::metadata(directory.join("."));
+            let seen = fs::metadata(file::directory_of(path).join("."));
             seen.map_err(|error| Error::io(format!("the directory of {}", path.display()), error))?;
         }
         Ok(())
     }
-}
-
-/// What is in the file at `path`, wherever a link leads to: whoever could write it could say whom we believe.
-fn read(path: &Path) -> Result<Vec<u8>, Distrust> {
-    let file = open_trusted(&fs::canonicalize(path)?, File::options().read(true), host::effective_user())?;
-    let mut bytes = Vec::new();
-    file.take(SIZE_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > SIZE_MAX { Err(Distrust::TooLong(SIZE_MAX)) } else { Ok(bytes) }
 }
 
 #[cfg(test)]

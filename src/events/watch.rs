@@ -90,7 +90,7 @@ fn fall(model: &ClockModel, now: Counter) -> Counter {
     if !state.is_usable() || is_same(end) {
         return Counter(i64::MAX);
     }
-    // Nearly always the deadline ends it that says so itself.
+    // The first change is nearly always that to HOLDOVER, whose deadline the model carries.
     let deadline = model.holdover_at.0;
     if (now.0 + 1..end).contains(&deadline) && is_same(deadline - 1) && !is_same(deadline) {
         return model.holdover_at;

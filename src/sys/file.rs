@@ -62,8 +62,8 @@ impl From<Distrust> for io::Error {
 impl Distrust {
     /// Whether the file may be what it should be, and it is only that we may not open it so.
     pub(crate) fn is_prohibition(&self) -> bool {
-        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-        matches!(self, Self::Unreadable(kind, _) | Self::Unwritable(kind, _) if [PermissionDenied, ReadOnlyFilesystem].contains(kind))
+        let (Self::Unreadable(kind, _) | Self::Unwritable(kind, _)) = self else { return false };
+        matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
     }
 
     /// The same of a file that was to be written, and made if there is none.
@@ -135,12 +135,18 @@ fn secret(file: File, open: u32, limit: u64) -> Result<Vec<u8>, Distrust> {
 
 /// What is in the file at `path`, which only `user` or root can have written, and which has `limit` bytes at most.
 /// Where the path is that of a link, the file that it leads to is meant.
-#[cfg_attr(not(feature = "_nts"), expect(dead_code, reason = "only certificates are read like this"))]
+#[cfg(any(feature = "cli", feature = "_nts"))]
 pub(crate) fn read_trusted(path: &Path, user: u32, limit: u64) -> Result<Vec<u8>, Distrust> {
     let file = open_trusted(&fs::canonicalize(path)?, File::options().read(true), user)?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit { Err(Distrust::TooLong(limit)) } else { Ok(bytes) }
+}
+
+/// Where the file at `path` is, which is here if that does not say.
+#[cfg(feature = "cli")]
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Whether we may make files in `directory`.

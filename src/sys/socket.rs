@@ -230,7 +230,7 @@ pub(super) fn read_control(message: &libc::msghdr, received: &mut Received) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                 // SAFETY: the payload of this kind is an `in_pktinfo`, which may be unaligned.
                 let info = unsafe { payload.cast::<libc::in_pktinfo>().read_unaligned() };
-                // Not `ipi_addr` is ours: that is what the datagram says, which may be an address of many hosts.
+                // What was asked (`ipi_addr`) may be an address of many hosts; the other one is ours.
                 let [address, asked] =
                     [info.ipi_spec_dst, info.ipi_addr].map(|address| Ipv4Addr::from(u32::from_be(address.s_addr)));
                 received.is_to_many = asked != address && !address.is_unspecified();

@@ -42,7 +42,12 @@ pub(crate) fn inside(module: &str, test: &str, body: impl FnOnce()) {
 
 /// Brings the namespace's loopback interface up, with 127.0.0.0/8 and ::1.
 pub(crate) fn loopback_up() {
-    run(Command::new("ip").args(["link", "set", "lo", "up"]));
+    ip("link set lo up");
+}
+
+/// What `ip` (package iproute2) says to `arguments`, one blank between any two.
+pub(crate) fn ip(arguments: &str) -> String {
+    run(Command::new("ip").args(arguments.split(' ')))
 }
 
 /// Shows `text` to everybody in this namespace as the content of `file`.
@@ -59,9 +64,10 @@ fn may_unshare() -> bool {
     probe.status().is_ok_and(|status| status.success())
 }
 
-fn run(command: &mut Command) {
+fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]

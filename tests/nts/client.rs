@@ -10,6 +10,11 @@ use std::time::Duration;
 use aes_gcm_siv::aead::{Aead, Payload};
 use aes_gcm_siv::{Aes128GcmSiv, KeyInit};
 use aes_siv::siv::{Aes128Siv, Aes256Siv};
+// As in the library itself.
+#[cfg(feature = "nts-aws-lc")]
+pub(crate) use rustls::crypto::aws_lc_rs as ciphers;
+#[cfg(not(feature = "nts-aws-lc"))]
+pub(crate) use rustls::crypto::ring as ciphers;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -33,7 +38,7 @@ pub(crate) fn connect(
 ) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority).expect("it was written there")).expect("a certificate");
-    let mut config = ClientConfig::builder_with_provider(Arc::new(crate::ciphers::default_provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ciphers::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("ring knows TLS 1.3")
         .with_root_certificates(roots)

@@ -12,7 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::authority::{Authority, Identity};
-use crate::namespace::{inside, loopback_up, replace_file};
+use crate::client::ciphers;
+use crate::namespace::{inside, ip, loopback_up, replace_file};
 use crate::peers::Directory;
 use crate::together::live_through;
 use crate::trusting;
@@ -40,7 +41,7 @@ fn serve_with_tickets(
 ) {
     let certificate = CertificateDer::from_pem_file(identity.certificate()).expect("it was written there");
     let key = PrivateKeyDer::from_pem_file(identity.key()).expect("it was written there");
-    let mut config = ServerConfig::builder_with_provider(Arc::new(crate::ciphers::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ciphers::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("ring knows TLS 1.3")
         .with_no_client_auth()
@@ -334,8 +335,7 @@ fn a_stranger_cannot_make_us_ask_this_host() {
     inside(module_path!(), "a_stranger_cannot_make_us_ask_this_host", || {
         loopback_up();
         let stranger = "192.0.2.7";
-        let added = std::process::Command::new("ip").args(["addr", "add", stranger, "dev", "lo"]).status();
-        assert!(added.expect("ip (package iproute2) can be run").success());
+        ip(&format!("addr add {stranger} dev lo"));
         let authority = Authority::new();
         let address: IpAddr = stranger.parse().expect("an address");
         for name in ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"] {

@@ -32,11 +32,6 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ntpclock::{Clock, Config, SourceInfo};
-// As in the library itself.
-#[cfg(feature = "nts-aws-lc")]
-use rustls::crypto::aws_lc_rs as ciphers;
-#[cfg(not(feature = "nts-aws-lc"))]
-use rustls::crypto::ring as ciphers;
 
 use authority::Identity;
 use peers::{Chronyd, Release, free_address};

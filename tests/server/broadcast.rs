@@ -1,9 +1,9 @@
 //! What is sent to many hosts at once.
 
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::process::Command;
 
-use crate::namespace::inside;
+use crate::namespace::{inside, ip, loopback_up};
+use crate::system::inner_link;
 use crate::wire::{SILENCE, local, request};
 
 /// Replies to one request from `from` to `to`, as long as they come.
@@ -20,19 +20,11 @@ fn replies(from: &str, to: SocketAddr) -> usize {
 fn case_8_a_request_to_a_broadcast_or_multicast_address_is_answered_by_none_of_many_threads() {
     let name = "case_8_a_request_to_a_broadcast_or_multicast_address_is_answered_by_none_of_many_threads";
     inside(module_path!(), name, || {
-        let ip = |arguments: &str| {
-            assert!(Command::new("ip").args(arguments.split(' ')).status().unwrap().success(), "ip {arguments}");
-        };
-        ip("link set lo up");
-        ip("link add inner type veth peer name outer");
-        ip("link set inner up");
-        ip("link set outer up");
+        loopback_up();
+        let link = inner_link();
         ip("addr add 192.0.2.1/24 brd 192.0.2.255 dev inner");
         ip("addr add 2001:db8::1/64 dev inner nodad");
-        let link = std::fs::read_to_string("/sys/class/net/inner/ifindex");
-        let link = link.ok().and_then(|index| index.trim().parse().ok());
-        let all_nodes =
-            |port| SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), port, 0, link.unwrap_or(2));
+        let all_nodes = |port| SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), port, 0, link);
 
         let server = local("0.0.0.0:0", |config| _ = config.set_threads(4).unwrap());
         let port = server.addresses()[0].port();

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use ntpclock::{Clock, Config, Server, ServerConfig, State};
 
-use crate::namespace::{inside, loopback_up};
-use crate::system::{forge, in_a_child};
+use crate::namespace::{inside, ip, loopback_up};
+use crate::system::{forge, in_a_child, inner_link};
 use crate::wire::{Client, PATIENCE, Random, Reply, SILENCE, eventually, local, request};
 
 fn fast_clock(servers: &str) -> Clock {
@@ -303,21 +303,12 @@ fn case_14_without_nts_a_request_for_it_is_a_request_like_any_other() {
 fn case_18_a_reply_leaves_from_the_address_that_was_asked_also_on_a_host_of_many() {
     inside(module_path!(), "case_18_a_reply_leaves_from_the_address_that_was_asked_also_on_a_host_of_many", || {
         loopback_up();
-        let ip = |arguments: &str| {
-            let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
-            assert!(status.success(), "ip {arguments}");
-        };
-        ip("link add inner type veth peer name outer");
-        for link in ["inner", "outer"] {
-            ip(&format!("link set {link} up"));
-        }
+        let index = inner_link();
         ip("addr add 192.0.2.1/24 dev inner");
         ip("addr add 192.0.2.2/24 dev inner");
         ip("addr add 2001:db8::1/64 dev inner nodad");
         ip("addr add 2001:db8::2/64 dev inner nodad");
         ip("addr add fe80::7/64 dev inner nodad");
-        let shown = Command::new("ip").args(["-o", "link", "show", "inner"]).output().unwrap();
-        let index = String::from_utf8(shown.stdout).unwrap().split(':').next().unwrap().to_owned();
         let link_local = format!("fe80::7%{index}");
         for (listen, asked) in [
             ("0.0.0.0:0", vec!["192.0.2.1", "192.0.2.2", "127.0.0.1", "127.0.0.77"]),
@@ -340,7 +331,7 @@ fn case_18_a_reply_leaves_from_the_address_that_was_asked_also_on_a_host_of_many
         let server = local("[::]:0", |_| ());
         let mut address = SocketAddr::new("fe80::7".parse().unwrap(), server.addresses()[0].port());
         if let SocketAddr::V6(v6) = &mut address {
-            v6.set_scope_id(index.parse().unwrap());
+            v6.set_scope_id(index);
         }
         assert_eq!(Client::at("[2001:db8::2]:0", address).ask(&request(4, 3, 4)).origin, 4);
     });
@@ -504,7 +495,7 @@ fn case_20_a_clock_that_follows_its_own_server_finds_the_loop() {
     inside(module_path!(), "case_20_a_clock_that_follows_its_own_server_finds_the_loop", || {
         loopback_up();
         for address in ["192.0.2.1/24", "192.0.2.9/24"] {
-            assert!(Command::new("ip").args(["addr", "add", address, "dev", "lo"]).status().unwrap().success());
+            ip(&format!("addr add {address} dev lo"));
         }
         // Not the address at which we ask ourselves: it is no address of ours that our own server names as its
         // reference.
@@ -527,7 +518,7 @@ fn case_20_of_two_servers_that_follow_each_other_one_finds_the_loop() {
     inside(module_path!(), "case_20_of_two_servers_that_follow_each_other_one_finds_the_loop", || {
         loopback_up();
         for address in ["192.0.2.1/24", "192.0.2.2/24"] {
-            assert!(Command::new("ip").args(["addr", "add", address, "dev", "lo"]).status().unwrap().success());
+            ip(&format!("addr add {address} dev lo"));
         }
         let upstream = local("127.0.0.9:0", |_| ());
         // Where each listens, and where the other asks it: not from there, but from where it is itself asked, or from

@@ -9,6 +9,16 @@ use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use crate::namespace::ip;
+
+/// A link of two ends, `inner` and `outer`, both up; the number of `inner`.
+pub(crate) fn inner_link() -> u32 {
+    ip("link add inner type veth peer name outer");
+    ip("link set inner up");
+    ip("link set outer up");
+    ip("-o link show inner").split(':').next().unwrap().parse().unwrap()
+}
+
 /// Sends `payload` to `to` in the name of `from`, as only root can.
 pub(crate) fn forge(from: SocketAddr, to: SocketAddr, payload: &[u8]) {
     let (SocketAddr::V4(source), SocketAddr::V4(target)) = (from, to) else { panic!("IPv4 only") };

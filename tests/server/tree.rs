@@ -12,14 +12,14 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use ntpclock::{Clock, Config, Reading, Server, ServerConfig, State};
 
-use crate::namespace::{inside, loopback_up};
+use crate::namespace::{inside, ip, loopback_up};
 use crate::peers::{ChronydClient, system_clock_ns};
 use crate::system::enter_network;
 
@@ -27,11 +27,6 @@ const SECONDARIES: usize = 3;
 
 /// Of each of as many namespaces as there are secondaries.
 const CLIENTS: usize = 4;
-
-fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split(' ')).stdin(Stdio::null()).output().expect("iproute2");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-}
 
 fn address(host: u8) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::new(192, 0, 2, host), 123))

@@ -121,7 +121,7 @@ impl Source {
         if !is_missing(path) {
             return read(path).map(drop);
         }
-        file::may_fill(directory_of(path)).map_err(|error| making(path, error))
+        file::may_fill(file::directory_of(path)).map_err(|error| making(path, error))
     }
 
     /// Changes the keys in `vault` if it is time; `Err`, once, if a file that has changed is of no use, and then the
@@ -259,7 +259,9 @@ pub(crate) fn renew(path: &Path) -> Result<(), Error> {
     let (former, owner) = match fs::symlink_metadata(path) {
         // Root may renew what is another's, who is then the one that may have written it.
         Ok(about) => (secrets_of(path, if us == 0 { about.uid() } else { us })?, Some(about)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), fs::metadata(directory_of(path)).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            (Vec::new(), fs::metadata(file::directory_of(path)).ok())
+        }
         Err(error) => return Err(failed(error)),
     };
     let id = former.iter().map(|secret| secret.id).max().map_or(1, |newest| newest.wrapping_add(1));
@@ -268,12 +270,6 @@ pub(crate) fn renew(path: &Path) -> Result<(), Error> {
     let text = text(std::iter::once(&secret).chain(kept));
     let owner = owner.filter(|_| us == 0).map(|owner| (owner.uid(), owner.gid()));
     file::put_for(path, text.as_bytes(), owner, |aside, path| fs::rename(aside, path)).map_err(failed)
-}
-
-/// Where the file at `path` is, which is here if that does not say.
-#[cfg(feature = "cli")]
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
