@@ -696,15 +696,17 @@ typedef struct {
      */
     uint32_t restarts;
     /**
-     * Its time minus ours, ns: add it to our reading to get the source's.
+     * Its time minus ours, ns: add it to our reading to get the source's; INT64_MAX while it tells no time, or we have
+     * none.
      */
     int64_t offset_ns;
     /**
-     * Round trip of the newest exchange, ns.
+     * Round trip of the newest exchange, ns; INT64_MAX without one.
      */
     int64_t delay_ns;
     /**
-     * Standard deviation of its offset as estimated: a statistical figure, not a bound, ns.
+     * Standard deviation of its offset as estimated: a statistical figure, not a bound, ns; INT64_MAX while it tells no
+     * time.
      */
     int64_t estimated_error_ns;
     /**

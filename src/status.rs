@@ -321,11 +321,13 @@ pub struct SourceInfo {
     pub stratum: u8,
     /// Its leap indicator.
     pub leap: Leap,
-    /// Its time minus ours, ns: add it to our reading to get the source's.
+    /// Its time minus ours, ns: add it to our reading to get the source's; `i64::MAX` while it tells no time, or we have
+    /// none.
     pub offset_ns: i64,
-    /// Round trip of the newest exchange, ns.
+    /// Round trip of the newest exchange, ns; `i64::MAX` without one.
     pub delay_ns: i64,
-    /// Standard deviation of its offset as estimated: a statistical figure, not a bound, ns.
+    /// Standard deviation of its offset as estimated: a statistical figure, not a bound, ns; `i64::MAX` while it tells no
+    /// time.
     pub estimated_error_ns: i64,
     /// Half the width of its correctness interval now, ns; `i64::MAX` when it has none.
     pub bound_ns: i64,

@@ -10,6 +10,15 @@ static double ms(int64_t ns)
     return (double)ns / 1e6;
 }
 
+/* A figure of a source, which may be unknown. */
+static const char *figure(char text[32], int64_t ns)
+{
+    if (ns == INT64_MAX)
+        return "unknown";
+    snprintf(text, 32, "%.6f", ms(ns));
+    return text;
+}
+
 static void print_time(int64_t unix_ns)
 {
     time_t seconds = (time_t)(unix_ns / 1000000000);
@@ -29,8 +38,9 @@ static void print_sources(void)
     printf("%-12s %-32s %7s %12s %12s\n", "selection", "source", "stratum", "offset ms", "delay ms");
     for (size_t i = 0; i < count && i < 64; i++) {
         const ntp_source_info *source = &sources[i];
-        printf("%-12s %-32s %7d %+12.6f %12.6f %s\n", ntp_selection_name((int32_t)source->selection),
-               source->name, source->stratum, ms(source->offset_ns), ms(source->delay_ns), source->fault);
+        char offset[32], delay[32];
+        printf("%-12s %-32s %7d %12s %12s %s\n", ntp_selection_name((int32_t)source->selection), source->name,
+               source->stratum, figure(offset, source->offset_ns), figure(delay, source->delay_ns), source->fault);
     }
 }
 

@@ -3,11 +3,17 @@
 #include <cstdio>
 #include <ctime>
 #include <ntpclock.hpp>
+#include <optional>
+#include <string>
 
 namespace {
 
 double ms(ntp::nanoseconds value) {
     return std::chrono::duration<double, std::milli>(value).count();
+}
+
+std::string figure(std::optional<ntp::nanoseconds> value) {
+    return value ? std::to_string(ms(*value)) : "unknown";
 }
 
 void print_time(ntp::time_point time) {
@@ -40,8 +46,9 @@ int main(int argc, char** argv) try {
 
     std::printf("%-12s %-32s %7s %12s %12s\n", "selection", "source", "stratum", "offset ms", "delay ms");
     for (const ntp::source& source : session.sources()) {
-        std::printf("%-12s %-32s %7d %+12.6f %12.6f %s\n", ntp::name(source.verdict()), source.name,
-                    static_cast<int>(source.stratum), ms(source.offset()), ms(source.delay()), source.fault);
+        std::printf("%-12s %-32s %7d %12s %12s %s\n", ntp::name(source.verdict()), source.name,
+                    static_cast<int>(source.stratum), figure(source.offset()).c_str(), figure(source.delay()).c_str(),
+                    source.fault);
     }
     return in_time ? 0 : 1;
 } catch (const ntp::error& error) {

@@ -391,9 +391,10 @@ struct source : ntp_source_info {
     explicit source(const ntp_source_info& info) noexcept : ntp_source_info(info) {}
 
     ntp::selection verdict() const noexcept { return static_cast<ntp::selection>(selection); }
-    nanoseconds offset() const noexcept { return nanoseconds{offset_ns}; }
-    nanoseconds delay() const noexcept { return nanoseconds{delay_ns}; }
-    nanoseconds estimated_error() const noexcept { return nanoseconds{estimated_error_ns}; }
+    /** Nothing while it tells no time, or we have none. */
+    std::optional<nanoseconds> offset() const noexcept { return detail::known(offset_ns); }
+    std::optional<nanoseconds> delay() const noexcept { return detail::known(delay_ns); }
+    std::optional<nanoseconds> estimated_error() const noexcept { return detail::known(estimated_error_ns); }
     std::optional<nanoseconds> bound() const noexcept { return detail::known(bound_ns); }
     std::optional<nanoseconds> age() const noexcept { return detail::known(age_ns); }
     /** What it has of Network Time Security; the members nts_... tell more. */

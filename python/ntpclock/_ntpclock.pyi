@@ -457,15 +457,15 @@ class SourceInfo:
 
     @property
     def offset_ns(self) -> int | None:
-        """Its time minus ours; None before the first exchange."""
+        """Its time minus ours; None while it tells no time, or we have none."""
 
     @property
     def delay_ns(self) -> int | None:
-        """Round trip of the newest exchange."""
+        """Round trip of the newest exchange; None without one."""
 
     @property
     def estimated_error_ns(self) -> int | None:
-        """Standard deviation of its offset as estimated: a statistical figure, not a bound."""
+        """Standard deviation of its offset as estimated: a statistical figure, not a bound; None while it tells no time."""
 
     @property
     def bound_ns(self) -> int | None:

@@ -322,11 +322,11 @@ record! {
         stratum: Option<u8>,
         /// Its leap indicator.
         leap: Py<PyAny>,
-        /// Its time minus ours; None before the first exchange.
+        /// Its time minus ours; None while it tells no time, or we have none.
         offset_ns: Option<i64>,
-        /// Round trip of the newest exchange.
+        /// Round trip of the newest exchange; None without one.
         delay_ns: Option<i64>,
-        /// Spread of its recent offsets.
+        /// Spread of its recent offsets; None while it tells no time.
         estimated_error_ns: Option<i64>,
         /// Half the width of its correctness interval now; None when it has none.
         bound_ns: Option<i64>,

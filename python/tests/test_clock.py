@@ -133,6 +133,14 @@ def test_a_clock_that_was_never_synchronised_gives_the_system_clock_and_says_so(
         assert (report.bound_ns, report.reference_time_ns, report.exchanges) == (None, None, 0)
 
 
+def test_a_source_that_answers_a_clock_without_time_has_no_offset(upstream: str, silent: str) -> None:
+    with Clock([upstream, (silent, {"require": True})]) as clock:
+        assert eventually(lambda: clock.sources() and clock.sources()[0].exchanges)
+        source = clock.sources()[0]
+        assert (clock.status(), source.offset_ns) == (State.UNSYNCHRONIZED, None)
+        assert source.delay_ns and source.estimated_error_ns is not None
+
+
 def test_all_settings_are_taken(upstream: str) -> None:
     settings = Clock(
         upstream,

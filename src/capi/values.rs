@@ -296,11 +296,13 @@ pub struct ntp_source_info {
     pub leap: u8,
     /// Times it contradicted itself and was begun anew.
     pub restarts: u32,
-    /// Its time minus ours, ns: add it to our reading to get the source's.
+    /// Its time minus ours, ns: add it to our reading to get the source's; INT64_MAX while it tells no time, or we have
+    /// none.
     pub offset_ns: i64,
-    /// Round trip of the newest exchange, ns.
+    /// Round trip of the newest exchange, ns; INT64_MAX without one.
     pub delay_ns: i64,
-    /// Standard deviation of its offset as estimated: a statistical figure, not a bound, ns.
+    /// Standard deviation of its offset as estimated: a statistical figure, not a bound, ns; INT64_MAX while it tells no
+    /// time.
     pub estimated_error_ns: i64,
     /// Half the width of its correctness interval now, ns; INT64_MAX when it has none.
     pub bound_ns: i64,

@@ -179,8 +179,9 @@ pub(super) fn sources(sources: &[SourceInfo]) -> Table<14> {
     ]);
     let unknown = || "-".to_owned();
     for source in sources {
-        // Before the first exchange the figures are zeros that mean nothing.
-        let measured = |figure: fn(i64) -> String, ns| if source.exchanges == 0 { unknown() } else { figure(ns) };
+        // A bound that nobody knows is told of in words: it is what the others are measured by.
+        let measured = |figure: fn(i64) -> String, ns| if ns == i64::MAX { unknown() } else { figure(ns) };
+        let bound = if source.exchanges == 0 { unknown() } else { text::bound(source.bound_ns) };
         table.rows.push([
             source.name.clone(),
             source.address.map_or_else(unknown, |address| address.to_string()),
@@ -191,7 +192,7 @@ pub(super) fn sources(sources: &[SourceInfo]) -> Table<14> {
             2_f64.powi(source.poll_exponent.into()).to_string() + " s",
             measured(text::span, source.age_ns),
             measured(text::difference, source.offset_ns),
-            measured(text::bound, source.bound_ns),
+            bound,
             measured(text::span, source.delay_ns),
             options(source),
             refusals(&source.refusals),

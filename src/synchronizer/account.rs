@@ -96,10 +96,10 @@ impl Synchronizer {
             leap: server.map_or(Leap::Unknown, |server| server.leap),
             offset_ns: match (&testimony, ours) {
                 (Some(testimony), Some(ours)) => (testimony.estimate.offset_at(now) - ours).0,
-                _ => 0,
+                _ => i64::MAX,
             },
-            delay_ns: newest.map_or(0, |newest| newest.delay.0),
-            estimated_error_ns: testimony.as_ref().map_or(0, |testimony| testimony.estimate.deviation.0),
+            delay_ns: newest.map_or(i64::MAX, |newest| newest.delay.0),
+            estimated_error_ns: testimony.as_ref().map_or(i64::MAX, |testimony| testimony.estimate.deviation.0),
             bound_ns: testimony.as_ref().map_or(i64::MAX, |testimony| testimony.witness.offset.half_width().0),
             root_delay_ns: server.map_or(0, |server| server.root_delay.0),
             root_dispersion_ns: server.map_or(0, |server| server.root_dispersion.0),

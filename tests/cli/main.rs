@@ -148,6 +148,26 @@ fn status_and_sources_say_the_same_to_people_and_to_programs() {
 }
 
 #[test]
+fn a_source_that_answers_a_clock_without_time_has_no_offset() {
+    let upstream = Upstream::start();
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let required = format!("{} require", silent.local_addr().unwrap());
+    // Nothing is published without the one that is silent.
+    let ask = ["sources", "--timeout", "0.7", "-s", &upstream.address, "--source", &required];
+    let output = ntpclock().args(ask).arg("--json").output().unwrap();
+    let sources: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [one, other] = [&sources[0], &sources[1]];
+    assert!(one["exchanges"].as_u64() > Some(0) && one["delay_ns"].as_i64() > Some(0), "{one}");
+    assert!(one["offset_ns"].is_null() && other["offset_ns"].is_null() && other["delay_ns"].is_null(), "{sources}");
+    let output = ntpclock().args(ask).output().unwrap();
+    let lines: Vec<_> = text(&output.stdout).lines().collect();
+    // The head stands over it: the last letter of `offset` and the dash in one column.
+    let column = lines[0].find("offset").unwrap() + "offset".len() - 1;
+    assert!(lines[1].starts_with(&upstream.address) && !lines[1].contains("+0 ns"), "{output:?}");
+    assert!(lines[1].chars().nth(column) == Some('-') && lines[1].contains(" µs"), "{output:?}");
+}
+
+#[test]
 fn options_of_a_source_and_the_reasons_of_its_refusals_are_shown() {
     let upstream = Upstream::start();
     let keys = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-keys", std::process::id()));
