@@ -60,13 +60,16 @@ pub fn query_with(config: &Config, server: &str, timeout: Duration) -> Result<Qu
     socket.send(&request).map_err(failed)?;
     let mut buffer = [0; DATAGRAM_MAX];
     let mut refused = false;
+    // Replies that may be anybody's, and what was wrong with the last.
+    let mut ignored: Option<(u64, Refusal)> = None;
     loop {
         let left = left();
         if left.is_zero() {
-            return Err(if refused {
-                bad_reply("the server does not know the keys (NTS NAK)".to_owned())
-            } else {
-                late("no answer")
+            return Err(match ignored {
+                _ if refused => bad_reply("the server does not know the keys (NTS NAK)".to_owned()),
+                Some((1, refusal)) => bad_reply(refusal.to_string()),
+                Some((replies, last)) => bad_reply(format!("{last} (so the last of {replies})")),
+                None => late("no answer"),
             });
         }
         wake::wait(&[std::os::fd::AsRawFd::as_raw_fd(&socket)], Some(left)).map_err(failed)?;
@@ -78,6 +81,7 @@ pub fn query_with(config: &Config, server: &str, timeout: Duration) -> Result<Qu
         let arrived = Bracket::read();
         let Arrived { at: t4, stamped_by_kernel } = arrived.arrival(received.stamp, &sent);
         let datagram = buffer.get(..received.length).unwrap_or_default();
+        let mut ignore = |why| ignored = Some((ignored.map_or(0, |(replies, _)| replies) + 1, why));
         let judged = exchange::judge(datagram, transmit, t1, t4, era_begin(), FREQUENCY_LIMIT);
         match association.as_ref().map(|association| association.open(datagram)) {
             None | Some(Reply::Proven(_)) => {}
@@ -86,7 +90,10 @@ pub fn query_with(config: &Config, server: &str, timeout: Duration) -> Result<Qu
                 refused |= matches!(judged, Err(Refusal::Kiss(Kiss::Other(_))));
                 continue;
             }
-            Some(Reply::Unproven(_)) => continue,
+            Some(Reply::Unproven(why)) => {
+                ignore(judged.err().filter(|refusal| refusal.is_anonymous()).unwrap_or(Refusal::Unproven(why)));
+                continue;
+            }
         }
         match judged {
             Ok(exchange) => {
@@ -104,7 +111,7 @@ pub fn query_with(config: &Config, server: &str, timeout: Duration) -> Result<Qu
                 return Ok(QueryResult { address, kernel_timestamp: stamped_by_kernel, authenticated, ..result });
             }
             // Anybody may have sent it: the true answer may still come.
-            Err(refusal) if refusal.is_anonymous() => {}
+            Err(refusal) if refusal.is_anonymous() => ignore(refusal),
             Err(refusal) => return Err(bad_reply(refusal.to_string())),
         }
     }

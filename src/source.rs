@@ -88,6 +88,16 @@ struct Pending {
     transmit: NtpTime,
     t1: Counter,
     deadline: Counter,
+    /// Replies that may be anybody's, and what was wrong with the last.
+    ignored: Option<(u32, Refusal)>,
+}
+
+impl Pending {
+    /// A reply came that may be anybody's.
+    fn note(&mut self, refusal: Refusal) {
+        let before = self.ignored.map_or(0, |(replies, _)| replies);
+        self.ignored = Some((before.saturating_add(1), refusal));
+    }
 }
 
 /// What became of a datagram.
@@ -288,7 +298,7 @@ impl Source {
             self.wish_for_another(now);
             return None;
         };
-        self.pending = Some(Pending { transmit, t1: now, deadline: now + self.poll.timeout() });
+        self.pending = Some(Pending { transmit, t1: now, deadline: now + self.poll.timeout(), ignored: None });
         self.renew_keys(now);
         Some((address, datagram))
     }
@@ -357,6 +367,7 @@ impl Source {
                 self.rejected += 1;
                 if refusal.is_anonymous() {
                     self.refusals.add(refusal.reason());
+                    self.pending.iter_mut().for_each(|pending| pending.note(refusal));
                     return Outcome::Ignored;
                 }
                 self.pending = None;
@@ -473,7 +484,9 @@ impl Source {
     pub(crate) fn expire(&mut self, now: Counter) -> bool {
         let over = self.pending.is_some_and(|pending| pending.deadline <= now);
         if over {
-            self.handle_failure(Fault::Silence, now);
+            let ignored = self.pending.and_then(|pending| pending.ignored);
+            let fault = ignored.map_or(Fault::Silence, |(replies, last)| Fault::NoneGood(replies, last));
+            self.handle_failure(fault, now);
         }
         over
     }
@@ -503,7 +516,8 @@ impl Source {
     fn handle_miss(&mut self, fault: Fault, now: Counter) {
         let reason = match &fault {
             Fault::Refused(refusal) => Some(refusal.reason()),
-            Fault::Silence => Some(Reason::Silence),
+            // Each of them was counted when it came.
+            Fault::Silence | Fault::NoneGood(..) => Some(Reason::Silence),
             Fault::World(_) | Fault::NoAddress(_) => Some(Reason::Network),
             // It was counted when it came.
             Fault::Nak => None,

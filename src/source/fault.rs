@@ -12,6 +12,8 @@ pub(crate) enum Fault {
     Refused(Refusal),
     /// No answer came in time.
     Silence,
+    /// Nor one that could be the server's, of so many replies; the last was refused for this.
+    NoneGood(u32, Refusal),
     /// The operating system's word.
     World(String),
     /// The server no longer knows the keys.
@@ -29,6 +31,8 @@ impl fmt::Display for Fault {
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Silence => f.write_str("no answer"),
+            Self::NoneGood(1, refusal) => write!(f, "one reply came and was refused: {refusal}"),
+            Self::NoneGood(replies, last) => write!(f, "{replies} replies came and were refused, the last: {last}"),
             Self::Nak => f.write_str("the server no longer knows the keys (NTS NAK)"),
             Self::NoCookie => f.write_str("there are no cookies left"),
             Self::World(text) | Self::NoAddress(text) => f.write_str(text),

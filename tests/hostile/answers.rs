@@ -34,6 +34,29 @@ fn a_wrong_origin_is_dropped_and_counted_and_the_request_stays_open() {
     assert_eq!((source.reach & 1, source.fault), (1, None));
 }
 
+#[test]
+fn whoever_is_only_answered_with_what_is_refused_is_told_so_and_why() {
+    let server = Scripted::start(|turn| {
+        turn.send(&turn.spoilt(|reply| put(reply, ORIGIN, 1)));
+        turn.send(&turn.good()[..HEADER - 1]);
+    });
+    let name = server.address().to_string();
+    let told = ntpclock::query(&name, Duration::from_millis(300)).expect_err("nothing of it is an answer").to_string();
+    let short = "the datagram is shorter than an NTP header";
+    assert_eq!(told, format!("the reply of {name} ({name}) is unusable: {short} (so the last of 2)"));
+    let clock = clock_of(&server);
+    let fault = format!("2 replies came and were refused, the last: {short}");
+    await_that("the source says so, too", 20, &clock, || source(&clock).fault.as_ref() == Some(&fault));
+    assert!(refused(&clock, Reason::Silence) >= 1 && refused(&clock, Reason::Malformed) >= 1);
+    let waited = clock.wait(None, Some(Duration::ZERO)).expect_err("there is no time").to_string();
+    assert!(waited.contains(&fault), "{waited}");
+    // Nobody at all is something else.
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("loopback is ours");
+    let name = silent.local_addr().expect("it is bound").to_string();
+    let told = ntpclock::query(&name, Duration::from_millis(50)).expect_err("nobody answers").to_string();
+    assert_eq!(told, format!("the time ran out: {name}: no answer"));
+}
+
 /// (case 2)
 #[test]
 fn timestamps_of_zero_are_no_timestamps() {
