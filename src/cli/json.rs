@@ -3,7 +3,6 @@
 //! Each conversion takes its source apart field by field, so that a new fact cannot be forgotten here.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,7 +14,7 @@ use crate::clock::Offset;
 use crate::error::Error;
 use crate::server::ServerStatistics;
 use crate::status::ServerOptions;
-use crate::sys::counter;
+use crate::sys::{counter, file};
 use crate::{reading, status};
 
 /// Writes `value` with indentation and a newline.
@@ -388,6 +387,9 @@ impl From<&status::QueryResult> for QueryResult {
     }
 }
 
+/// A longer file is none of a server's statistics.
+const STATISTICS_MAX: u64 = 1 << 16;
+
 /// What a server has done. Also read back: from its statistics file.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Statistics {
@@ -482,7 +484,8 @@ impl From<&ServerStatistics> for Statistics {
 
 impl Statistics {
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        let text = fs::read(path).map_err(|error| Error::io(format!("reading {}", path.display()), error))?;
+        let text = file::read_any(path, STATISTICS_MAX)
+            .map_err(|error| Error::io(format!("reading {}", path.display()), error))?;
         let malformed = |error: serde_json::Error| {
             let (line, why) = (error.line(), format!("these are no statistics of a server: {error}"));
             Error::Malformed { path: path.to_owned(), line, why }

@@ -1,6 +1,7 @@
 //! Recorded exchanges through the live core: what a reader of the published clock would have seen.
 
 use std::fmt::Write as _;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,11 +9,15 @@ use super::{Malformed, Recorded};
 use crate::config::{SOURCES_MAX, Settings};
 use crate::error::Error;
 use crate::synchronizer::{SourceId, Synchronizer};
+use crate::sys::file;
 use crate::units::{Counter, Nanos, UnixTime};
 
 /// Silences in a row from which on a further one tells nothing new, neither of reach nor of anything else: a recording
 /// may have holes of years.
 const SILENCES_MAX: u32 = 64;
+
+/// A longer file is no recording that fits into memory: these are some five million exchanges.
+const SIZE_MAX: u64 = 1 << 29;
 
 /// How a trace is replayed.
 #[derive(Clone, Debug)]
@@ -69,7 +74,9 @@ impl Replay {
     /// [`Error::Io`] if a file cannot be read, [`Error::Malformed`] with path, line and reason.
     pub fn run(&self, trace: &Path, queries: &Path) -> Result<String, Error> {
         let read = |path: &Path| {
-            std::fs::read_to_string(path).map_err(|error| Error::io(format!("reading {}", path.display()), error))
+            let bytes = file::read_any(path, SIZE_MAX);
+            let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+            text.map_err(|error| Error::io(format!("reading {}", path.display()), error))
         };
         let malformed = |path: &Path| {
             let path = path.to_owned();

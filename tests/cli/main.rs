@@ -266,6 +266,23 @@ fn status_shows_what_a_running_server_has_done() {
     std::fs::remove_file(file).unwrap();
 }
 
+#[test]
+fn what_never_ends_is_read_to_a_limit_and_named() {
+    let begun = Instant::now();
+    for (arguments, limit) in [
+        (&["status", "--server", "/dev/zero"][..], 1 << 16),
+        (&["replay", "/dev/zero", "--queries", "/dev/null"], 1 << 29),
+    ] {
+        // Without a limit of its own it ends at this one, with another word or none.
+        let mut limited = Command::new("prlimit");
+        limited.arg("--as=3221225472").arg(env!("CARGO_BIN_EXE_ntpclock")).args(arguments);
+        let output = limited.output().expect("prlimit (package util-linux)");
+        let said = format!("ntpclock: reading /dev/zero: it has more than {limit} bytes\n");
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), said.as_str()), "{arguments:?}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
 /// A path for scratch files that no other test uses.
 fn scratch(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{}-{name}", std::process::id()))
