@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Whoever reads the file can answer in the servers' names: so it is refused if others than its owner may read or write
-//! it, and if it is neither ours nor root's.
+//! it, root's group excepted, which may read it, and if it is neither ours nor root's.
 
 use std::path::Path;
 
@@ -35,11 +35,12 @@ impl Config {
     /// # Errors
     ///
     /// [`Error::Io`] if the file cannot be read, or may not be trusted: it must be a regular file, ours or root's, that
-    /// nobody else may read or write (mode 0600). [`Error::Malformed`] names the line that makes no sense, or has an id
+    /// nobody else may read or write (mode 0600; root's group may read it, as it may what systemd passes on by
+    /// `LoadCredential`). [`Error::Malformed`] names the line that makes no sense, or has an id
     /// that there was before; then no key is taken.
     pub fn load_keys(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, Error> {
         let path = path.as_ref();
-        let read = file::read_secret(path, host::effective_user(), SIZE_MAX);
+        let read = file::read_credential(path, host::effective_user(), SIZE_MAX);
         let read = read.map_err(|error| Error::io(format!("reading key file {}", path.display()), error.into()));
         let bytes = Zeroizing::new(read?);
         if bytes.len() as u64 > SIZE_MAX {
@@ -118,13 +119,35 @@ mod tests {
 
     #[test]
     fn a_file_that_others_may_read_or_write_is_refused() {
-        for (mode, why) in [(0o640, "read"), (0o604, "read"), (0o620, "write"), (0o606, "write"), (0o610, "read")] {
+        let (others, root) = (12_345, 0);
+        for (group, mode, why) in [
+            (others, 0o640, "read"),
+            (others, 0o440, "read"),
+            (others, 0o604, "read"),
+            (others, 0o620, "write"),
+            (others, 0o606, "write"),
+            (others, 0o610, "read"),
+            (root, 0o444, "read"),
+            (root, 0o450, "read"),
+            (root, 0o460, "write"),
+        ] {
             let path = file("mode", GOOD, mode);
+            std::os::unix::fs::chown(&path, None, Some(group)).expect("we are root");
             assert!(told(&path).contains(&format!("others may {why} it (mode {mode:o})")), "{}", told(&path));
             fs::remove_file(path).unwrap();
         }
         assert!(told(Path::new("/no/such/file")).contains("/no/such/file"));
         assert!(told(Path::new("/")).contains("no regular file"));
+    }
+
+    #[test]
+    fn a_credential_as_systemd_passes_it_on_is_read() {
+        for mode in [0o440, 0o640] {
+            let path = file("credential", GOOD, mode);
+            std::os::unix::fs::chown(&path, Some(0), Some(0)).expect("we are root");
+            Config::new().load_keys(&path).unwrap();
+            fs::remove_file(path).unwrap();
+        }
     }
 
     #[test]

@@ -107,12 +107,21 @@ pub(crate) fn open_trusted(path: &Path, options: &mut OpenOptions, user: u32) ->
 
 /// What is in the file at `path`, which only `user` or root can have written and nobody else may read; one byte above
 /// `limit` at most.
+#[cfg_attr(not(feature = "_nts"), expect(dead_code, reason = "only keys of cookies are read like this"))]
 pub(crate) fn read_secret(path: &Path, user: u32, limit: u64) -> Result<Vec<u8>, Distrust> {
     secret(open_trusted(path, File::options().read(true), user)?, 0o077, limit)
 }
 
-/// The same where its group may read it, too, and the path may be that of a link, as the private keys of certificates
-/// are kept; none if it is longer.
+/// The same where root's group may read it, too. Where systemd passes on a credential (`LoadCredential`), an access
+/// list lets the service's user read what is root's, and the mode (0440) shows that as the right of the group.
+pub(crate) fn read_credential(path: &Path, user: u32, limit: u64) -> Result<Vec<u8>, Distrust> {
+    let file = open_trusted(path, File::options().read(true), user)?;
+    let open = if file.metadata()?.gid() == 0 { 0o037 } else { 0o077 };
+    secret(file, open, limit)
+}
+
+/// The same where its group may read it, whichever that is, and the path may be that of a link, as the private keys of
+/// certificates are kept; none if it is longer.
 #[cfg_attr(not(feature = "_nts"), expect(dead_code, reason = "only private keys are read like this"))]
 pub(crate) fn read_groups_secret(path: &Path, user: u32, limit: u64) -> Result<Zeroizing<Vec<u8>>, Distrust> {
     let file = open_trusted(&fs::canonicalize(path)?, File::options().read(true), user)?;
