@@ -316,12 +316,15 @@ impl Session {
     }
 }
 
-/// Stops `clock`, which saves its state, and says what has come of that.
-fn finish(clock: &Clock, err: &mut dyn Write) -> Result<(), Failure> {
+/// Stops `clock`, which saves its state.
+fn end(clock: &Clock) -> Result<(), Failure> {
     clock.stop();
-    if let Some(why) = clock.unsaved_state() {
-        return Err(Failure::Unsaved(why));
-    }
+    clock.unsaved_state().map_or(Ok(()), |why| Err(Failure::Unsaved(why)))
+}
+
+/// The same, and says what was wrong with the state file all along.
+fn finish(clock: &Clock, err: &mut dyn Write) -> Result<(), Failure> {
+    end(clock)?;
     if let Some(fault) = clock.state_file_fault() {
         // What was asked for is done all the same.
         let _ = writeln!(err, "ntpclock: {fault}");

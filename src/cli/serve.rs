@@ -1,5 +1,6 @@
 //! `ntpclock serve`: answers NTP clients until it is ended.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -8,14 +9,14 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::settings::{Local, Nts, RateLimit, Service, Settings};
-use super::{Failure, Files, Upstream, finish, json, parsed_span, seconds, table};
+use super::{Failure, Faults, Files, Upstream, end, json, parsed_span, seconds, table};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::server::{Listeners, Server, ServerConfig};
 use crate::sys::{file, user};
 
-/// How often the statistics file is written.
-const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the statistics file is written, and what is wrong with the clock's files looked after.
+const ROUND: Duration = Duration::from_secs(1);
 
 /// Where to serve, and whose time.
 ///
@@ -43,8 +44,8 @@ pub(super) struct Serve {
 /// What is served to whom.
 #[derive(Args)]
 struct Offer {
-    /// Address and port to listen on; port 0 picks a free one (may be repeated)
-    #[arg(long, required_unless_present = "config", value_name = "ADDRESS:PORT")]
+    /// Address and port to listen on; port 0 picks a free one (may be repeated) [default: the sockets that are passed]
+    #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Vec<String>,
     /// Serve this machine's own clock as this stratum, without any upstream
     #[arg(long, value_name = "STRATUM", requires = "root_dispersion", conflicts_with_all = ["Sources", "Trust", "Files"])]
@@ -134,12 +135,18 @@ impl Serve {
             Some(path) => Failure::Settings(format!("{}: {error}", path.display())),
             None => Failure::Clock(error),
         };
+        // What is checked is what holds whoever starts it.
+        let passed = if self.check { 0 } else { passed(|name| std::env::var_os(name))? };
+        if !self.check && passed == 0 && settings.server.listen.is_empty() {
+            let why = "names no address, and no sockets are passed (LISTEN_FDS, LISTEN_PID)";
+            return Err(named(Error::argument("listen", why)));
+        }
         let (config, clock) = (settings.server().map_err(named)?, settings.clock().map_err(named)?);
         let user = settings.user.as_deref();
         // Whatever is found wrong here is found by a start, too: they say the same.
         check_first(&config, user).map_err(named)?;
         // What only root may comes first; what is to be another user's last.
-        let listeners = if self.check { None } else { Some(bind(&config)?) };
+        let listeners = if self.check { None } else { Some(bind(passed, &config)?) };
         become_user(user)?;
         clock.as_ref().map_or(Ok(()), Clock::check).map_err(named)?;
         config.check_later_files().map_err(named)?;
@@ -171,34 +178,52 @@ impl Serve {
             // When it cannot be said, it holds all the same.
             let _ = writeln!(err, "ntpclock: stays root, since no user is named whom it should become");
         }
-        self.wait(&server, settings.statistics_file.as_deref(), err)?;
+        self.wait(&server, clock.as_ref(), &settings, err);
         server.stop();
         write!(out, "{}", table::statistics(&json::Statistics::from(&server.statistics())))?;
-        clock.map_or(Ok(()), |clock| finish(&clock, err))
+        clock.as_ref().map_or(Ok(()), end)
     }
 
     /// Until the time is over; without one, for ever: the default action of SIGINT and SIGTERM ends the process, and
-    /// the kernel closes the sockets.
-    fn wait(&self, server: &Server, statistics_file: Option<&Path>, err: &mut dyn Write) -> Result<(), Failure> {
+    /// the kernel closes the sockets. What is wrong with a file meanwhile, or no longer, is told; clients are served all
+    /// the same.
+    fn wait(&self, server: &Server, clock: Option<&Clock>, settings: &Settings, err: &mut dyn Write) {
         let begun = Instant::now();
-        let mut is_told = false;
+        let statistics_file = settings.statistics_file.as_deref();
+        let clock = clock.filter(|_| settings.files != Files::default());
+        let is_busy = statistics_file.is_some() || clock.is_some();
+        let [mut of_statistics, mut of_state, mut of_page] = [const { News(None) }; 3];
         loop {
             let left = self.duration.map(|duration| duration.saturating_sub(begun.elapsed()));
             if let Some(path) = statistics_file {
-                // Clients are served all the same.
-                let written = tell(server, path);
-                if let (Err(failure), false) = (&written, is_told) {
-                    let _ = writeln!(err, "ntpclock: {failure}");
-                }
-                is_told = written.is_err();
+                of_statistics.tell(tell(server, path).err().map(|failure| failure.to_string()), err);
             }
-            match (left, statistics_file) {
-                (Some(Duration::ZERO), _) => return Ok(()),
-                (left, Some(_)) => thread::sleep(left.unwrap_or(Duration::MAX).min(STATISTICS_INTERVAL)),
-                (Some(left), None) => thread::sleep(left),
-                (None, None) => thread::park(),
+            if let Some(Faults { state_file, shared_page }) = clock.map(Faults::of) {
+                of_state.tell(state_file, err);
+                of_page.tell(shared_page, err);
+            }
+            match (left, is_busy) {
+                (Some(Duration::ZERO), _) => return,
+                (left, true) => thread::sleep(left.unwrap_or(Duration::MAX).min(ROUND)),
+                (Some(left), false) => thread::sleep(left),
+                (None, false) => thread::park(),
             }
         }
+    }
+}
+
+/// A fault that is told of when it comes, and when it has gone.
+struct News(Option<String>);
+
+impl News {
+    fn tell(&mut self, fault: Option<String>, err: &mut dyn Write) {
+        // When it cannot be said, it is so all the same.
+        let _ = match (&self.0, &fault) {
+            (told, fault) if told == fault => return,
+            (_, Some(fault)) => writeln!(err, "ntpclock: {fault}"),
+            (told, None) => writeln!(err, "ntpclock: no longer: {}", told.as_deref().unwrap_or_default()),
+        };
+        self.0 = fault;
     }
 }
 
@@ -218,18 +243,28 @@ fn become_user(user: Option<&str>) -> Result<(), Error> {
     }
 }
 
-/// Sockets that are passed to us, and those of the configuration.
-fn bind(config: &ServerConfig) -> Result<Listeners, Error> {
-    let number = |name| std::env::var(name).ok()?.parse::<usize>().ok();
-    let ours = number("LISTEN_PID") == Some(std::process::id() as usize);
-    match number("LISTEN_FDS").filter(|count| ours && *count > 0) {
-        Some(count) => Listeners::inherit(count.min(LISTEN_FDS_MAX), config),
-        None => Listeners::bind(config),
-    }
+/// Sockets that are passed to us, so many, and those of the configuration.
+fn bind(passed: usize, config: &ServerConfig) -> Result<Listeners, Error> {
+    if passed > 0 { Listeners::inherit(passed, config) } else { Listeners::bind(config) }
 }
 
-/// More sockets than that nobody passes.
-const LISTEN_FDS_MAX: usize = 64;
+/// How many sockets are passed to us, as sd_listen_fds(3) has it: none if `LISTEN_PID` is not there, or of another
+/// process.
+fn passed(variable: impl Fn(&str) -> Option<OsString>) -> Result<usize, Error> {
+    let number = |name: &'static str, most: u32| {
+        let Some(text) = variable(name) else { return Ok(None) };
+        let number = text.to_str().and_then(|text| text.parse().ok()).filter(|number| (1..=most).contains(number));
+        let wrong = || Error::argument(name, format!("is `{}`; 1 to {most} is possible", text.to_string_lossy()));
+        number.map(Some).ok_or_else(wrong)
+    };
+    if number("LISTEN_PID", i32::MAX.unsigned_abs())? != Some(std::process::id()) {
+        return Ok(0);
+    }
+    Ok(number("LISTEN_FDS", LISTEN_FDS_MAX)?.unwrap_or(0) as usize)
+}
+
+/// More sockets than that there is no use for.
+const LISTEN_FDS_MAX: u32 = 64;
 
 /// Replaces the statistics file at one stroke: whoever reads it finds all of it.
 fn tell(server: &Server, path: &Path) -> Result<(), Failure> {
@@ -246,6 +281,16 @@ fn milliseconds(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fault_is_told_of_once_when_it_comes_changes_and_goes() {
+        let (mut news, mut said) = (News(None), Vec::new());
+        for fault in [None, Some("a"), Some("a"), Some("b"), None, None, Some("a")] {
+            news.tell(fault.map(str::to_owned), &mut said);
+        }
+        let expected = "ntpclock: a\nntpclock: b\nntpclock: no longer: b\nntpclock: a\n";
+        assert_eq!(String::from_utf8(said).unwrap(), expected);
+    }
 
     #[test]
     fn milliseconds_may_have_fractions_but_no_sign() {

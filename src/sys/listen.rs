@@ -98,12 +98,21 @@ pub(crate) fn inherited(fd: libc::c_int) -> io::Result<(UdpSocket, SocketAddr)> 
     checked(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
     // SAFETY: it is open, and whoever started us passed it to us: nobody else here uses it.
     let socket = unsafe { UdpSocket::from_raw_fd(fd) };
-    let mut kind: libc::c_int = 0;
-    get_option(&socket, libc::SO_TYPE, &mut kind)?;
-    if kind != libc::SOCK_DGRAM {
-        return Err(io::Error::other("it is no socket for datagrams"));
+    let about = |option| {
+        let mut number: libc::c_int = 0;
+        get_option(&socket, option, &mut number).map(|()| number)
+    };
+    // Also of a family that is not the Internet's.
+    if about(libc::SO_TYPE)? != libc::SOCK_DGRAM || about(libc::SO_PROTOCOL)? != libc::IPPROTO_UDP {
+        return Err(io::Error::other("it is no UDP socket"));
     }
     let address = socket.local_addr()?;
+    if address.port() == 0 {
+        return Err(io::Error::other("it is not bound to a port"));
+    }
+    if let Ok(peer) = socket.peer_addr() {
+        return Err(io::Error::other(format!("it is connected to {peer}, and hears nobody else")));
+    }
     socket.set_nonblocking(true)?;
     ask_for_stamps(&socket);
     prepare_listener(&socket, address);

@@ -356,6 +356,27 @@ fn a_state_that_cannot_be_saved_is_a_complaint_and_a_failure() {
 }
 
 #[test]
+fn a_server_without_an_end_tells_what_is_wrong_with_its_state_file() {
+    let (upstream, path) = (Upstream::start(), scratch("served-state"));
+    std::fs::write(&path, "something else").unwrap();
+    let mut command = ntpclock();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--user", "root", "-s", &upstream.address, "--state-file"]);
+    let mut child = command.arg(&path).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let (said, heard) = std::sync::mpsc::channel();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let listener = std::thread::spawn(move || {
+        let mut line = String::new();
+        stderr.read_line(&mut line).and_then(|_| said.send(line).map_err(std::io::Error::other)).unwrap();
+    });
+    let line = heard.recv_timeout(Duration::from_secs(10)).unwrap_or_default();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    listener.join().unwrap();
+    assert!(line.starts_with("ntpclock: ") && line.contains("it is no state file"), "{line}");
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
 fn a_page_is_shared_by_a_server_and_whoever_asks_for_the_status() {
     let (upstream, path) = (Upstream::start(), scratch("page"));
     let page = path.to_str().unwrap();

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::namespace::{inside, loopback_up};
-use crate::system::{only_ipv6, pass};
+use crate::system::{only_ipv6, pass, unbound};
 use crate::wire::{Client, request};
 
 /// The command; killed when dropped.
@@ -100,6 +100,57 @@ fn sockets_that_are_passed_are_served() {
         .args(["-c", "LISTEN_PID=1 LISTEN_FDS=2 exec \"$0\" serve --listen 127.0.0.1:0 --local 3 --root-dispersion 1"]);
     let serve = Serve::start(shell.arg(env!("CARGO_BIN_EXE_ntpclock")), 1);
     assert_eq!(serve.ask(0), 3);
+}
+
+#[test]
+fn sockets_that_are_passed_need_no_address_beside_and_what_is_odd_about_them_is_named() {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let bound = || UdpSocket::bind("127.0.0.1:0").unwrap();
+    let shell = |pid: &str, count: &str, descriptor: &dyn AsRawFd| {
+        let mut shell = Command::new("sh");
+        let script = format!("LISTEN_PID={pid} LISTEN_FDS={count} exec \"$0\" serve --local 3 --root-dispersion 1");
+        shell.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_ntpclock"));
+        pass(&mut shell, [descriptor.as_raw_fd()]);
+        shell
+    };
+    let socket = bound();
+    let serve = Serve::start(&mut shell("$$", "1", &socket), 1);
+    assert_eq!(serve.addresses, [socket.local_addr().unwrap()]);
+    drop(socket);
+    assert_eq!(serve.ask(0), 3);
+
+    let connected = bound();
+    connected.connect("127.0.0.1:9").unwrap();
+    let path = directory.join(format!("passed-{}.socket", std::process::id()));
+    let unix = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let (tcp, file) = (std::net::TcpListener::bind("127.0.0.1:0").unwrap(), fs::File::open("/dev/null").unwrap());
+    let count = |text: &str| format!("`LISTEN_FDS` is `{text}`; 1 to 64 is possible");
+    let pid = |text: &str| format!("`LISTEN_PID` is `{text}`; 1 to 2147483647 is possible");
+    let third = |why: &str| format!("taking over descriptor 3: {why}");
+    let nowhere = "`listen` names no address, and no sockets are passed (LISTEN_FDS, LISTEN_PID)";
+    for (listen_pid, listen_fds, descriptor, why) in [
+        ("$$", "many", &bound() as &dyn AsRawFd, count("many")),
+        ("$$", "0", &bound(), count("0")),
+        ("$$", "-1", &bound(), count("-1")),
+        ("$$", "65", &bound(), count("65")),
+        ("$$", "''", &bound(), count("")),
+        ("me", "1", &bound(), pid("me")),
+        ("0", "1", &bound(), pid("0")),
+        // They are somebody else's: what is missing is an address.
+        ("1", "many", &bound(), nowhere.to_owned()),
+        ("$$", "2", &bound(), "taking over descriptor 4: ".to_owned()),
+        ("$$", "1", &unbound(), third("it is not bound to a port")),
+        ("$$", "1", &connected, third("it is connected to 127.0.0.1:9, and hears nobody else")),
+        ("$$", "1", &unix, third("it is no UDP socket")),
+        ("$$", "1", &tcp, third("it is no UDP socket")),
+        ("$$", "1", &file, third("Socket operation on non-socket")),
+    ] {
+        let output = shell(listen_pid, listen_fds, descriptor).env_remove("NTPCLOCK_SERVERS").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.starts_with(&format!("ntpclock: {why}")) && output.stdout.is_empty(), "{why}: {said}");
+        assert!(!output.status.success(), "{why}");
+    }
 }
 
 #[test]

@@ -63,6 +63,15 @@ pub(crate) fn in_a_child(body: impl FnOnce() -> bool) -> bool {
     ended == child && status == 0
 }
 
+/// A socket that is bound to nothing.
+pub(crate) fn unbound() -> UdpSocket {
+    // SAFETY: takes numbers only.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    assert!(fd >= 0, "{}", io::Error::last_os_error());
+    // SAFETY: just opened, and nobody else's.
+    unsafe { UdpSocket::from_raw_fd(fd) }
+}
+
 /// A socket bound to `address` that leaves IPv4 to others.
 pub(crate) fn only_ipv6(address: SocketAddr) -> UdpSocket {
     let SocketAddr::V6(v6) = address else { panic!("{address} is not of IPv6") };
@@ -86,10 +95,10 @@ pub(crate) fn only_ipv6(address: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// Has the program find `descriptors` under the numbers 3 and 4.
-pub(crate) fn pass(command: &mut Command, descriptors: [RawFd; 2]) {
+/// Has the program find `descriptors` under the numbers 3 and following.
+pub(crate) fn pass<const N: usize>(command: &mut Command, descriptors: [RawFd; N]) {
     let place = move || {
-        // Out of the way first: 3 or 4 may be one of them.
+        // Out of the way first: 3 and following may be among them.
         // SAFETY: takes numbers only.
         let aside = descriptors.map(|fd| unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 100) });
         for (index, fd) in aside.into_iter().enumerate() {
