@@ -9,6 +9,8 @@ pub(crate) mod batch;
 pub(crate) mod cancel;
 pub(crate) mod clocks;
 pub(crate) mod counter;
+#[cfg(feature = "cli")]
+pub(crate) mod ending;
 pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod futex;

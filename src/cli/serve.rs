@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -13,6 +12,7 @@ use super::{Failure, Faults, Files, Upstream, end, json, parsed_span, seconds, t
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::server::{Listeners, Server, ServerConfig};
+use crate::sys::ending::Ending;
 use crate::sys::{file, user};
 
 /// How often the statistics file is written, and what is wrong with the clock's files looked after.
@@ -36,7 +36,7 @@ pub(super) struct Serve {
     files: Files,
     #[command(flatten)]
     offer: Offer,
-    /// End by itself after this time, and print what was done [default: run until a signal ends the process]
+    /// End by itself after this time [default: when a signal asks for it]; either way what was done is printed
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     duration: Option<Duration>,
 }
@@ -163,6 +163,7 @@ impl Serve {
                 format!("this machine's clock as stratum {}", local.map_or(0, |local| local.stratum))
             }
         };
+        let ending = Ending::hold_back();
         // Held until the end: the clock stops when dropped.
         let clock = clock.map(Clock::start).transpose()?;
         let mut server = Server::run(clock.as_ref(), &config, listeners)?;
@@ -178,16 +179,17 @@ impl Serve {
             // When it cannot be said, it holds all the same.
             let _ = writeln!(err, "ntpclock: stays root, since no user is named whom it should become");
         }
-        self.wait(&server, clock.as_ref(), &settings, err);
+        self.wait(&ending, &server, clock.as_ref(), &settings, err);
+        // Who asks again, while what is left is done, does not wait for it.
+        drop(ending);
         server.stop();
         write!(out, "{}", table::statistics(&json::Statistics::from(&server.statistics())))?;
         clock.as_ref().map_or(Ok(()), end)
     }
 
-    /// Until the time is over; without one, for ever: the default action of SIGINT and SIGTERM ends the process, and
-    /// the kernel closes the sockets. What is wrong with a file meanwhile, or no longer, is told; clients are served all
-    /// the same.
-    fn wait(&self, server: &Server, clock: Option<&Clock>, settings: &Settings, err: &mut dyn Write) {
+    /// Until the time is over, or a signal asks to end. What is wrong with a file meanwhile, or no longer, is told;
+    /// clients are served all the same.
+    fn wait(&self, ending: &Ending, server: &Server, clock: Option<&Clock>, settings: &Settings, err: &mut dyn Write) {
         let begun = Instant::now();
         let statistics_file = settings.statistics_file.as_deref();
         let clock = clock.filter(|_| settings.files != Files::default());
@@ -202,11 +204,10 @@ impl Serve {
                 of_state.tell(state_file, err);
                 of_page.tell(shared_page, err);
             }
-            match (left, is_busy) {
-                (Some(Duration::ZERO), _) => return,
-                (left, true) => thread::sleep(left.unwrap_or(Duration::MAX).min(ROUND)),
-                (Some(left), false) => thread::sleep(left),
-                (None, false) => thread::park(),
+            let round = is_busy.then_some(ROUND);
+            let span = [left, round].into_iter().flatten().min();
+            if left == Some(Duration::ZERO) || ending.comes_within(span) {
+                return;
             }
         }
     }

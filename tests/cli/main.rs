@@ -376,6 +376,66 @@ fn a_server_without_an_end_tells_what_is_wrong_with_its_state_file() {
     std::fs::remove_file(path).unwrap();
 }
 
+/// Sends it `signal`.
+fn ask(child: &Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_server_that_a_signal_ends_saves_its_state_and_tells_what_was_done() {
+    let upstream = Upstream::start();
+    for signal in ["-TERM", "-INT", "-HUP"] {
+        let path = scratch(&format!("state-at-the-end{signal}"));
+        let mut command = ntpclock();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--user", "root", "-s", &upstream.address, "--state-file"]);
+        let mut child = command.arg(&path).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut said, mut line) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+        said.read_line(&mut line).unwrap();
+        let served = line.trim().rsplit(' ').next().unwrap();
+        assert!(ntpclock().args(["now", "-s", served]).status().unwrap().success(), "it serves the time of {line}");
+        ask(&child, signal);
+        let mut told = String::new();
+        said.read_to_string(&mut told).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{signal}: {told}");
+        assert!(told.starts_with("as of ") && told.contains("\nrequests  "), "{signal}: {told}");
+        assert!(!std::fs::read(&path).unwrap().is_empty(), "{signal}");
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn a_signal_that_the_command_was_told_to_ignore_does_not_end_it() {
+    let serve = "trap '' HUP; exec \"$0\" serve --listen 127.0.0.1:0 --local 2 --root-dispersion 1 --user root";
+    let mut command = Command::new("sh");
+    let mut child = command.args(["-c", serve, env!("CARGO_BIN_EXE_ntpclock")]).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut said, mut line) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+    said.read_line(&mut line).unwrap();
+    ask(&child, "-HUP");
+    let served = line.trim().rsplit(' ').next().unwrap();
+    assert!(ntpclock().args(["now", "-s", served]).status().unwrap().success(), "it serves on");
+    ask(&child, "-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_recording_that_a_signal_ends_saves_its_state_and_counts() {
+    let (upstream, path, state) = (Upstream::start(), scratch("recorded"), scratch("recorded-state"));
+    let mut command = ntpclock();
+    command.arg("record").arg(&path).args(["-s", &upstream.address, "--state-file"]).arg(&state);
+    let child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while std::fs::read_to_string(&path).unwrap_or_default().lines().count() < 6 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "exchanges are recorded");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ask(&child, "-TERM");
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && text(&output.stdout).ends_with(" exchanges\n"), "{output:?}");
+    assert!(!std::fs::read(&state).unwrap().is_empty());
+    std::fs::remove_file(path).unwrap();
+    std::fs::remove_file(state).unwrap();
+}
+
 #[test]
 fn a_page_is_shared_by_a_server_and_whoever_asks_for_the_status() {
     let (upstream, path) = (Upstream::start(), scratch("page"));

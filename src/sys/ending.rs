@@ -1,0 +1,80 @@
+//! The signals that ask a process to end, waited for instead of being struck by: for the command line, whose process is
+//! its own.
+
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+const ASKING: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
+
+/// Holds back from the calling thread, and from those that it starts, the signals that ask to end, until it is dropped;
+/// but none that the process ignores, as `nohup` has it.
+pub(crate) struct Ending {
+    asking: libc::sigset_t,
+    former: libc::sigset_t,
+}
+
+impl Ending {
+    pub(crate) fn hold_back() -> Self {
+        let [mut asking, mut former] = [const { MaybeUninit::<libc::sigset_t>::uninit() }; 2];
+        // SAFETY: sigemptyset fills in the set that sigaddset then changes; pthread_sigmask reads it and fills in the
+        // former one, and cannot fail with these arguments.
+        unsafe {
+            libc::sigemptyset(asking.as_mut_ptr());
+            for signal in ASKING.into_iter().filter(|&signal| !is_ignored(signal)) {
+                libc::sigaddset(asking.as_mut_ptr(), signal);
+            }
+            libc::pthread_sigmask(libc::SIG_BLOCK, asking.as_ptr(), former.as_mut_ptr());
+            Self { asking: asking.assume_init(), former: former.assume_init() }
+        }
+    }
+
+    /// Waits for one of them, for ever or for this time; whether one has come.
+    pub(crate) fn comes_within(&self, time: Option<Duration>) -> bool {
+        let time = time.map(|time| libc::timespec {
+            tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: time.subsec_nanos().into(),
+        });
+        let limit = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: the set and the time are read; what a signal tells beside its number is not asked for. Woken early by
+        // a handler of another signal it gives a negative number, as when the time is over: the caller looks again.
+        unsafe { libc::sigtimedwait(&raw const self.asking, std::ptr::null_mut(), limit) > 0 }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // SAFETY: the set is what pthread_sigmask itself has told.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.former, std::ptr::null_mut()) };
+    }
+}
+
+fn is_ignored(signal: libc::c_int) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: changes nothing and fills in what is; it cannot fail for these signals.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_asks_to_end_is_waited_for() {
+        // In a thread of its own, which alone gets what is sent to it.
+        std::thread::spawn(|| {
+            let ending = Ending::hold_back();
+            assert!(!ending.comes_within(Some(Duration::ZERO)));
+            for signal in ASKING {
+                // SAFETY: the signal is held back from this thread.
+                unsafe { libc::pthread_kill(libc::pthread_self(), signal) };
+                assert!(ending.comes_within(None));
+            }
+            assert!(!ending.comes_within(Some(Duration::from_millis(1))));
+        })
+        .join()
+        .unwrap();
+    }
+}
