@@ -1181,9 +1181,9 @@ ntp_result ntp_config_set_platform_trust(ntp_config *config,
  * and those that begin with `#`, `!`, `;` or `%`, say nothing; keys of other types are passed by.
  *
  * Returns `NTP_ERR_SYSTEM` when the file cannot be read or may not be trusted: it must be a regular file, ours or
- * root's, that nobody else may read or write (mode 0600). Returns `NTP_ERR_MALFORMED` when a line makes no sense or
- * has an id that there was before; then no key is taken. Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or
- * `path` is over-long or not UTF-8.
+ * root's, that nobody else may read or write (mode 0600; root's group may read it, as it may what systemd passes on by
+ * `LoadCredential`). Returns `NTP_ERR_MALFORMED` when a line makes no sense or has an id that there was before; then no
+ * key is taken. Returns `NTP_ERR_INVALID_ARGUMENT` when a pointer is NULL, or `path` is over-long or not UTF-8.
  *
  * Contract:
  *

@@ -144,7 +144,10 @@ impl Serve {
         let (config, clock) = (settings.server().map_err(named)?, settings.clock().map_err(named)?);
         let user = settings.user.as_deref();
         // Whatever is found wrong here is found by a start, too: they say the same.
-        check_first(&config, user).map_err(named)?;
+        if let Some(caution) = check_first(&config, user).map_err(named)? {
+            // No more than that: it may be this machine's clock that is wrong.
+            let _ = writeln!(err, "ntpclock: {caution}");
+        }
         // What only root may comes first; what is to be another user's last.
         let listeners = if self.check { None } else { Some(bind(passed, &config)?) };
         become_user(user)?;
@@ -229,7 +232,7 @@ impl News {
 }
 
 /// What can be told before root is given up.
-fn check_first(config: &ServerConfig, user: Option<&str>) -> Result<(), Error> {
+fn check_first(config: &ServerConfig, user: Option<&str>) -> Result<Option<String>, Error> {
     if let Some(user) = user {
         user::check(user).map_err(|error| Error::io(format!("looking for the user `{user}`"), error))?;
     }

@@ -7,7 +7,7 @@
 //! judged at the time that [`crate::nts::trust`] has found, and against the name that the user wrote, wherever the NTP
 //! server turns out to be.
 
-mod certificates;
+pub(crate) mod certificates;
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};

@@ -201,10 +201,11 @@ impl ServerConfig {
         self.security.as_mut().ok_or_else(|| Error::argument(name, "makes no sense without a certificate for NTS"))
     }
 
-    /// Reads the files that are read before root is given up, and says what is wrong with them.
+    /// Reads the files that are read before root is given up, and says what is wrong with them; what somebody should
+    /// know of them, where they serve.
     #[cfg(feature = "cli")]
-    pub(crate) fn check_files(&self) -> Result<(), Error> {
-        self.security.as_ref().map_or(Ok(()), Wish::check)
+    pub(crate) fn check_files(&self) -> Result<Option<String>, Error> {
+        self.security.as_ref().map_or(Ok(None), Wish::check)
     }
 
     /// The same of those that are read afterwards.

@@ -41,10 +41,12 @@ impl Wish {
         Some(Self { certificate, private_key, port: KEY_EXCHANGE_PORT, cookie_keys: None })
     }
 
-    /// Reads the certificates and their key, and says what is wrong with them.
+    /// Reads the certificates and their key, and says what is wrong with them; what clients will have against them, in
+    /// words, where they serve.
     #[cfg(feature = "cli")]
-    pub(super) fn check(&self) -> Result<(), Error> {
-        exchange::configuration(self).map(drop)
+    pub(super) fn check(&self) -> Result<Option<String>, Error> {
+        exchange::configuration(self)?;
+        exchange::caution(self, sys::counter::system_time())
     }
 
     /// The same of the keys for cookies.

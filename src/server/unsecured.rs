@@ -53,7 +53,7 @@ impl Wish {
     }
 
     #[cfg(feature = "cli")]
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub(super) fn check(&self) -> Result<Option<String>, Error> {
         match self.never {}
     }
 

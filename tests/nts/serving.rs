@@ -346,6 +346,44 @@ fn what_is_wrong_with_the_files_is_named_at_the_start() {
     assert!(ServerConfig::new().set_nts_port(1).is_err() && ServerConfig::new().set_nts_cookie_keys("/x").is_err());
 }
 
+#[test]
+fn a_certificate_that_clients_refuse_or_soon_will_is_told_of_and_served_all_the_same() {
+    let (authority, day, now) = (Authority::new(), Duration::from_secs(86_400), std::time::SystemTime::now());
+    for (from, until, what) in [
+        (now - 30 * day, now - day, "has expired"),
+        (now + day, now + 30 * day, "is not valid yet"),
+        (now - 60 * day, now + 6 * day, "expires soon"),
+        (now - 60 * day, now + 8 * day, ""),
+        // Of one that lives for six days three are much.
+        (now - 3 * day, now + 3 * day, ""),
+    ] {
+        let identity = authority.identity_for("127.0.0.1", from, until);
+        for more in [&["--check"][..], &["--duration", "0"]] {
+            let mut serve = command(env!("CARGO_BIN_EXE_ntpclock"));
+            serve.args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--local",
+                "3",
+                "--root-dispersion",
+                "1",
+                "--user",
+                "root",
+            ]);
+            serve.args(["--nts-port", "0", "--nts-certificate"]).arg(identity.certificate());
+            let output = serve.arg("--nts-private-key").arg(identity.key()).args(more).output().expect("it starts");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success() && !output.stdout.is_empty(), "{what}: {said}");
+            let sentence =
+                format!("ntpclock: a certificate in {} {what}: it is valid from 20", identity.certificate().display());
+            let is_told = said.starts_with(&sentence) && said.contains(" until 20") && said.lines().count() == 1;
+            assert_eq!(is_told, !what.is_empty(), "{what}: {said}");
+            assert!(is_told || said.is_empty(), "{said}");
+        }
+    }
+}
+
 /// As distributions and authorities leave them: links, and a group that may read the key.
 #[test]
 fn a_key_that_its_group_may_read_serves_and_so_do_links_to_files() {

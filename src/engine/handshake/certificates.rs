@@ -176,6 +176,23 @@ impl Chain for Certificates {
     }
 }
 
+/// From when to when a certificate says that it is valid, whoever has signed it; `None` if it does not say so.
+#[cfg(feature = "cli")]
+pub(crate) fn validity(certificate: &CertificateDer<'static>) -> Option<(UnixTime, UnixTime)> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).ok()?;
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(super::cryptography())).build().ok()?;
+    let name = ServerName::try_from("localhost").ok()?;
+    // Before anything else of a certificate its time is checked.
+    let alone = Certificates { verifier, name, chain: vec![certificate.clone()] };
+    let Err(Invalid::NotYet { from }) = alone.check(UnixTime(0)) else { return None };
+    match alone.check(UnixTime(i64::MAX)) {
+        Err(Invalid::Expired { since }) => Some((from, since)),
+        _ => Some((from, UnixTime(i64::MAX))),
+    }
+}
+
 fn invalid(error: &rustls::Error) -> Invalid {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {

@@ -22,6 +22,8 @@ use zeroize::Zeroizing;
 use super::super::access::Access;
 use super::secrets::Source;
 use super::{Guard, OpenDoors, Wish, neighbourhood};
+#[cfg(feature = "cli")]
+use crate::engine::handshake::certificates::validity;
 use crate::engine::handshake::{ALPN, EXPORTER_LABEL, cryptography};
 use crate::error::Error;
 use crate::nts::aead::Keys;
@@ -32,10 +34,16 @@ use crate::nts::{COOKIES_MAX, Cookie};
 use crate::sys::thread::{Order, attempt};
 use crate::sys::wake::Sleeper;
 use crate::sys::{self, file, host};
+#[cfg(feature = "cli")]
+use crate::units::{Nanos, UnixTime};
 
 /// Longer files are none of a server's certificates, and none of a private key.
 const CERTIFICATES_MAX: u64 = 1 << 20;
 const KEY_MAX: u64 = 1 << 16;
+
+/// So long before a certificate expires somebody should know.
+#[cfg(feature = "cli")]
+const SOON: Nanos = Nanos::from_seconds(7 * 86_400);
 
 /// All that a visitor may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -69,9 +77,12 @@ pub(crate) struct Told {
     pub(crate) key_faults: AtomicU64,
 }
 
-/// TLS as we want it.
-pub(super) fn configuration(wish: &Wish) -> Result<Arc<ServerConfig>, Error> {
-    let named = |what: &str, path: &Path| format!("reading {what} from {}", path.display());
+fn named(what: &str, path: &Path) -> String {
+    format!("reading {what} from {}", path.display())
+}
+
+/// The server's own certificate and those that vouch for it.
+fn certificates(wish: &Wish) -> Result<Vec<CertificateDer<'static>>, Error> {
     let text = file::read_trusted(&wish.certificate, host::effective_user(), CERTIFICATES_MAX)
         .map_err(|distrust| Error::io(named("certificates", &wish.certificate), distrust.into()))?;
     let chain: Vec<CertificateDer<'static>> =
@@ -82,6 +93,32 @@ pub(super) fn configuration(wish: &Wish) -> Result<Arc<ServerConfig>, Error> {
         let why = format!("`{}` holds no certificate in PEM", wish.certificate.display());
         return Err(Error::argument("certificate", why));
     }
+    Ok(chain)
+}
+
+/// What clients will soon have against the certificates, or have already, if it is `now`.
+#[cfg(feature = "cli")]
+pub(super) fn caution(wish: &Wish, now: UnixTime) -> Result<Option<String>, Error> {
+    let chain = certificates(wish)?;
+    let found = chain.iter().filter_map(validity).filter_map(|(from, until)| {
+        // Who renews early enough is not to be bothered, however short-lived the certificate is.
+        let soon = Nanos((until - from).0 / 4).min(SOON);
+        let (rank, what) = match now {
+            now if now > until => (0, "has expired"),
+            now if now < from => (1, "is not valid yet"),
+            now if until - now < soon => (2, "expires soon"),
+            _ => return None,
+        };
+        let path = wish.certificate.display();
+        Some((rank, format!("a certificate in {path} {what}: it is valid from {from} until {until}")))
+    });
+    // The worst of them.
+    Ok(found.min_by_key(|(rank, _)| *rank).map(|(_, sentence)| sentence))
+}
+
+/// TLS as we want it.
+pub(super) fn configuration(wish: &Wish) -> Result<Arc<ServerConfig>, Error> {
+    let chain = certificates(wish)?;
     let text = file::read_groups_secret(&wish.private_key, host::effective_user(), KEY_MAX)
         .map_err(|distrust| Error::io(named("a private key", &wish.private_key), distrust.into()))?;
     let no_key = |why: String| Error::argument("private_key", format!("`{}` {why}", wish.private_key.display()));
