@@ -15,17 +15,14 @@ pub(crate) struct Ending {
 
 impl Ending {
     pub(crate) fn hold_back() -> Self {
-        let [mut asking, mut former] = [const { MaybeUninit::<libc::sigset_t>::uninit() }; 2];
-        // SAFETY: sigemptyset fills in the set that sigaddset then changes; pthread_sigmask reads it and fills in the
-        // former one, and cannot fail with these arguments.
-        unsafe {
-            libc::sigemptyset(asking.as_mut_ptr());
-            for signal in ASKING.into_iter().filter(|&signal| !is_ignored(signal)) {
-                libc::sigaddset(asking.as_mut_ptr(), signal);
-            }
-            libc::pthread_sigmask(libc::SIG_BLOCK, asking.as_ptr(), former.as_mut_ptr());
-            Self { asking: asking.assume_init(), former: former.assume_init() }
+        let (mut asking, mut former) = (empty(), empty());
+        for signal in ASKING.into_iter().filter(|&signal| !is_ignored(signal)) {
+            // SAFETY: a set of ours, and a signal that there is.
+            unsafe { libc::sigaddset(&raw mut asking, signal) };
         }
+        // SAFETY: the one set is read, the other filled in; it cannot fail with these arguments.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const asking, &raw mut former) };
+        Self { asking, former }
     }
 
     /// Waits for one of them, for ever or for this time; whether one has come.
@@ -48,13 +45,20 @@ impl Drop for Ending {
     }
 }
 
+fn empty() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: fills in the set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: it was filled in.
+    unsafe { set.assume_init() }
+}
+
 fn is_ignored(signal: libc::c_int) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: changes nothing and fills in what is; it cannot fail for these signals.
-    unsafe {
-        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
-        action.assume_init().sa_sigaction == libc::SIG_IGN
-    }
+    // SAFETY: changes nothing and fills in what is done now; it cannot fail for these signals.
+    unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: it was filled in.
+    unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
 #[cfg(test)]
@@ -68,8 +72,8 @@ mod tests {
             let ending = Ending::hold_back();
             assert!(!ending.comes_within(Some(Duration::ZERO)));
             for signal in ASKING {
-                // SAFETY: the signal is held back from this thread.
-                unsafe { libc::pthread_kill(libc::pthread_self(), signal) };
+                // SAFETY: the signal is held back from this thread, which is the one that it is raised in.
+                unsafe { libc::raise(signal) };
                 assert!(ending.comes_within(None));
             }
             assert!(!ending.comes_within(Some(Duration::from_millis(1))));
