@@ -1,4 +1,4 @@
-//! What a key exchange takes of memory, whatever the server says: 64 KiB more than a good one at most.
+//! What a key exchange takes of memory, whatever the server says: 80 KiB more than a good one at most.
 //!
 //! The allocator counts for the whole process, so this program has one test.
 
@@ -29,8 +29,9 @@ mod peers;
 use authority::{Authority, Identity};
 use client::{PATIENCE, ciphers};
 
-/// What a message may take beyond what a good one does.
-const MOST: isize = 64 * 1024;
+/// What a message may take beyond what a good one does: 64 KiB that rustls has for a message of the handshake, or less
+/// for other records and 16 KiB for ours.
+const MOST: isize = 80 * 1024;
 
 struct Counting;
 
@@ -147,7 +148,7 @@ fn ask(exchanger: SocketAddr, authority: &Authority) -> (String, isize) {
 
 /// (case 25)
 #[test]
-fn nothing_that_a_server_says_makes_a_key_exchange_take_64_kib_more_than_a_good_one() {
+fn nothing_that_a_server_says_makes_a_key_exchange_take_80_kib_more_than_a_good_one() {
     let authority = Authority::new();
     let identity = authority.identity("127.0.0.1");
     let good = serve(&identity, 0, |stream| say(stream, &message(8, 100)));
@@ -164,8 +165,8 @@ fn nothing_that_a_server_says_makes_a_key_exchange_take_64_kib_more_than_a_good_
             serve(&identity, 0, |stream| while stream.write_all(&record(5, &[7; 100])).is_ok() {}),
             "longer than",
         ),
-        ("tickets", serve(&identity, 10_000, |stream| say(stream, &message(8, 100))), "more than 49152 bytes"),
-        ("no TLS", make_noise(), "TLS"),
+        ("tickets", serve(&identity, 10_000, |stream| say(stream, &message(8, 100))), "more than 65536 bytes"),
+        ("no TLS", make_noise(), "received corrupt message of type "),
     ] {
         let (why, taken) = ask(exchanger, &authority);
         println!("{what}: {taken} bytes, {usual} usually; {why}");

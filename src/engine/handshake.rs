@@ -46,9 +46,8 @@ use chosen::kx_group::{SECP256R1, X25519};
 pub(crate) const ALPN: &[u8] = b"ntske/1";
 pub(crate) const EXPORTER_LABEL: &[u8] = b"EXPORTER-network-time-security";
 
-/// Bytes in both directions, TLS and all: a chain of certificates takes some thousands, a response some hundreds. With
-/// the buffers of TLS, no server makes this take 64 KiB of memory more than a good one does.
-const BYTES_MAX: usize = 48 * 1024;
+/// Bytes in both directions, TLS and all: a chain of certificates takes some thousands, a response some hundreds.
+const BYTES_MAX: usize = 64 * 1024;
 
 /// How long a key exchange may take.
 #[derive(Clone, Copy, Debug)]
