@@ -147,10 +147,10 @@ fn cases_of_tests(text: &str, played: &BTreeSet<String>) -> Vec<(u32, String)> {
             is_test |= line == "#[test]";
         } else {
             let function = line.strip_prefix("pub(super) ").unwrap_or(line).strip_prefix("fn ");
-            if let Some((name, arguments)) = function.and_then(|rest| rest.split_once('(')) {
-                if is_test || arguments.starts_with("trial: &Trial)") && played.contains(name) {
-                    found.extend(noted.drain(..).map(|case| (case, name.to_owned())));
-                }
+            if let Some((name, arguments)) = function.and_then(|rest| rest.split_once('('))
+                && (is_test || arguments.starts_with("trial: &Trial)") && played.contains(name))
+            {
+                found.extend(noted.drain(..).map(|case| (case, name.to_owned())));
             }
             (noted, is_test) = (Vec::new(), false);
         }
