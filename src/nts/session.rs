@@ -551,6 +551,27 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn naks_without_end_double_the_wait_for_new_keys_each_time_though_keys_are_granted_each_time() {
+        let mut association = Association::new(NOW);
+        let (mut now, mut gaps) = (NOW, Vec::new());
+        for turn in 0..20 {
+            association.handle_asked(now);
+            let (grant, mut server) = Server::grant(Algorithm::AesSivCmac256, 8, Basis::Obtained, i64::MAX);
+            association.grant(grant);
+            let (unique, _) = server.read(&association.request(&header(), &chance(turn)).unwrap());
+            let kiss = Packet { stratum: 0, reference_id: u32::from_be_bytes(NAK), ..answer() };
+            let mut nak = kiss.bytes().to_vec();
+            extension::push(&mut nak, UNIQUE, &unique);
+            assert_eq!(association.open(&nak), Reply::Nak);
+            association.handle_nak();
+            gaps.push((association.not_before() - now).0 / 1_000_000_000);
+            now = association.not_before();
+        }
+        let doubled: Vec<i64> = (4..=19).map(|exponent| 1 << exponent).chain([1 << 19; 4]).collect();
+        assert_eq!(gaps, doubled);
+    }
+
+    #[test]
     fn a_counter_that_is_set_back_neither_shortens_nor_lengthens_the_wait_for_keys() {
         let mut association = Association::new(NOW);
         let late = NOW + Nanos::from_seconds(1_000_000);

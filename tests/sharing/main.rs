@@ -269,6 +269,35 @@ fn a_page_that_nobody_leads_any_more_is_read_at_once_by_whoever_comes_next() {
 }
 
 #[test]
+fn of_six_processes_the_leader_alone_asks_the_server() {
+    let mut house = House::new("asked");
+    house.enter("read", 0);
+    (1..6).for_each(|place| house.enter("read", place));
+    let leads = |place: &usize| house.found(*place).role == i64::from(Role::Leader as i32);
+    house.until("five follow", || ((0..6).filter(leads).count() == 1).then_some(()));
+    // The burst that a clock begins with goes before.
+    sleep(Duration::from_secs(2));
+    let asked_in = |house: &House, seconds: u64| {
+        let before = house.server.statistics().requests;
+        sleep(Duration::from_secs(seconds));
+        house.server.statistics().requests - before
+    };
+    // One a second; six clocks would ask six times as often, and two twice.
+    let asked = asked_in(&house, 8);
+    assert!((6..=10).contains(&asked), "{asked} requests in 8 s");
+    // The one that takes over is no exception, once its own burst has gone.
+    let former = house.leader().unwrap();
+    let mut leader = house.take(house.place_of(former).unwrap());
+    leader.kill().unwrap();
+    leader.wait().unwrap();
+    house.until_another_leads(former);
+    sleep(Duration::from_secs(8));
+    let asked = asked_in(&house, 8);
+    assert!((6..=10).contains(&asked), "{asked} requests of the next leader in 8 s");
+    house.close();
+}
+
+#[test]
 fn a_server_on_a_clock_that_follows_says_what_its_leader_would() {
     let house = House::new("served");
     let leader = house.synchronized();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
@@ -172,6 +173,25 @@ fn a_page_that_is_taken_away_is_told_by_its_leader_and_its_followers_who_keep_it
             assert_eq!((follower.report().role, later.shared_page_fault()), (Role::Follower, None));
         }
     }
+}
+
+/// What `docs/shared-page.md` says is not protected against: nothing of ours catches the signal, and nobody mends the file.
+#[test]
+fn a_page_that_is_cut_short_where_it_is_read_kills_its_readers_by_the_bus_error_that_nobody_catches() {
+    let mut house = House::new("cut");
+    (0..3).for_each(|place| house.enter("read", place));
+    let leader = house.leader().unwrap();
+    fs::File::options().write(true).open(house.page()).unwrap().set_len(0).unwrap();
+    // Leader and followers alike: each reads the page many times a second.
+    for place in 0..3 {
+        let mut child = house.take(place);
+        let status = house.until("it has ended", || child.try_wait().unwrap());
+        assert_eq!(status.signal(), Some(libc::SIGBUS), "the process at {place}, {leader} leads: {status}");
+    }
+    assert_eq!(fs::metadata(house.page()).unwrap().len(), 0, "nobody but a host that does so writes a length");
+    // Who comes later is not killed, but told.
+    let told = house.clock().unwrap_err().to_string();
+    assert!(told.contains("cut/page") && told.contains("it has 0 bytes"), "{told}");
 }
 
 /// Makes this thread, and those it starts, another user's: the system's own calls are about one thread.

@@ -39,7 +39,7 @@ pub(super) struct Oracle {
     pub(super) worst: f64,
     /// Sum of all bounds, ns.
     pub(super) bounds: f64,
-    /// Of the last reading: its distance from UTC and its bound, ns.
+    /// Of the last usable reading: its distance from UTC and its bound, ns.
     pub(super) error: i64,
     pub(super) bound: i64,
 }
@@ -100,8 +100,11 @@ impl Oracle {
                 self.told.push(told(what));
             }
         }
-        if usable && promise == Promise::HoldsUtc {
+        if usable {
+            // Whatever is promised: scenarios ask for it where nothing is.
             (self.error, self.bound) = (reading.unix_ns - utc.0, reading.error_bound_ns());
+        }
+        if usable && promise == Promise::HoldsUtc {
             self.worst = self.worst.max(self.error.abs() as f64 / self.bound.max(1) as f64);
             self.bounds += self.bound as f64;
         }

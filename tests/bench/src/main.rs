@@ -21,6 +21,7 @@ use measure::{Operation, Row, operation};
 const ORDERED: &str = "ntp_now";
 const RELAXED: &str = "ntp_now_relaxed";
 const READING: &str = "ntp_clock_now (64 bytes)";
+const CHECKED: &str = "ntp_clock_now_checked (64 bytes)";
 const CLOCKBOUND: &str = "ClockBound 3.0.0-rc.0 client, now()";
 
 /// At most this times `clock_gettime(CLOCK_REALTIME)`.
@@ -98,6 +99,7 @@ fn operations(library: Library) -> Vec<Operation> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let mut other = time;
     let mut reading = Reading::default();
+    let mut checked = Reading::default();
     let segment = std::env::temp_dir().join(format!("ntpclock-bench-{}", std::process::id()));
     let mut client = clockbound::client(&segment);
     std::fs::remove_file(&segment).expect("what was written can be removed");
@@ -111,6 +113,8 @@ fn operations(library: Library) -> Vec<Operation> {
         operation(RELAXED, move || (library.now_relaxed)()),
         // SAFETY: the process-wide clock; the reading is ours.
         operation(READING, move || unsafe { (library.clock_now)(std::ptr::null(), &raw mut reading) }),
+        // SAFETY: as above.
+        operation(CHECKED, move || unsafe { (library.clock_now_checked)(std::ptr::null(), &raw mut checked) }),
         operation(CLOCKBOUND, move || client.now().expect("a reading")),
         // SAFETY: as above.
         operation("clock_gettime(CLOCK_MONOTONIC_RAW)", move || unsafe {
@@ -149,6 +153,7 @@ fn judge(rows: &[Row], faults: &mut Vec<String>) {
             faults.push(format!("{name}: {:.3} × clock_gettime, at most {floor} is allowed", ratio(name)));
         }
     }
+    println!("\nA checked reading takes {:.2} × as long as one that is not.", ratio(CHECKED) / ratio(READING));
     let lead = ratio(CLOCKBOUND) / ratio(READING);
     println!("\nClockBound's client takes {lead:.2} × as long as our full reading (floor {CLOCKBOUND_FLOOR}).");
     if lead < CLOCKBOUND_FLOOR {
