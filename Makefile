@@ -13,6 +13,7 @@
 # make fuzz      what comes from outside, by fuzzers; FUZZ_SECONDS=... for each of the targets (60), FUZZ_JOBS=... at a time (2)
 # make asan       the Rust tests under the address sanitizer; two minutes
 # make tsan       C programs that use the library from many threads, under the thread sanitizer; STRESS_SECONDS=...
+# make aarch64    builds for AArch64 and runs the Rust tests and C programs by emulation; as root; ten minutes
 # make install    puts them under DESTDIR and PREFIX; builds nothing, so it needs no compiler
 # make uninstall  takes them away again
 
@@ -101,7 +102,7 @@ MINUTES ?=
 BENCH_ROUNDS ?= 20
 JUNK    ?= 1000000
 
-.PHONY: demo test test-aws-lc bench bench-server soak live tree flood fuzz sizes deny asan tsan ntpd-rs
+.PHONY: demo test test-aws-lc bench bench-server soak live tree flood fuzz sizes deny asan tsan aarch64 ntpd-rs
 # Else what cargo builds for two goals at once would only wait for its lock.
 .NOTPARALLEL:
 
@@ -186,3 +187,6 @@ asan:
 
 tsan:
 	tests/sanitizers.sh thread
+
+aarch64:
+	tests/aarch64.sh

@@ -179,7 +179,9 @@ mod tests {
     fn a_sight_is_in_order() {
         if let Some(sight) = sight() {
             let later = super::sight().unwrap();
-            assert!(sight.before < sight.after && sight.after < later.before && sight.raw <= later.raw);
+            // A tick may last longer than a reading takes: 42 ns where they come at 24 MHz.
+            assert!(sight.before <= sight.after && sight.after <= later.before && sight.raw <= later.raw);
+            assert!(sight.before < later.after);
         }
     }
 
