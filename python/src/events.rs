@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ntpclock::Events;
 use pyo3::prelude::*;
 
-use crate::words;
+use crate::{interpreter, words};
 
 /// The interpreter is about to end: nobody may enter it any more.
 static ENDING: AtomicBool = AtomicBool::new(false);
@@ -46,8 +46,12 @@ fn finish(py: Python<'_>) {
 }
 
 /// In a forked child: of the threads that were inside, only the one that has forked is here.
-pub(crate) fn leave_the_parent() {
+pub(crate) fn leave_the_parent(py: Python<'_>) {
     INSIDE.store(DEPTH.get(), SeqCst);
+    if DEPTH.get() > 0 {
+        // It has yet to let go of its callback, and others may enter that it has begun.
+        interpreter::stay(py);
+    }
 }
 
 /// Does `act` in the interpreter, unless that is about to end.

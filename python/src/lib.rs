@@ -9,6 +9,7 @@ mod errors;
 mod events;
 mod forks;
 mod hot;
+mod interpreter;
 mod process;
 mod records;
 mod server;
@@ -30,6 +31,7 @@ fn cli(py: Python<'_>, argv: Vec<OsString>) -> i32 {
 /// The native part of ntpclock; use the package `ntpclock` instead.
 #[pymodule(gil_used = false)]
 fn _ntpclock(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    interpreter::refuse_subinterpreters()?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(cli, module)?)?;
     errors::add_to(module)?;
