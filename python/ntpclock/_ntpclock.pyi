@@ -196,7 +196,7 @@ class Events(enum.IntFlag):
 # --- Exceptions ----------------------------------------------------------------------------------
 
 class NtpError(Exception):
-    """Whatever ntpclock raises is one of these."""
+    """Whatever ntpclock raises is one of these. Only an argument of the wrong type is a TypeError, as everywhere."""
 
 class ConfigError(NtpError, ValueError):
     """An argument, a file or a server list makes no sense, or no server is named."""
