@@ -1041,7 +1041,7 @@ class Clock:
         take back itself; in that case it is not waited for. What it raises goes to `sys.unraisablehook`. It is not called any
         more when the interpreter ends, nor in a forked child until it is given again. A child that is forked in a callback ends
         when that returns there, with exit code 0 and without Python's exit handlers: flush what it has written. In asyncio,
-        `event_fd()` needs no thread.
+        `event_fd()` needs no thread. A callback does not keep its clock: one that only its callback refers to is garbage.
 
         Raises NtpOSError if the thread cannot be made.
         """

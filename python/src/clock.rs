@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 
 use crate::arguments::Given;
 use crate::errors::raise;
+use crate::events::Listeners;
 use crate::records::{self, Deadline, Reading, Report, SourceInfo};
 use crate::settings::Settings;
 use crate::{arguments, events, forks, waiting, words};
@@ -17,6 +19,7 @@ use crate::{arguments, events, forks, waiting, words};
 pub(crate) struct Clock {
     pub(crate) clock: Arc<ntpclock::Clock>,
     servers: String,
+    listeners: Arc<Listeners>,
     /// Only for `__repr__`: what stopping means is the Rust clock's business.
     stopped: AtomicBool,
 }
@@ -75,7 +78,7 @@ impl Clock {
         if restart_after_fork {
             forks::note(&clock);
         }
-        Ok(Self { clock, servers, stopped: AtomicBool::new(false) })
+        Ok(Self { clock, servers, listeners: Arc::default(), stopped: AtomicBool::new(false) })
     }
 
     /// The servers it was started with, in canonical form.
@@ -199,7 +202,7 @@ impl Clock {
 
     /// Has `callback` called with whatever happens; None takes it back.
     fn on_event(&self, py: Python<'_>, callback: Option<Py<PyAny>>) -> PyResult<()> {
-        let callback = events::callback(callback);
+        let callback = events::callback(py, &self.listeners, callback)?;
         // The former one may be waiting for the interpreter.
         py.detach(|| self.clock.on_event(callback)).map_err(raise)
     }
@@ -267,6 +270,14 @@ impl Clock {
         _traceback: &Bound<'_, PyAny>,
     ) {
         self.stop(py);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.listeners.show(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.listeners.forget();
     }
 
     fn __repr__(&self) -> String {

@@ -1,6 +1,7 @@
 //! The process-wide clock, but for its quickest functions (`hot.rs`), and the query that needs no clock at all.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ntpclock::Config;
 use pyo3::prelude::*;
@@ -215,7 +216,8 @@ fn take_events(py: Python<'_>) -> PyResult<Py<PyAny>> {
 /// Has `callback` called with whatever happens; None takes it back.
 #[pyfunction]
 fn on_event(py: Python<'_>, callback: Option<Py<PyAny>>) -> PyResult<()> {
-    let callback = events::callback(callback);
+    // Their only holder is the callback itself: the process-wide clock is never garbage.
+    let callback = events::callback(py, &Arc::default(), callback)?;
     // The former one may be waiting for the interpreter.
     py.detach(|| ntpclock::on_event(callback)).map_err(raise)
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ntpclock::ServerConfig;
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 
 use crate::arguments::{self, Given};
 use crate::clock::Clock;
@@ -19,7 +20,6 @@ pub(crate) struct Server {
     addresses: Vec<String>,
     key_exchange_addresses: Vec<String>,
     /// The clock served, if it is the caller's own: it would stop if nobody held it.
-    #[expect(dead_code, reason = "held for its life alone")]
     clock: Option<Py<Clock>>,
 }
 
@@ -143,6 +143,11 @@ impl Server {
         _traceback: &Bound<'_, PyAny>,
     ) {
         self.stop(py);
+    }
+
+    // Nothing to clear: the clock is held for life, and gives up what leads back here.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.clock)
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {

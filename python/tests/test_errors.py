@@ -114,6 +114,7 @@ UNFIT: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any], str]] 
     (ntpclock.Server, (SERVER,), {"local": (1, 0), "nts_port": 65536}, "nts_port"),
     (ntpclock.Server, (SERVER,), {"local": (1, 0), "nts": ("/c",)}, "nts"),
     *[(ntpclock.Server, (SERVER,), {"local": (1, 0), name: NO_TEXT}, name) for name in ("allow", "deny")],
+    (ntpclock.cli, (["ntpclock", "\ud800"],), {}, "argv"),
     (ntpclock.Server, (NO_TEXT,), {"local": (1, 0)}, "listen"),
 ]
 
@@ -149,6 +150,7 @@ PATHS: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = [
     (ntpclock.Clock, ("a",), {"trusted_certificates": ["/tmp/a", Path(CUT)]}),
     (ntpclock.Clock, ("a",), {"state_file": Path(CUT)}),
     (ntpclock.start, ("a",), {"state_file": CUT}),
+    (ntpclock.cli, (["ntpclock", CUT],), {}),
     (ntpclock.query, ("a",), {"trusted_certificates": CUT}),
     (ntpclock.Server, (SERVER,), {"local": (1, 0), "nts": (CUT, "/tmp/a")}),
     (ntpclock.Server, (SERVER,), {"local": (1, 0), "nts": ("/tmp/a", CUT)}),

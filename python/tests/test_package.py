@@ -98,6 +98,12 @@ def test_there_is_one_version() -> None:
     assert importlib.metadata.version("ntpclock") == ntpclock.__version__
 
 
+def test_the_command_line_takes_paths_for_arguments(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("nonsense")
+    assert ntpclock.cli([Path("ntpclock"), "cookie-keys", tmp_path / "keys"]) == 1
+    assert ntpclock.cli(["ntpclock", "--version"]) == 0
+
+
 def test_the_command_and_the_module_are_the_same(upstream: str) -> None:
     for command in ([COMMAND], [sys.executable, "-m", "ntpclock"]):
         told = run(*command, "query", upstream)
