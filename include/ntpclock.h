@@ -1696,6 +1696,8 @@ ntp_result ntp_clock_sleep_until(const ntp_clock *clock,
  * as if `clock` had been read then, and with everything that is known by now.
  *
  * Members that tell an age or a state do so as of then; `raw_ns` is the middle of where the counter can have stood.
+ * Of a stamp from before the first synchronisation only later knowledge tells: `state` is HOLDOVER, `epoch` the one of
+ * that knowledge, and `age_ns` 0, since the exchanges that it is told by came later.
  * The bound cap does not apply: the interval is what it is, and `ntp_reading_compare` compares it. Stamps may be older
  * than the first synchronisation. Those of the raw counter, `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME` may be older than
  * the clock's start, and may lie ahead, as long as the machine is not suspended. The interval includes what the kernel
@@ -1784,7 +1786,8 @@ ntp_result ntp_clock_event_fd(const ntp_clock *clock,
 uint32_t ntp_clock_take_events(const ntp_clock *clock);
 
 /**
- * Has `callback` called with `context` and whatever happens to `clock`; NULL takes the former callback back.
+ * Has `callback` called with `context` and whatever happens to `clock`; NULL takes the former callback back. A NULL
+ * `callback` with a `context` takes back only the callback that was given with that context, and leaves another's alone.
  *
  * It is called from a thread of the library's own, one call at a time, with all signals blocked. First it is told
  * `NTP_EVENT_SYNCHRONIZED`, `NTP_EVENT_LOST` or `NTP_EVENT_DISRUPTED`, whichever happened last, if any has. What
@@ -1875,7 +1878,10 @@ void ntp_server_config_free(ntp_server_config *config);
  * Adds an address to listen on: `address`, `address:port` or `[v6]:port`. Port 0 picks a free one, which
  * `ntp_server_port` tells.
  *
- * Returns `NTP_ERR_INVALID_ARGUMENT` if `address` is no literal address, if what is sent there would come to another one
+ * An address of IPv4 that is mapped into IPv6 (`::ffff:192.0.2.1`) is that of IPv4.
+ *
+ * Returns `NTP_ERR_INVALID_ARGUMENT` if `address` is no literal address, is a multicast address or 255.255.255.255, at
+ * which nobody is answered, if what is sent there would come to another one
  * that was added, too (the same with the same port, or all addresses beside one of them), or a pointer is NULL.
  *
  * Contract:
@@ -1905,6 +1911,7 @@ ntp_result ntp_server_config_set_local(ntp_server_config *config,
 /**
  * Answers clients of `prefix`: `address/length`, or one address. Where one prefix lies in another the longer one
  * counts. Whoever is in none is answered, unless anything at all is allowed in this way.
+ * Prefixes of IPv6 say nothing of clients of IPv4, nor do those of IPv4 of IPv6's; `::ffff:10.0.0.0/104` is one of IPv4.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT` if `prefix` is none, if it is denied already, if it is one too many (1024
  * in all), or if a pointer is NULL.

@@ -67,6 +67,7 @@ fn explain(usage: &clap::Error, out: &mut dyn Write, err: &mut dyn Write) -> i32
 /// Synchronised UTC with an honest error bound, from NTP.
 #[derive(Parser)]
 #[command(name = "ntpclock", version, about, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done; 1 not done, now or by this system; 2 asked for what makes no sense.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -276,11 +277,13 @@ impl Session {
 
     fn now(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Failure> {
         let clock = self.start()?;
-        clock.wait(None, Some(self.timeout))?;
+        let waited = clock.wait(None, Some(self.timeout));
         let reading = clock.now();
         if self.json {
-            json::write(out, &json::Reading::from(&reading))?;
-        } else {
+            json::write(out, &json::Now::new(&reading, waited.as_ref().err()))?;
+        }
+        waited?;
+        if !self.json {
             writeln!(out, "{}", text::time(&reading))?;
         }
         finish(&clock, err)

@@ -58,6 +58,20 @@ fn the_header_compiles_alone_in_every_dialect() {
 }
 
 #[test]
+fn cpp_has_a_name_for_every_failure_of_the_header() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("it is committed");
+    let header = read("include/ntpclock.h");
+    let named = header.lines().filter_map(|line| line.trim().strip_prefix("NTP_ERR_")?.split_once(" = -"));
+    let failures: Vec<_> = named.map(|(name, _)| name).collect();
+    assert!(failures.len() >= 19, "{failures:?}");
+    let face = read("bindings/cpp/ntpclock.hpp");
+    for name in failures {
+        let line = format!("    {} = NTP_ERR_{name},\n", name.to_lowercase());
+        assert!(face.contains(&line), "ntp::errc has not{line}");
+    }
+}
+
+#[test]
 fn every_macro_has_the_prefix() {
     let header = fs::read_to_string(root().join("include/ntpclock.h")).expect("the header is committed");
     let foreign: Vec<_> = header

@@ -48,6 +48,7 @@ enum class errc : int {
     unsupported = NTP_ERR_UNSUPPORTED,
     already_running = NTP_ERR_ALREADY_RUNNING,
     not_running = NTP_ERR_NOT_RUNNING,
+    malformed = NTP_ERR_MALFORMED,
     not_synchronized = NTP_ERR_NOT_SYNCHRONIZED,
     timeout = NTP_ERR_TIMEOUT,
     stopped = NTP_ERR_STOPPED,
@@ -285,6 +286,25 @@ Handle* held(const owner<Handle>& handle) {
     return handle.get();
 }
 
+/** A string as C has it; an error for one that C would cut: behind a NUL nothing would be read. */
+inline const char* text(const char* name, const std::string& value) {
+    const std::size_t end = value.find('\0');
+    if (end != std::string::npos) {
+        throw error{NTP_ERR_INVALID_ARGUMENT,
+                    "`" + std::string{name} + "` has a NUL in it, behind `" + value.substr(0, end) + "`"};
+    }
+    return value.c_str();
+}
+
+/** The bound to wait for: for C nothing and less is any bound, here it is none that a clock could have. */
+inline std::int64_t to_max_bound(nanoseconds bound) {
+    if (bound < nanoseconds::zero()) {
+        throw error{NTP_ERR_INVALID_ARGUMENT,
+                    "`bound` is " + std::to_string(bound.count()) + " ns; it must not be below zero"};
+    }
+    return bound == nanoseconds::zero() ? 1 : bound.count();
+}
+
 /** Any timeout in whole milliseconds, rounded up so that a short one does not become none, and held at the longest. */
 template <class Rep, class Period>
 std::int64_t to_ms(std::chrono::duration<Rep, Period> timeout) {
@@ -437,15 +457,18 @@ public:
         return {nanoseconds{value}, detail::known(bound)};
     }
 
-    /** Waits for ever until the clock is synchronised, with an error bound of at most `bound` if given. */
+    /**
+     * Waits for ever until the clock is synchronised, with an error bound of at most `bound` if given: no clock ever has
+     * one of 0, and below that it throws errc::invalid_argument.
+     */
     void wait(nanoseconds bound = nanoseconds::max()) const {
-        detail::check(ntp_clock_wait(handle(), bound.count(), -1));
+        detail::check(ntp_clock_wait(handle(), detail::to_max_bound(bound), -1));
     }
 
-    /** Waits up to `timeout`. False if it ran out; last_error() then names each source and its last fault. */
+    /** The same up to `timeout`. False if it ran out; last_error() then names each source and its last fault. */
     template <class Rep, class Period>
     bool wait_for(std::chrono::duration<Rep, Period> timeout, nanoseconds bound = nanoseconds::max()) const {
-        const ntp_result result = ntp_clock_wait(handle(), bound.count(), detail::to_ms(timeout));
+        const ntp_result result = ntp_clock_wait(handle(), detail::to_max_bound(bound), detail::to_ms(timeout));
         if (result == NTP_ERR_TIMEOUT) {
             return false;
         }
@@ -515,10 +538,12 @@ public:
     events take_events() const { return events{ntp_clock_take_events(handle())}; }
 
     /**
-     * Has `callback` called with whatever happens, on a thread of the library's; an empty one takes it back. See
-     * ntp_clock_on_event for what it may do, which is nearly everything. It must not throw. One thread at a time.
+     * Has `callback` called with whatever happens, on a thread of the library's; an empty one takes back what this owner
+     * was given. See ntp_clock_on_event for what it may do, which is nearly everything. It must not throw. One thread at
+     * a time.
      *
-     * It is taken back at the end of the client, or of the session that was given it: a clock has one callback.
+     * It is taken back at the end of the client, or of the session that was given it. A clock has one callback: that of
+     * another session replaces it, and stays when this one ends.
      */
     void on_event(std::function<void(events)> callback) {
         // The callback may replace itself: whoever calls it holds it.
@@ -531,8 +556,15 @@ public:
             const held running = *static_cast<held*>(context);
             (*running)(events{bits});
         };
-        detail::check(ntp_clock_on_event(handle(), next ? +call : nullptr, next.get()));
-        callback_ = std::move(next);
+        // Before it can be called, since it may replace itself.
+        callback_.swap(next);
+        const ntp_result given = callback_ ? ntp_clock_on_event(handle(), call, callback_.get())
+            : next                         ? ntp_clock_on_event(handle(), nullptr, next.get())
+                                           : NTP_OK;
+        if (given != NTP_OK) {
+            callback_.swap(next);
+            detail::check(given);
+        }
     }
 
     /** The clock's state in numbers. */
@@ -572,8 +604,13 @@ protected:
     readable& operator=(readable&&) noexcept = default;
 
     void swap_callbacks(readable& other) noexcept { callback_.swap(other.callback_); }
-    /** Whether this owner has given the clock a callback. */
-    bool listens() const noexcept { return callback_ != nullptr; }
+    /** Ends the callback that this owner has given the process-wide clock, unless another one has replaced it. */
+    void take_callback_back() noexcept {
+        if (callback_) {
+            // Fails for no reason that a destructor could do something about.
+            static_cast<void>(ntp_clock_on_event(nullptr, nullptr, callback_.get()));
+        }
+    }
 
 private:
     /** What the library calls; it outlives the registration, since owners end that first. */
@@ -614,25 +651,25 @@ public:
     explicit config(const std::string& servers) : config{} { add_servers(servers); }
 
     config& add_servers(const std::string& list) {
-        return done(ntp_config_add_servers(detail::held(handle_), list.c_str()));
+        return done(ntp_config_add_servers(detail::held(handle_), detail::text("list", list)));
     }
     /** The same, with a key and a degree of trust. See ntp_config_add_servers_with. */
     config& add_servers(const std::string& list, const server_options& options) {
         const std::uint32_t bits = (options.require ? NTP_SERVER_REQUIRE : 0U)
             | (options.prefer ? NTP_SERVER_PREFER : 0U) | (options.trust ? NTP_SERVER_TRUST : 0U)
             | (options.nts ? NTP_SERVER_NTS : 0U);
-        return done(ntp_config_add_servers_with(detail::held(handle_), list.c_str(), bits, options.key));
+        return done(ntp_config_add_servers_with(detail::held(handle_), detail::text("list", list), bits, options.key));
     }
     /** Reads the symmetric keys in the file at `path`, which nobody else may read. See ntp_config_load_keys. */
     config& load_keys(const std::string& path) {
-        return done(ntp_config_load_keys(detail::held(handle_), path.c_str()));
+        return done(ntp_config_load_keys(detail::held(handle_), detail::text("path", path)));
     }
     config& authentication(ntp::authentication mode) {
         return done(ntp_config_set_authentication(detail::held(handle_), static_cast<std::int32_t>(mode)));
     }
     /** Trusts the certificates in the file at `path` (PEM) to vouch for servers with NTS, beside those of the platform. */
     config& add_trusted_certificates(const std::string& path) {
-        return done(ntp_config_add_trusted_certificates(detail::held(handle_), path.c_str()));
+        return done(ntp_config_add_trusted_certificates(detail::held(handle_), detail::text("path", path)));
     }
     /** Whether the certificates that the platform trusts vouch for servers with NTS. */
     config& platform_trust(bool trusted) {
@@ -670,11 +707,11 @@ public:
     }
     /** Starts warm from the file at `path`, and saves the state there; see state_file_fault(). */
     config& state_file(const std::string& path) {
-        return done(ntp_config_set_state_file(detail::held(handle_), path.c_str()));
+        return done(ntp_config_set_state_file(detail::held(handle_), detail::text("path", path)));
     }
     /** Shares the page at `path` with other processes; see ntp_config_set_shared_page. */
     config& shared_page(const std::string& path) {
-        return done(ntp_config_set_shared_page(detail::held(handle_), path.c_str()));
+        return done(ntp_config_set_shared_page(detail::held(handle_), detail::text("path", path)));
     }
     /** Whether a forked child restarts the clock by itself. See ntp_config_set_restart_after_fork. */
     config& restart_after_fork(bool restart) {
@@ -699,7 +736,7 @@ public:
     /** Takes the servers from the environment variable NTPCLOCK_SERVERS. */
     session() { detail::check(ntp_start(nullptr)); }
     /** A comma-separated list, as for ntp_start. */
-    explicit session(const std::string& servers) { detail::check(ntp_start(servers.c_str())); }
+    explicit session(const std::string& servers) { detail::check(ntp_start(detail::text("servers", servers))); }
     /** With all that can be configured. */
     explicit session(const config& wishes) { detail::check(ntp_start_with(wishes.c())); }
 
@@ -711,10 +748,7 @@ public:
         return *this;
     }
     ~session() {
-        if (listens()) {
-            // Fails for no reason that a destructor could do something about.
-            static_cast<void>(ntp_clock_on_event(nullptr, nullptr, nullptr));
-        }
+        take_callback_back();
         if (started_) {
             ntp_stop();
         }
@@ -773,7 +807,7 @@ public:
 
     /** `address`, `address:port` or `[v6]:port`; port 0 picks a free one. */
     server_config& listen(const std::string& address) {
-        detail::check(ntp_server_config_add_listen(detail::held(handle_), address.c_str()));
+        detail::check(ntp_server_config_add_listen(detail::held(handle_), detail::text("address", address)));
         return *this;
     }
     /** Serves the system clock without any upstream; the dispersion is the caller's claim. */
@@ -784,12 +818,12 @@ public:
 
     /** Answers clients of `address/length`, and no others but those of other such prefixes; the longest one counts. */
     server_config& allow(const std::string& prefix) {
-        detail::check(ntp_server_config_allow(detail::held(handle_), prefix.c_str()));
+        detail::check(ntp_server_config_allow(detail::held(handle_), detail::text("prefix", prefix)));
         return *this;
     }
     /** Ignores clients of `address/length`; the longest prefix counts. */
     server_config& deny(const std::string& prefix) {
-        detail::check(ntp_server_config_deny(detail::held(handle_), prefix.c_str()));
+        detail::check(ntp_server_config_deny(detail::held(handle_), detail::text("prefix", prefix)));
         return *this;
     }
     /** Answers each address so often a second over time, and so often at once; 0 a second answers everything. */
@@ -810,7 +844,8 @@ public:
 
     /** Serves Network Time Security beside plain NTP, with these files in PEM; see ntp_server_config_set_nts. */
     server_config& nts(const std::string& certificate, const std::string& private_key) {
-        detail::check(ntp_server_config_set_nts(detail::held(handle_), certificate.c_str(), private_key.c_str()));
+        const char* const chain = detail::text("certificate", certificate);
+        detail::check(ntp_server_config_set_nts(detail::held(handle_), chain, detail::text("private_key", private_key)));
         return *this;
     }
     /** Exchanges keys at this port; 0 picks a free one. Unless set, 4460. */
@@ -820,7 +855,7 @@ public:
     }
     /** Seals cookies with keys that servers share; see ntp_server_config_set_nts_cookie_keys. */
     server_config& nts_cookie_keys(const std::string& path) {
-        detail::check(ntp_server_config_set_nts_cookie_keys(detail::held(handle_), path.c_str()));
+        detail::check(ntp_server_config_set_nts_cookie_keys(detail::held(handle_), detail::text("path", path)));
         return *this;
     }
 
@@ -883,7 +918,8 @@ struct query_result : ntp_query_result {
 template <class Rep, class Period>
 query_result query(const config& wishes, const std::string& server, std::chrono::duration<Rep, Period> timeout) {
     ntp_query_result result;
-    detail::check(ntp_query_with(wishes.c(), server.c_str(), detail::to_ms(timeout), &result, sizeof result));
+    const char* const name = detail::text("server", server);
+    detail::check(ntp_query_with(wishes.c(), name, detail::to_ms(timeout), &result, sizeof result));
     return query_result{result};
 }
 
@@ -891,7 +927,7 @@ query_result query(const config& wishes, const std::string& server, std::chrono:
 template <class Rep, class Period>
 query_result query(const std::string& server, std::chrono::duration<Rep, Period> timeout) {
     ntp_query_result result;
-    detail::check(ntp_query(server.c_str(), detail::to_ms(timeout), &result, sizeof result));
+    detail::check(ntp_query(detail::text("server", server), detail::to_ms(timeout), &result, sizeof result));
     return query_result{result};
 }
 

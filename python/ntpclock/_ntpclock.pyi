@@ -1,7 +1,8 @@
 """The manual of ntpclock. Everything here is used as `ntpclock.<name>`.
 
 Conventions: names end in the unit; an offset is UTC minus the system clock, so *add it to the system clock*;
-what is unknown is None. Everything may be called from any number of threads at the same time.
+what is unknown is None. Everything may be called from any number of threads at the same time, in the main interpreter:
+in a subinterpreter the import raises ImportError.
 """
 
 import datetime
@@ -195,7 +196,7 @@ class Events(enum.IntFlag):
 # --- Exceptions ----------------------------------------------------------------------------------
 
 class NtpError(Exception):
-    """Whatever ntpclock raises is one of these."""
+    """Whatever ntpclock raises is one of these. Only an argument of the wrong type is a TypeError, as everywhere."""
 
 class ConfigError(NtpError, ValueError):
     """An argument, a file or a server list makes no sense, or no server is named."""
@@ -806,7 +807,9 @@ def on_event(callback: Callable[[Events], object] | None) -> None:
     each clock: another one replaces it. When this returns, the former one is not running and will not be called again; so
     do not call it while holding a lock that the callback waits for. A callback may block, stop the clock, and replace or
     take back itself; in that case it is not waited for. What it raises goes to `sys.unraisablehook`. It is not called any
-    more when the interpreter ends, nor in a forked child until it is given again. In asyncio, `event_fd()` needs no thread.
+    more when the interpreter ends, nor in a forked child until it is given again. A child that is forked in a callback ends
+    when that returns there, with exit code 0 and without Python's exit handlers: flush what it has written. In asyncio,
+    `event_fd()` needs no thread.
 
     Raises NtpOSError if the thread cannot be made.
     """
@@ -1036,7 +1039,9 @@ class Clock:
         each clock: another one replaces it. When this returns, the former one is not running and will not be called again; so
         do not call it while holding a lock that the callback waits for. A callback may block, stop the clock, and replace or
         take back itself; in that case it is not waited for. What it raises goes to `sys.unraisablehook`. It is not called any
-        more when the interpreter ends, nor in a forked child until it is given again. In asyncio, `event_fd()` needs no thread.
+        more when the interpreter ends, nor in a forked child until it is given again. A child that is forked in a callback ends
+        when that returns there, with exit code 0 and without Python's exit handlers: flush what it has written. In asyncio,
+        `event_fd()` needs no thread. A callback does not keep its clock: one that only its callback refers to is garbage.
 
         Raises NtpOSError if the thread cannot be made.
         """

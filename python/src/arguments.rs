@@ -1,33 +1,91 @@
-//! Python's arguments as the Rust face wants them. Nonsense is a `ConfigError`, never an `OverflowError`.
+//! Python's arguments as the Rust face wants them. Nonsense is a `ConfigError`, never an `OverflowError`; only what is of the wrong
+//! type is a `TypeError`.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ntpclock::{Authentication, Config, ServerOptions};
+use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyMapping, PyString};
 
 use crate::errors::{bad_argument, raise};
 
-/// `str | Iterable[str]`: the text itself, or the texts in their order.
-fn texts(argument: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
-    if argument.is_instance_of::<PyString>() {
-        return Ok(vec![argument.extract()?]);
+/// An argument of the right type, whose value need not fit: it may be a number with too many bits, text that is no Unicode, a
+/// tuple of another length. To refuse it takes its name.
+pub(crate) struct Given<T>(Result<T, String>);
+
+impl<'a, 'py, T: FromPyObject<'a, 'py>> FromPyObject<'a, 'py> for Given<T> {
+    type Error = PyErr;
+
+    fn extract(argument: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let py = argument.py();
+        let error: PyErr = match T::extract(argument) {
+            Ok(value) => return Ok(Self(Ok(value))),
+            Err(error) => error.into(),
+        };
+        // No text is made of a number with thousands of digits.
+        let shown = || argument.repr().map_or_else(|_| "too large".to_owned(), |shown| shown.to_string());
+        if error.is_instance_of::<PyOverflowError>(py) {
+            Ok(Self(Err(format!("is {}, which is out of range", shown()))))
+        } else if error.is_instance_of::<PyValueError>(py) {
+            Ok(Self(Err(format!("is {}: {}", shown(), error.value(py)))))
+        } else {
+            Err(error)
+        }
     }
-    argument.try_iter()?.map(|text| text?.extract()).collect()
+}
+
+impl<T> From<T> for Given<T> {
+    fn from(value: T) -> Self {
+        Self(Ok(value))
+    }
+}
+
+impl<T> Given<T> {
+    /// Its value, if it has one; `name` is the argument's.
+    pub(crate) fn value(self, name: &'static str) -> PyResult<T> {
+        self.0.map_err(|why| bad_argument(name, why))
+    }
+}
+
+/// The value of the argument `name`.
+pub(crate) fn extract<'py, T: for<'a> FromPyObject<'a, 'py>>(
+    name: &'static str,
+    argument: &Bound<'py, PyAny>,
+) -> PyResult<T> {
+    argument.extract::<Given<T>>()?.value(name)
+}
+
+/// `str | Iterable[str]`: the text itself, or the texts in their order.
+pub(crate) fn texts(name: &'static str, argument: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    if argument.is_instance_of::<PyString>() {
+        return Ok(vec![extract(name, argument)?]);
+    }
+    argument.try_iter()?.map(|text| extract(name, &text?)).collect()
+}
+
+/// The path of a file. The system would end it at a NUL.
+pub(crate) fn path(name: &'static str, path: Given<PathBuf>) -> PyResult<PathBuf> {
+    let path = path.value(name)?;
+    if path.as_os_str().as_bytes().contains(&0) {
+        return Err(bad_argument(name, format!("is {path:?}, with a NUL character in it")));
+    }
+    Ok(path)
 }
 
 /// A server list in the library's grammar, some of whose entries may be pairs of a list and of options by name.
 pub(crate) fn servers_with_options(servers: &Bound<'_, PyAny>) -> PyResult<Vec<(String, ServerOptions)>> {
     if servers.is_instance_of::<PyString>() {
-        return Ok(vec![(servers.extract()?, ServerOptions::default())]);
+        return Ok(vec![(extract("servers", servers)?, ServerOptions::default())]);
     }
     let entry = |entry: PyResult<Bound<'_, PyAny>>| {
         let entry = entry?;
         if entry.is_instance_of::<PyString>() {
-            return Ok((entry.extract()?, ServerOptions::default()));
+            return Ok((extract("servers", &entry)?, ServerOptions::default()));
         }
-        let (list, options): (String, Bound<'_, PyMapping>) = entry.extract()?;
+        let (list, options): (String, Bound<'_, PyMapping>) = extract("servers", &entry)?;
         Ok((list, server_options(&options)?))
     };
     servers.try_iter()?.map(entry).collect()
@@ -36,9 +94,10 @@ pub(crate) fn servers_with_options(servers: &Bound<'_, PyAny>) -> PyResult<Vec<(
 fn server_options(given: &Bound<'_, PyMapping>) -> PyResult<ServerOptions> {
     let mut options = ServerOptions::default();
     for item in given.items()?.iter() {
-        let (name, value): (String, Bound<'_, PyAny>) = item.extract()?;
+        let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+        let name: String = extract("servers", &name)?;
         match name.as_str() {
-            "key" => options.key = value.extract()?,
+            "key" => options.key = extract("key", &value)?,
             "require" => options.require = value.extract()?,
             "prefer" => options.prefer = value.extract()?,
             "trust" => options.trust = value.extract()?,
@@ -55,8 +114,9 @@ fn server_options(given: &Bound<'_, PyMapping>) -> PyResult<ServerOptions> {
 }
 
 /// What authenticated servers are to the others.
-pub(crate) fn authentication(mode: &str) -> PyResult<Authentication> {
-    match mode {
+pub(crate) fn authentication(mode: Given<String>) -> PyResult<Authentication> {
+    let mode = mode.value("authentication")?;
+    match mode.as_str() {
         "ignore" => Ok(Authentication::Ignore),
         "mix" => Ok(Authentication::Mix),
         "require" => Ok(Authentication::Require),
@@ -64,14 +124,9 @@ pub(crate) fn authentication(mode: &str) -> PyResult<Authentication> {
     }
 }
 
-/// Addresses to listen on.
-pub(crate) fn addresses(listen: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
-    texts(listen)
-}
-
 /// Who vouches for servers with NTS: `path | Iterable[path]`, and whether those that the platform trusts do.
 pub(crate) fn trust(config: &mut Config, files: Option<&Bound<'_, PyAny>>, platform: bool) -> PyResult<()> {
-    let files: Vec<PathBuf> = match files {
+    let files: Vec<Given<PathBuf>> = match files {
         None => Vec::new(),
         Some(files) => match files.extract() {
             Ok(path) => vec![path],
@@ -79,29 +134,27 @@ pub(crate) fn trust(config: &mut Config, files: Option<&Bound<'_, PyAny>>, platf
         },
     };
     for file in files {
-        config.add_trusted_certificates(file).map_err(raise)?;
+        config.add_trusted_certificates(path("trusted_certificates", file)?).map_err(raise)?;
     }
     config.set_platform_trust(platform);
     Ok(())
 }
 
-/// Prefixes of addresses.
-pub(crate) fn prefixes(prefixes: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
-    texts(prefixes)
-}
-
 /// Seconds from now, fractions allowed.
-pub(crate) fn seconds(name: &'static str, seconds: f64) -> PyResult<Duration> {
+pub(crate) fn seconds(name: &'static str, seconds: Given<f64>) -> PyResult<Duration> {
+    let seconds = seconds.value(name)?;
     Duration::try_from_secs_f64(seconds)
         .map_err(|_| bad_argument(name, format!("is {seconds}; it must be a finite number of seconds, 0 or more")))
 }
 
 /// A span in nanoseconds.
-pub(crate) fn nanoseconds(name: &'static str, ns: i64) -> PyResult<Duration> {
+pub(crate) fn nanoseconds(name: &'static str, ns: Given<i64>) -> PyResult<Duration> {
+    let ns = ns.value(name)?;
     u64::try_from(ns).map(Duration::from_nanos).map_err(|_| bad_argument(name, format!("is {ns}, below zero")))
 }
 
 /// A number of things.
-pub(crate) fn count(name: &'static str, number: i64) -> PyResult<usize> {
+pub(crate) fn count(name: &'static str, number: Given<i64>) -> PyResult<usize> {
+    let number = number.value(name)?;
     usize::try_from(number).map_err(|_| bad_argument(name, format!("is {number}, below zero")))
 }

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 
+use crate::arguments::Given;
 use crate::errors::raise;
+use crate::events::Listeners;
 use crate::records::{self, Deadline, Reading, Report, SourceInfo};
 use crate::settings::Settings;
 use crate::{arguments, events, forks, waiting, words};
@@ -16,6 +19,7 @@ use crate::{arguments, events, forks, waiting, words};
 pub(crate) struct Clock {
     pub(crate) clock: Arc<ntpclock::Clock>,
     servers: String,
+    listeners: Arc<Listeners>,
     /// Only for `__repr__`: what stopping means is the Rust clock's business.
     stopped: AtomicBool,
 }
@@ -33,20 +37,20 @@ impl Clock {
     fn new(
         py: Python<'_>,
         servers: Option<&Bound<'_, PyAny>>,
-        poll: Option<(i32, i32)>,
-        fault_limit: Option<i64>,
-        min_agreeing: Option<i64>,
-        step_threshold_ns: Option<i64>,
-        bound_cap_ns: Option<i64>,
-        frequency_limit_ppm: Option<f64>,
-        drift_limit: Option<(f64, f64, f64)>,
-        state_file: Option<PathBuf>,
+        poll: Option<Given<(i32, i32)>>,
+        fault_limit: Option<Given<i64>>,
+        min_agreeing: Option<Given<i64>>,
+        step_threshold_ns: Option<Given<i64>>,
+        bound_cap_ns: Option<Given<i64>>,
+        frequency_limit_ppm: Option<Given<f64>>,
+        drift_limit: Option<Given<(f64, f64, f64)>>,
+        state_file: Option<Given<PathBuf>>,
         trusted_certificates: Option<&Bound<'_, PyAny>>,
         platform_trust: bool,
-        shared_page: Option<PathBuf>,
+        shared_page: Option<Given<PathBuf>>,
         restart_after_fork: bool,
-        keys: Option<PathBuf>,
-        authentication: Option<&str>,
+        keys: Option<Given<PathBuf>>,
+        authentication: Option<Given<String>>,
         khronos: bool,
         interleaved: bool,
     ) -> PyResult<Self> {
@@ -74,7 +78,7 @@ impl Clock {
         if restart_after_fork {
             forks::note(&clock);
         }
-        Ok(Self { clock, servers, stopped: AtomicBool::new(false) })
+        Ok(Self { clock, servers, listeners: Arc::default(), stopped: AtomicBool::new(false) })
     }
 
     /// The servers it was started with, in canonical form.
@@ -103,7 +107,7 @@ impl Clock {
 
     /// Waits until the clock is synchronised.
     #[pyo3(signature = (timeout = None, max_bound_ns = None))]
-    fn wait(&self, py: Python<'_>, timeout: Option<f64>, max_bound_ns: Option<i64>) -> PyResult<()> {
+    fn wait(&self, py: Python<'_>, timeout: Option<Given<f64>>, max_bound_ns: Option<Given<i64>>) -> PyResult<()> {
         let timeout = timeout.map(|timeout| arguments::seconds("timeout", timeout)).transpose()?;
         let max_bound = max_bound_ns.map(|bound| arguments::nanoseconds("max_bound_ns", bound)).transpose()?;
         waiting::wait(py, timeout, || self.clock.session(), |slice| self.clock.wait(max_bound, Some(slice)))
@@ -145,42 +149,44 @@ impl Clock {
     }
 
     /// The time with its interval, for a caller that needs a bound of at most `max_bound_ns`.
-    fn read_within(&self, max_bound_ns: i64) -> PyResult<Reading> {
+    fn read_within(&self, max_bound_ns: Given<i64>) -> PyResult<Reading> {
         let max_bound = arguments::nanoseconds("max_bound_ns", max_bound_ns)?;
         self.clock.now_within(max_bound).map(Reading).map_err(raise)
     }
 
     /// Whether UTC is certainly after `unix_ns`.
-    fn after(&self, unix_ns: i64) -> bool {
-        self.clock.after(unix_ns)
+    fn after(&self, unix_ns: Given<i64>) -> PyResult<bool> {
+        Ok(self.clock.after(unix_ns.value("unix_ns")?))
     }
 
     /// Whether UTC is certainly before `unix_ns`.
-    fn before(&self, unix_ns: i64) -> bool {
-        self.clock.before(unix_ns)
+    fn before(&self, unix_ns: Given<i64>) -> PyResult<bool> {
+        Ok(self.clock.before(unix_ns.value("unix_ns")?))
     }
 
     /// Waits until UTC is certainly after `unix_ns`.
     #[pyo3(signature = (unix_ns, timeout = None))]
-    fn wait_until_past(&self, py: Python<'_>, unix_ns: i64, timeout: Option<f64>) -> PyResult<()> {
+    fn wait_until_past(&self, py: Python<'_>, unix_ns: Given<i64>, timeout: Option<Given<f64>>) -> PyResult<()> {
+        let unix_ns = unix_ns.value("unix_ns")?;
         let timeout = timeout.map(|timeout| arguments::seconds("timeout", timeout)).transpose()?;
         waiting::wait(py, timeout, || self.clock.session(), |slice| self.clock.wait_until_past(unix_ns, Some(slice)))
     }
 
     /// Sleeps until the clock shows `unix_ns`.
-    fn sleep_until(&self, py: Python<'_>, unix_ns: i64) -> PyResult<()> {
+    fn sleep_until(&self, py: Python<'_>, unix_ns: Given<i64>) -> PyResult<()> {
+        let unix_ns = unix_ns.value("unix_ns")?;
         waiting::wait(py, None, || self.clock.session(), |slice| self.clock.sleep_until(unix_ns, Some(slice)))
     }
 
     /// Where UTC was when a clock of this machine showed `stamp_ns`.
-    fn convert(&self, py: Python<'_>, timescale: i64, stamp_ns: i64) -> PyResult<Reading> {
-        let scale = words::timescale(timescale)?;
+    fn convert(&self, py: Python<'_>, timescale: Given<i64>, stamp_ns: Given<i64>) -> PyResult<Reading> {
+        let (scale, stamp_ns) = (words::timescale(timescale)?, stamp_ns.value("stamp_ns")?);
         py.detach(|| self.clock.convert(scale, stamp_ns)).map(Reading).map_err(raise)
     }
 
     /// When a clock of this machine will show that UTC is `unix_ns`.
-    fn deadline(&self, py: Python<'_>, timescale: i64, unix_ns: i64) -> PyResult<Deadline> {
-        let scale = words::timescale(timescale)?;
+    fn deadline(&self, py: Python<'_>, timescale: Given<i64>, unix_ns: Given<i64>) -> PyResult<Deadline> {
+        let (scale, unix_ns) = (words::timescale(timescale)?, unix_ns.value("unix_ns")?);
         py.detach(|| self.clock.deadline(scale, unix_ns)).map(Deadline::from).map_err(raise)
     }
 
@@ -196,7 +202,7 @@ impl Clock {
 
     /// Has `callback` called with whatever happens; None takes it back.
     fn on_event(&self, py: Python<'_>, callback: Option<Py<PyAny>>) -> PyResult<()> {
-        let callback = events::callback(callback);
+        let callback = events::callback(py, &self.listeners, callback)?;
         // The former one may be waiting for the interpreter.
         py.detach(|| self.clock.on_event(callback)).map_err(raise)
     }
@@ -264,6 +270,14 @@ impl Clock {
         _traceback: &Bound<'_, PyAny>,
     ) {
         self.stop(py);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.listeners.show(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.listeners.forget();
     }
 
     fn __repr__(&self) -> String {

@@ -40,7 +40,11 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add(name, &class)?;
         Ok(class.unbind())
     };
-    let any = add("NtpError", &[py.get_type::<PyException>()], "Whatever ntpclock raises is one of these.")?;
+    let any = add(
+        "NtpError",
+        &[py.get_type::<PyException>()],
+        "Whatever ntpclock raises is one of these. Only an argument of the wrong type is a TypeError, as everywhere.",
+    )?;
     let ours = any.bind(py).clone();
     let with = |base| [ours.clone(), base];
     let classes = Classes {

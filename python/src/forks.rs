@@ -38,7 +38,7 @@ pub(crate) fn note_process() {
 /// What fails here is tried again, and told, at the child's first wait. One that was stopped stays so.
 #[pyfunction]
 fn restart_in_child(py: Python<'_>) {
-    events::leave_the_parent();
+    events::leave_the_parent(py);
     let clocks: Vec<_> = {
         let known = CLOCKS.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().filter_map(Weak::upgrade).collect()

@@ -1,10 +1,12 @@
 //! The process-wide clock, but for its quickest functions (`hot.rs`), and the query that needs no clock at all.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ntpclock::Config;
 use pyo3::prelude::*;
 
+use crate::arguments::Given;
 use crate::errors::raise;
 use crate::records::{self, Deadline, QueryResult, Reading, Report, SourceInfo};
 use crate::settings::Settings;
@@ -52,19 +54,19 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
 fn start(
     py: Python<'_>,
     servers: Option<&Bound<'_, PyAny>>,
-    poll: Option<(i32, i32)>,
-    fault_limit: Option<i64>,
-    min_agreeing: Option<i64>,
-    step_threshold_ns: Option<i64>,
-    bound_cap_ns: Option<i64>,
-    frequency_limit_ppm: Option<f64>,
-    drift_limit: Option<(f64, f64, f64)>,
-    state_file: Option<PathBuf>,
+    poll: Option<Given<(i32, i32)>>,
+    fault_limit: Option<Given<i64>>,
+    min_agreeing: Option<Given<i64>>,
+    step_threshold_ns: Option<Given<i64>>,
+    bound_cap_ns: Option<Given<i64>>,
+    frequency_limit_ppm: Option<Given<f64>>,
+    drift_limit: Option<Given<(f64, f64, f64)>>,
+    state_file: Option<Given<PathBuf>>,
     trusted_certificates: Option<&Bound<'_, PyAny>>,
     platform_trust: bool,
     restart_after_fork: bool,
-    keys: Option<PathBuf>,
-    authentication: Option<&str>,
+    keys: Option<Given<PathBuf>>,
+    authentication: Option<Given<String>>,
     khronos: bool,
     interleaved: bool,
 ) -> PyResult<()> {
@@ -126,7 +128,7 @@ fn stop(py: Python<'_>) {
 /// Waits until the process-wide clock is synchronised.
 #[pyfunction]
 #[pyo3(signature = (timeout = None, max_bound_ns = None))]
-fn wait(py: Python<'_>, timeout: Option<f64>, max_bound_ns: Option<i64>) -> PyResult<()> {
+fn wait(py: Python<'_>, timeout: Option<Given<f64>>, max_bound_ns: Option<Given<i64>>) -> PyResult<()> {
     let timeout = timeout.map(|timeout| arguments::seconds("timeout", timeout)).transpose()?;
     let max_bound = max_bound_ns.map(|bound| arguments::nanoseconds("max_bound_ns", bound)).transpose()?;
     waiting::wait(py, timeout, ntpclock::session, |slice| ntpclock::wait(max_bound, Some(slice)))
@@ -152,48 +154,50 @@ fn read_checked() -> Reading {
 
 /// The time with its interval, for a caller that needs a bound of at most `max_bound_ns`.
 #[pyfunction]
-fn read_within(max_bound_ns: i64) -> PyResult<Reading> {
+fn read_within(max_bound_ns: Given<i64>) -> PyResult<Reading> {
     let max_bound = arguments::nanoseconds("max_bound_ns", max_bound_ns)?;
     ntpclock::now_within(max_bound).map(Reading).map_err(raise)
 }
 
 /// Whether UTC is certainly after `unix_ns`.
 #[pyfunction]
-fn after(unix_ns: i64) -> bool {
-    ntpclock::after(unix_ns)
+fn after(unix_ns: Given<i64>) -> PyResult<bool> {
+    Ok(ntpclock::after(unix_ns.value("unix_ns")?))
 }
 
 /// Whether UTC is certainly before `unix_ns`.
 #[pyfunction]
-fn before(unix_ns: i64) -> bool {
-    ntpclock::before(unix_ns)
+fn before(unix_ns: Given<i64>) -> PyResult<bool> {
+    Ok(ntpclock::before(unix_ns.value("unix_ns")?))
 }
 
 /// Waits until UTC is certainly after `unix_ns`.
 #[pyfunction]
 #[pyo3(signature = (unix_ns, timeout = None))]
-fn wait_until_past(py: Python<'_>, unix_ns: i64, timeout: Option<f64>) -> PyResult<()> {
+fn wait_until_past(py: Python<'_>, unix_ns: Given<i64>, timeout: Option<Given<f64>>) -> PyResult<()> {
+    let unix_ns = unix_ns.value("unix_ns")?;
     let timeout = timeout.map(|timeout| arguments::seconds("timeout", timeout)).transpose()?;
     waiting::wait(py, timeout, ntpclock::session, |slice| ntpclock::wait_until_past(unix_ns, Some(slice)))
 }
 
 /// Sleeps until the clock shows `unix_ns`.
 #[pyfunction]
-fn sleep_until(py: Python<'_>, unix_ns: i64) -> PyResult<()> {
+fn sleep_until(py: Python<'_>, unix_ns: Given<i64>) -> PyResult<()> {
+    let unix_ns = unix_ns.value("unix_ns")?;
     waiting::wait(py, None, ntpclock::session, |slice| ntpclock::sleep_until(unix_ns, Some(slice)))
 }
 
 /// Where UTC was when a clock of this machine showed `stamp_ns`.
 #[pyfunction]
-fn convert(py: Python<'_>, timescale: i64, stamp_ns: i64) -> PyResult<Reading> {
-    let scale = words::timescale(timescale)?;
+fn convert(py: Python<'_>, timescale: Given<i64>, stamp_ns: Given<i64>) -> PyResult<Reading> {
+    let (scale, stamp_ns) = (words::timescale(timescale)?, stamp_ns.value("stamp_ns")?);
     py.detach(|| ntpclock::convert(scale, stamp_ns)).map(Reading).map_err(raise)
 }
 
 /// When a clock of this machine will show that UTC is `unix_ns`.
 #[pyfunction]
-fn deadline(py: Python<'_>, timescale: i64, unix_ns: i64) -> PyResult<Deadline> {
-    let scale = words::timescale(timescale)?;
+fn deadline(py: Python<'_>, timescale: Given<i64>, unix_ns: Given<i64>) -> PyResult<Deadline> {
+    let (scale, unix_ns) = (words::timescale(timescale)?, unix_ns.value("unix_ns")?);
     py.detach(|| ntpclock::deadline(scale, unix_ns)).map(Deadline::from).map_err(raise)
 }
 
@@ -212,7 +216,8 @@ fn take_events(py: Python<'_>) -> PyResult<Py<PyAny>> {
 /// Has `callback` called with whatever happens; None takes it back.
 #[pyfunction]
 fn on_event(py: Python<'_>, callback: Option<Py<PyAny>>) -> PyResult<()> {
-    let callback = events::callback(callback);
+    // Their only holder is the callback itself: the process-wide clock is never garbage.
+    let callback = events::callback(py, &Arc::default(), callback)?;
     // The former one may be waiting for the interpreter.
     py.detach(|| ntpclock::on_event(callback)).map_err(raise)
 }
@@ -253,17 +258,23 @@ fn sources(py: Python<'_>) -> PyResult<Vec<SourceInfo>> {
     py.detach(ntpclock::sources).into_iter().map(|source| SourceInfo::new(py, source)).collect()
 }
 
+// A default that the signature shows has to be the value itself.
+fn timeout(seconds: &Bound<'_, PyAny>) -> PyResult<f64> {
+    arguments::extract("timeout", seconds)
+}
+
 /// Asks one server once.
 #[pyfunction]
 #[pyo3(signature = (server, timeout = 3.0, *, trusted_certificates = None, platform_trust = true))]
 fn query(
     py: Python<'_>,
-    server: String,
-    timeout: f64,
+    server: Given<String>,
+    #[pyo3(from_py_with = timeout)] timeout: f64,
     trusted_certificates: Option<&Bound<'_, PyAny>>,
     platform_trust: bool,
 ) -> PyResult<QueryResult> {
-    let timeout = arguments::seconds("timeout", timeout)?;
+    let timeout = arguments::seconds("timeout", timeout.into())?;
+    let server = server.value("server")?;
     let mut config = Config::new();
     arguments::trust(&mut config, trusted_certificates, platform_trust)?;
     QueryResult::new(py, &waiting::query(py, config, server, timeout)?)

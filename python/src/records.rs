@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDateTime, PyDelta, PyDict, PyTzInfo};
 
+use crate::arguments::Given;
 use crate::words;
 
 const NANOS_PER_MICRO: i64 = 1_000;
@@ -140,13 +141,13 @@ impl Reading {
     }
 
     /// Whether UTC was certainly after this.
-    fn is_after(&self, unix_ns: i64) -> bool {
-        self.0.is_after(unix_ns)
+    fn is_after(&self, unix_ns: Given<i64>) -> PyResult<bool> {
+        Ok(self.0.is_after(unix_ns.value("unix_ns")?))
     }
 
     /// Whether UTC was certainly before this.
-    fn is_before(&self, unix_ns: i64) -> bool {
-        self.0.is_before(unix_ns)
+    fn is_before(&self, unix_ns: Given<i64>) -> PyResult<bool> {
+        Ok(self.0.is_before(unix_ns.value("unix_ns")?))
     }
 
     /// The time as an aware datetime in UTC; nanoseconds are cut off.

@@ -6,8 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use ntpclock::ServerConfig;
 use pyo3::prelude::*;
+use pyo3::pyclass::{PyTraverseError, PyVisit};
 
-use crate::arguments;
+use crate::arguments::{self, Given};
 use crate::clock::Clock;
 use crate::errors::raise;
 use crate::records::ServerStatistics;
@@ -19,7 +20,6 @@ pub(crate) struct Server {
     addresses: Vec<String>,
     key_exchange_addresses: Vec<String>,
     /// The clock served, if it is the caller's own: it would stop if nobody held it.
-    #[expect(dead_code, reason = "held for its life alone")]
     clock: Option<Py<Clock>>,
 }
 
@@ -34,6 +34,11 @@ impl Server {
     }
 }
 
+// A default that the signature shows has to be the value itself.
+fn nts_port(port: &Bound<'_, PyAny>) -> PyResult<u16> {
+    arguments::extract("nts_port", port)
+}
+
 #[pymethods]
 impl Server {
     #[new]
@@ -44,43 +49,48 @@ impl Server {
         py: Python<'_>,
         listen: &Bound<'_, PyAny>,
         clock: Option<Py<Clock>>,
-        local: Option<(i32, i64)>,
+        local: Option<Given<(i32, i64)>>,
         allow: Option<&Bound<'_, PyAny>>,
         deny: Option<&Bound<'_, PyAny>>,
-        rate_limit: Option<(i64, i64)>,
-        threads: Option<i64>,
+        rate_limit: Option<Given<(i64, i64)>>,
+        threads: Option<Given<i64>>,
         silent_unless_synchronized: bool,
-        nts: Option<(PathBuf, PathBuf)>,
-        nts_port: u16,
-        nts_cookie_keys: Option<PathBuf>,
+        nts: Option<Given<(PathBuf, PathBuf)>>,
+        #[pyo3(from_py_with = nts_port)] nts_port: u16,
+        nts_cookie_keys: Option<Given<PathBuf>>,
     ) -> PyResult<Self> {
         let mut config = ServerConfig::new();
-        for address in arguments::addresses(listen)? {
+        for address in arguments::texts("listen", listen)? {
             config.add_listen(&address).map_err(raise)?;
         }
-        if let Some((stratum, root_dispersion_ns)) = local {
-            let root_dispersion = arguments::nanoseconds("root_dispersion_ns", root_dispersion_ns)?;
+        if let Some(local) = local {
+            let (stratum, root_dispersion_ns) = local.value("local")?;
+            let root_dispersion = arguments::nanoseconds("root_dispersion_ns", root_dispersion_ns.into())?;
             config.set_local(stratum, root_dispersion).map_err(raise)?;
         }
-        for prefix in allow.map(arguments::prefixes).transpose()?.unwrap_or_default() {
+        for prefix in allow.map(|allow| arguments::texts("allow", allow)).transpose()?.unwrap_or_default() {
             config.allow(&prefix).map_err(raise)?;
         }
-        for prefix in deny.map(arguments::prefixes).transpose()?.unwrap_or_default() {
+        for prefix in deny.map(|deny| arguments::texts("deny", deny)).transpose()?.unwrap_or_default() {
             config.deny(&prefix).map_err(raise)?;
         }
-        if let Some((per_second, burst)) = rate_limit {
+        if let Some(limit) = rate_limit {
+            let (per_second, burst) = limit.value("rate_limit")?;
             config.set_rate_limit(per_second, burst).map_err(raise)?;
         }
         if let Some(threads) = threads {
             config.set_threads(arguments::count("threads", threads)?).map_err(raise)?;
         }
         config.set_silent_unless_synchronized(silent_unless_synchronized);
-        if let Some((certificate, private_key)) = nts {
+        if let Some(nts) = nts {
+            let (certificate, private_key) = nts.value("nts")?;
+            let certificate = arguments::path("certificate", certificate.into())?;
+            let private_key = arguments::path("private_key", private_key.into())?;
             config.set_nts(certificate, private_key).map_err(raise)?;
             config.set_nts_port(nts_port).map_err(raise)?;
         }
         if let Some(path) = nts_cookie_keys {
-            config.set_nts_cookie_keys(path).map_err(raise)?;
+            config.set_nts_cookie_keys(arguments::path("nts_cookie_keys", path)?).map_err(raise)?;
         }
         let served = clock.as_ref().map(|clock| &*clock.get().clock);
         let server = py.detach(|| ntpclock::Server::start(served, &config)).map_err(raise)?;
@@ -133,6 +143,11 @@ impl Server {
         _traceback: &Bound<'_, PyAny>,
     ) {
         self.stop(py);
+    }
+
+    // Nothing to clear: the clock is held for life, and gives up what leads back here.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.clock)
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {

@@ -5,25 +5,25 @@ use std::path::PathBuf;
 use ntpclock::Config;
 use pyo3::prelude::*;
 
-use crate::arguments;
+use crate::arguments::{self, Given};
 use crate::errors::raise;
 
 /// As they were given.
 pub(crate) struct Settings<'a, 'py> {
-    pub(crate) poll: Option<(i32, i32)>,
-    pub(crate) fault_limit: Option<i64>,
-    pub(crate) min_agreeing: Option<i64>,
-    pub(crate) step_threshold_ns: Option<i64>,
-    pub(crate) bound_cap_ns: Option<i64>,
-    pub(crate) frequency_limit_ppm: Option<f64>,
-    pub(crate) drift_limit: Option<(f64, f64, f64)>,
-    pub(crate) state_file: Option<PathBuf>,
+    pub(crate) poll: Option<Given<(i32, i32)>>,
+    pub(crate) fault_limit: Option<Given<i64>>,
+    pub(crate) min_agreeing: Option<Given<i64>>,
+    pub(crate) step_threshold_ns: Option<Given<i64>>,
+    pub(crate) bound_cap_ns: Option<Given<i64>>,
+    pub(crate) frequency_limit_ppm: Option<Given<f64>>,
+    pub(crate) drift_limit: Option<Given<(f64, f64, f64)>>,
+    pub(crate) state_file: Option<Given<PathBuf>>,
     pub(crate) trusted_certificates: Option<&'a Bound<'py, PyAny>>,
     pub(crate) platform_trust: bool,
-    pub(crate) shared_page: Option<PathBuf>,
+    pub(crate) shared_page: Option<Given<PathBuf>>,
     pub(crate) restart_after_fork: bool,
-    pub(crate) keys: Option<PathBuf>,
-    pub(crate) authentication: Option<&'a str>,
+    pub(crate) keys: Option<Given<PathBuf>>,
+    pub(crate) authentication: Option<Given<String>>,
     pub(crate) khronos: bool,
     pub(crate) interleaved: bool,
 }
@@ -43,12 +43,13 @@ impl Settings<'_, '_> {
         };
         config.set_khronos(self.khronos);
         if let Some(path) = self.keys {
-            config.load_keys(path).map_err(raise)?;
+            config.load_keys(arguments::path("keys", path)?).map_err(raise)?;
         }
         if let Some(mode) = self.authentication {
             config.set_authentication(arguments::authentication(mode)?);
         }
-        if let Some((min, max)) = self.poll {
+        if let Some(poll) = self.poll {
+            let (min, max) = poll.value("poll")?;
             config.set_poll_exponents(min, max).map_err(raise)?;
         }
         if let Some(sources) = self.fault_limit {
@@ -64,19 +65,20 @@ impl Settings<'_, '_> {
         if let Some(cap) = self.bound_cap_ns {
             config.set_bound_cap(arguments::nanoseconds("bound_cap_ns", cap)?).map_err(raise)?;
         }
-        if let Some((short_ppm, knee, long_ppm)) = self.drift_limit {
-            let knee = arguments::seconds("knee", knee)?;
+        if let Some(limit) = self.drift_limit {
+            let (short_ppm, knee, long_ppm) = limit.value("drift_limit")?;
+            let knee = arguments::seconds("knee", knee.into())?;
             config.set_drift_limit(short_ppm, knee, long_ppm).map_err(raise)?;
         }
         if let Some(ppm) = self.frequency_limit_ppm {
-            config.set_frequency_limit_ppm(ppm).map_err(raise)?;
+            config.set_frequency_limit_ppm(ppm.value("frequency_limit_ppm")?).map_err(raise)?;
         }
         if let Some(path) = self.state_file {
-            config.set_state_file(path).map_err(raise)?;
+            config.set_state_file(arguments::path("state_file", path)?).map_err(raise)?;
         }
         arguments::trust(&mut config, self.trusted_certificates, self.platform_trust)?;
         if let Some(path) = self.shared_page {
-            config.set_shared_page(path).map_err(raise)?;
+            config.set_shared_page(arguments::path("shared_page", path)?).map_err(raise)?;
         }
         config.set_restart_after_fork(self.restart_after_fork);
         Ok(config)

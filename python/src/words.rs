@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule};
 
+use crate::arguments::Given;
 use crate::errors::bad_argument;
 
 /// One enumeration of the module.
@@ -131,7 +132,8 @@ pub(crate) fn events(py: Python<'_>, events: Events) -> PyResult<Py<PyAny>> {
 }
 
 /// The clock that a member of `Timescale`, or its number, means.
-pub(crate) fn timescale(number: i64) -> PyResult<Timescale> {
+pub(crate) fn timescale(number: Given<i64>) -> PyResult<Timescale> {
+    let number = number.value("timescale")?;
     let known = TIMESCALES.into_iter().find(|(_, scale)| *scale as i64 == number);
     known.map(|(_, scale)| scale).ok_or_else(|| bad_argument("timescale", format!("is {number}, which is none")))
 }

@@ -68,6 +68,104 @@ def test_nonsense_is_a_config_error(
         call(*arguments, **keywords)
 
 
+HUGE = 2**70
+NO_TEXT = "\udcff"
+SERVER = "127.0.0.1:0"
+CUT = "/tmp/a\0b"
+
+UNFIT: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any], str]] = [
+    *[
+        (ntpclock.Clock, ("a",), {name: HUGE}, name)
+        for name in ("fault_limit", "min_agreeing", "step_threshold_ns", "bound_cap_ns")
+    ],
+    (ntpclock.Clock, ("a",), {"bound_cap_ns": 2**64}, f"`bound_cap_ns` is {2**64}, which is out of range"),
+    (ntpclock.Clock, ("a",), {"bound_cap_ns": 10**5000}, "`bound_cap_ns` is "),
+    (ntpclock.Clock, ("a",), {"poll": (4, HUGE)}, "poll"),
+    (ntpclock.Clock, ("a",), {"poll": (4,)}, "`poll` is .* length"),
+    (ntpclock.Clock, ("a",), {"frequency_limit_ppm": 10**400}, "frequency_limit_ppm"),
+    (ntpclock.Clock, ("a",), {"drift_limit": (1.0, 10**400, 1.0)}, "drift_limit"),
+    (ntpclock.Clock, ("a",), {"authentication": NO_TEXT}, "authentication"),
+    (ntpclock.Clock, ([("a", {"key": -1})],), {}, "`key` is -1"),
+    (ntpclock.Clock, ([("a", {"key": HUGE})],), {}, "key"),
+    (ntpclock.Clock, ([("a", {NO_TEXT: 1})],), {}, "servers"),
+    (ntpclock.Clock, ([("a", {}, 1)],), {}, "servers"),
+    *[(ntpclock.Clock, (servers,), {}, "servers") for servers in (NO_TEXT, [NO_TEXT], [(NO_TEXT, {})])],
+    (ntpclock.start, (NO_TEXT,), {}, r"`servers` is '\\udcff'"),
+    (ntpclock.start, ("a",), {"bound_cap_ns": HUGE}, "bound_cap_ns"),
+    (ntpclock.wait, (10**400,), {}, "timeout"),
+    (ntpclock.wait, (1.0, HUGE), {}, "max_bound_ns"),
+    (ntpclock.read_within, (HUGE,), {}, "max_bound_ns"),
+    *[
+        (call, (ns,), {}, "unix_ns")
+        for call in (ntpclock.after, ntpclock.before, ntpclock.wait_until_past, ntpclock.sleep_until)
+        for ns in (HUGE, -HUGE)
+    ],
+    (ntpclock.read().is_after, (HUGE,), {}, "unix_ns"),
+    (ntpclock.read().is_before, (HUGE,), {}, "unix_ns"),
+    (ntpclock.convert, (1, HUGE), {}, "stamp_ns"),
+    (ntpclock.convert, (HUGE, 1), {}, "timescale"),
+    (ntpclock.deadline, (1, HUGE), {}, "unix_ns"),
+    (ntpclock.query, (NO_TEXT,), {}, "server"),
+    (ntpclock.query, ("a", 10**400), {}, "timeout"),
+    (ntpclock.Server, (SERVER,), {"local": (1,)}, "`local` is .* length"),
+    (ntpclock.Server, (SERVER,), {"local": (1, HUGE)}, "local"),
+    (ntpclock.Server, (SERVER,), {"local": (1, 0), "rate_limit": (HUGE, 1)}, "rate_limit"),
+    (ntpclock.Server, (SERVER,), {"local": (1, 0), "threads": HUGE}, "threads"),
+    (ntpclock.Server, (SERVER,), {"local": (1, 0), "nts_port": 65536}, "nts_port"),
+    (ntpclock.Server, (SERVER,), {"local": (1, 0), "nts": ("/c",)}, "nts"),
+    *[(ntpclock.Server, (SERVER,), {"local": (1, 0), name: NO_TEXT}, name) for name in ("allow", "deny")],
+    (ntpclock.cli, (["ntpclock", "\ud800"],), {}, "argv"),
+    (ntpclock.Server, (NO_TEXT,), {"local": (1, 0)}, "listen"),
+]
+
+
+@pytest.mark.parametrize(("call", "arguments", "keywords", "sentence"), UNFIT)
+def test_what_fits_no_number_and_is_no_text_is_a_config_error_too(
+    call: Callable[..., object], arguments: tuple[Any, ...], keywords: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ntpclock.ConfigError, match=sentence):
+        call(*arguments, **keywords)
+
+
+def test_a_clocks_own_methods_refuse_them_as_well(silent: str) -> None:
+    with ntpclock.Clock(silent) as clock:
+        calls: list[tuple[Callable[..., object], tuple[Any, ...]]] = [
+            (clock.wait, (10**400,)),
+            (clock.wait, (0.1, HUGE)),
+            (clock.read_within, (HUGE,)),
+            (clock.after, (HUGE,)),
+            (clock.before, (HUGE,)),
+            (clock.wait_until_past, (HUGE, 0.1)),
+            (clock.sleep_until, (HUGE,)),
+            (clock.convert, (1, HUGE)),
+            (clock.deadline, (HUGE, 1)),
+        ]
+        for call, arguments in calls:
+            with pytest.raises(ntpclock.ConfigError, match="out of range"):
+                call(*arguments)
+
+
+PATHS: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = [
+    *[(ntpclock.Clock, ("a",), {name: CUT}) for name in ("state_file", "shared_page", "keys", "trusted_certificates")],
+    (ntpclock.Clock, ("a",), {"trusted_certificates": ["/tmp/a", Path(CUT)]}),
+    (ntpclock.Clock, ("a",), {"state_file": Path(CUT)}),
+    (ntpclock.start, ("a",), {"state_file": CUT}),
+    (ntpclock.cli, (["ntpclock", CUT],), {}),
+    (ntpclock.query, ("a",), {"trusted_certificates": CUT}),
+    (ntpclock.Server, (SERVER,), {"local": (1, 0), "nts": (CUT, "/tmp/a")}),
+    (ntpclock.Server, (SERVER,), {"local": (1, 0), "nts": ("/tmp/a", CUT)}),
+    (ntpclock.Server, (SERVER,), {"local": (1, 0), "nts": ("/tmp/a", "/tmp/b"), "nts_cookie_keys": CUT}),
+]
+
+
+@pytest.mark.parametrize(("call", "arguments", "keywords"), PATHS)
+def test_a_path_is_refused_and_not_cut_at_a_nul(
+    call: Callable[..., object], arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> None:
+    with pytest.raises(ntpclock.ConfigError, match="NUL"):
+        call(*arguments, **keywords)
+
+
 @pytest.mark.parametrize("servers", [1, b"a", [1], [None]])
 def test_a_server_list_is_text(servers: Any) -> None:
     with pytest.raises(TypeError):

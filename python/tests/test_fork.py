@@ -107,6 +107,41 @@ def test_a_child_ends_without_waiting_for_its_parents_callbacks(upstream: str) -
     subprocess.run(command, check=True, timeout=60)
 
 
+# The second child has a callback anew, whose thread enters the interpreter when the first one's has left it.
+RETURNS = """
+import os, sys, threading
+import ntpclock
+
+outcomes = []
+
+def told(events):
+    # Its clock's stop is none of its business.
+    if over.is_set():
+        return
+    for again in (False, True):
+        child = os.fork()
+        if child == 0:
+            if again:
+                clock.restart()
+                clock.on_event(lambda _: os._exit(7))
+            return
+        outcomes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    over.set()
+
+over = threading.Event()
+with ntpclock.Clock(sys.argv[1]) as clock:
+    clock.wait(10)
+    clock.on_event(told)
+    assert over.wait(40)
+assert outcomes == [0, 7], outcomes
+"""
+
+
+def test_a_child_forked_in_a_callback_ends_well_when_that_returns(upstream: str) -> None:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", RETURNS, upstream]
+    subprocess.run(command, check=True, timeout=60)
+
+
 # In an interpreter of its own: the epochs of its process-wide clock begin at 1.
 FORKS = """
 import os, sys, threading

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import operator
 import os
 import selectors
@@ -10,12 +11,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import ntpclock
 import pytest
 from conftest import Movable, eventually
-from ntpclock import Clock, Events, Relation, State, Timescale
+from ntpclock import Clock, Events, Relation, Server, State, Timescale
 from test_waiting import FOREVER_S, interrupted_after
 
 MS = 1_000_000
@@ -254,6 +256,42 @@ def test_a_callback_may_stop_replace_and_forget_its_clock(upstream: str) -> None
     clock.on_event(callback)
     assert done.wait(20)
     assert clock is None
+
+
+def test_clocks_that_only_their_callbacks_refer_to_are_collected(upstream: str) -> None:
+    def closure(clock: Clock) -> Callable[[Events], object]:
+        return lambda _: clock.status()
+
+    def method(clock: Clock) -> Callable[[Events], object]:
+        # Of a type that the collector sees through and cannot clear; it takes the events for a time in the past.
+        return clock.after
+
+    def served(clock: Clock) -> Callable[[Events], object]:
+        server = Server("127.0.0.1:0", clock)
+        return lambda _: server.statistics()
+
+    def threads() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    gc.collect()
+    before = threads()
+    for refer in (closure, method, served):
+        for _ in range(10):
+            clock = Clock(upstream)
+            clock.on_event(refer(clock))
+            clock.wait(timeout=10)
+            del clock
+        assert eventually(lambda: gc.collect() is not None and threads() == before), refer
+
+
+def test_a_clock_that_calls_back_is_not_collected_while_somebody_refers_to_it(movable: Movable) -> None:
+    told: list[Events] = []
+    clock = Clock(movable.address, poll=(0, 0))
+    clock.on_event(lambda events: (told.append(events), clock.status()))
+    assert eventually(lambda: Events.SYNCHRONIZED in told)
+    gc.collect()
+    clock.stop()
+    assert eventually(lambda: Events.LOST in told)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

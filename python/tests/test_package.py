@@ -48,15 +48,60 @@ def test_the_manual_describes_what_is_there() -> None:
 
 
 def test_everything_public_is_in_the_package_and_has_a_text() -> None:
-    assert set(ntpclock.__all__) == set(native.__all__) - {"cli"} | {"__version__"}
+    assert set(ntpclock.__all__) == set(native.__all__) | {"__version__"}
     for name in set(ntpclock.__all__) - {"__version__"}:
         assert getattr(ntpclock, name).__doc__, name
+
+
+# The second way is that of servers that have interpreters share their lock, for which CPython leaves the check to us.
+SUBINTERPRETERS = """
+import sys, threading
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+
+def refused(interpreter):
+    program = "try:\\n import ntpclock\\nexcept ImportError as e: assert 'subinterpreters' in str(e), e\\nelse: raise SystemError('in')"
+    failed = interpreters.run_string(interpreter, program)
+    assert failed is None, failed
+
+def sharing():
+    return interpreters.create("legacy") if sys.version_info >= (3, 13) else interpreters.create(isolated=False)
+
+def all_refused():
+    for interpreter in (interpreters.create(), sharing()):
+        refused(interpreter)
+        interpreters.destroy(interpreter)
+
+all_refused()
+import ntpclock
+told = threading.Event()
+with ntpclock.Clock(sys.argv[1]) as clock:
+    clock.wait(10)
+    all_refused()
+    clock.on_event(lambda _: told.set())
+    assert told.wait(20)
+# This one is left for the end of the process.
+refused(interpreters.create())
+"""
+
+
+def test_subinterpreters_cannot_import_it_and_the_main_one_is_none_the_worse(upstream: str) -> None:
+    tried = run(sys.executable, "-c", SUBINTERPRETERS, upstream)
+    assert (tried.returncode, tried.stderr) == (0, "")
 
 
 def test_there_is_one_version() -> None:
     command = run(COMMAND, "--version").stdout.strip()
     assert command == f"ntpclock {ntpclock.__version__}"
     assert importlib.metadata.version("ntpclock") == ntpclock.__version__
+
+
+def test_the_command_line_takes_paths_for_arguments(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("nonsense")
+    assert ntpclock.cli([Path("ntpclock"), "cookie-keys", tmp_path / "keys"]) == 1
+    assert ntpclock.cli(["ntpclock", "--version"]) == 0
 
 
 def test_the_command_and_the_module_are_the_same(upstream: str) -> None:

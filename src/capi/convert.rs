@@ -55,6 +55,8 @@ fn timescale(number: i32) -> Result<Timescale, Error> {
 /// as if `clock` had been read then, and with everything that is known by now.
 ///
 /// Members that tell an age or a state do so as of then; `raw_ns` is the middle of where the counter can have stood.
+/// Of a stamp from before the first synchronisation only later knowledge tells: `state` is HOLDOVER, `epoch` the one of
+/// that knowledge, and `age_ns` 0, since the exchanges that it is told by came later.
 /// The bound cap does not apply: the interval is what it is, and `ntp_reading_compare` compares it. Stamps may be older
 /// than the first synchronisation. Those of the raw counter, `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME` may be older than
 /// the clock's start, and may lie ahead, as long as the machine is not suspended. The interval includes what the kernel

@@ -71,7 +71,8 @@ pub unsafe extern "C" fn ntp_clock_take_events(clock: *const ntp_clock) -> u32 {
     guarded(|| unsafe { Meant::by(clock) }.roused().events.take()).unwrap_or_default().0
 }
 
-/// Has `callback` called with `context` and whatever happens to `clock`; NULL takes the former callback back.
+/// Has `callback` called with `context` and whatever happens to `clock`; NULL takes the former callback back. A NULL
+/// `callback` with a `context` takes back only the callback that was given with that context, and leaves another's alone.
 ///
 /// It is called from a thread of the library's own, one call at a time, with all signals blocked. First it is told
 /// `NTP_EVENT_SYNCHRONIZED`, `NTP_EVENT_LOST` or `NTP_EVENT_DISRUPTED`, whichever happened last, if any has. What
@@ -103,6 +104,11 @@ pub unsafe extern "C" fn ntp_clock_on_event(
     boundary(|| {
         // SAFETY: NULL or live for this call, by contract.
         let shared = unsafe { Meant::by(clock) }.roused();
+        let owner = context.addr();
+        if callback.is_none() && owner != 0 {
+            shared.events.take_back(owner);
+            return Ok(());
+        }
         let context = Context(context);
         let call = callback.map(|callback| -> Box<dyn FnMut(Events) + Send> {
             Box::new(move |events: Events| {
@@ -112,7 +118,7 @@ pub unsafe extern "C" fn ntp_clock_on_event(
                 unsafe { callback(context.0, events.0) };
             })
         });
-        shared.events.call(call)
+        shared.events.call_for(owner, call)
     })
 }
 

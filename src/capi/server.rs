@@ -168,7 +168,10 @@ pub unsafe extern "C" fn ntp_server_config_free(config: *mut ntp_server_config) 
 /// Adds an address to listen on: `address`, `address:port` or `[v6]:port`. Port 0 picks a free one, which
 /// `ntp_server_port` tells.
 ///
-/// Returns `NTP_ERR_INVALID_ARGUMENT` if `address` is no literal address, if what is sent there would come to another one
+/// An address of IPv4 that is mapped into IPv6 (`::ffff:192.0.2.1`) is that of IPv4.
+///
+/// Returns `NTP_ERR_INVALID_ARGUMENT` if `address` is no literal address, is a multicast address or 255.255.255.255, at
+/// which nobody is answered, if what is sent there would come to another one
 /// that was added, too (the same with the same port, or all addresses beside one of them), or a pointer is NULL.
 ///
 /// # Safety
@@ -214,6 +217,7 @@ pub unsafe extern "C" fn ntp_server_config_set_local(
 
 /// Answers clients of `prefix`: `address/length`, or one address. Where one prefix lies in another the longer one
 /// counts. Whoever is in none is answered, unless anything at all is allowed in this way.
+/// Prefixes of IPv6 say nothing of clients of IPv4, nor do those of IPv4 of IPv6's; `::ffff:10.0.0.0/104` is one of IPv4.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` if `prefix` is none, if it is denied already, if it is one too many (1024
 /// in all), or if a pointer is NULL.

@@ -63,6 +63,21 @@ pub(super) struct Reading {
     tai_minus_utc: Option<i16>,
 }
 
+/// A reading, and why the clock could not be synchronised before it.
+#[derive(Serialize)]
+pub(super) struct Now {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(flatten)]
+    reading: Reading,
+}
+
+impl Now {
+    pub(super) fn new(reading: &reading::Reading, error: Option<&Error>) -> Self {
+        Self { error: error.map(Error::to_string), reading: reading.into() }
+    }
+}
+
 impl From<&reading::Reading> for Reading {
     fn from(reading: &reading::Reading) -> Self {
         let &reading::Reading {

@@ -142,6 +142,7 @@ impl Serve {
             return Err(named(Error::argument("listen", why)));
         }
         let (config, clock) = (settings.server().map_err(named)?, settings.clock().map_err(named)?);
+        settings.check_names().map_err(named)?;
         let user = settings.user.as_deref();
         // Whatever is found wrong here is found by a start, too: they say the same.
         if let Some(caution) = check_first(&config, user).map_err(named)? {
@@ -155,6 +156,7 @@ impl Serve {
         config.check_later_files().map_err(named)?;
         let Some(listeners) = listeners else {
             settings.check_directories().map_err(named)?;
+            settings.check_page().map_err(named)?;
             let what = self.config.as_deref().unwrap_or(Path::new("it"));
             let caveat =
                 if settings.server.listen.is_empty() { ", if sockets are passed: it names no address" } else { "" };

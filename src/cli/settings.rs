@@ -1,5 +1,6 @@
 //! What `serve` is told: by its options, or by a file in TOML that can say the same and more.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::{Failure, Files, Sources, Trust, Upstream, authentication, source, span};
 use crate::config::{Authentication, Config};
+use crate::engine::seat::Seat;
 use crate::error::Error;
 use crate::server::ServerConfig;
 use crate::status::ServerOptions;
@@ -191,6 +193,38 @@ impl Settings {
             return if says_nothing { Ok(None) } else { Err(contradiction()) };
         }
         self.upstream.with(&self.files).map(Some)
+    }
+
+    /// Whether no two of the files that are written are one.
+    pub(super) fn check_names(&self) -> Result<(), Error> {
+        let Files { state_file, shared_page } = &self.files;
+        let cookie_keys = self.server.nts.as_ref().and_then(|nts| nts.cookie_keys.as_ref());
+        let named = [
+            ("state-file", state_file.as_ref()),
+            ("shared-page", shared_page.as_ref()),
+            ("cookie-keys", cookie_keys),
+            ("statistics-file", self.statistics_file.as_ref()),
+        ];
+        // By whatever way the directory is named.
+        let place = |path: &PathBuf| {
+            let directory = file::directory_of(path);
+            (fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned()), path.file_name().map(OsString::from))
+        };
+        let mut seen = Vec::new();
+        for (name, path) in named.into_iter().filter_map(|(name, path)| Some((name, path?))) {
+            let place = place(path);
+            if let Some((other, _)) = seen.iter().find(|(_, former)| *former == place) {
+                let why = format!("is {}, which is the `{other}`, too: one would overwrite the other", path.display());
+                return Err(Error::argument(name, why));
+            }
+            seen.push((name, place));
+        }
+        Ok(())
+    }
+
+    /// Whether what stands where the page is to be shared is one; where nothing stands it is made at the start.
+    pub(super) fn check_page(&self) -> Result<(), Error> {
+        self.files.shared_page.as_deref().map_or(Ok(()), Seat::check)
     }
 
     /// Whether what is written while we serve, or shared, has a directory to be in.

@@ -82,6 +82,19 @@ impl Seat {
         Self::at(path).map_err(|error| Error::SharedPage { why: format!("locating {}: {error}", path.display()) })
     }
 
+    /// Says why [`open`](Self::open) would refuse what stands at `path`, and makes nothing.
+    #[cfg(feature = "cli")]
+    pub(crate) fn check(path: &Path) -> Result<(), Error> {
+        let seat = Self::of(path)?;
+        let refused = |why: &dyn std::fmt::Display| Error::SharedPage { why: seat.sentence(why) };
+        match SharedPage::open(&seat.page, Access::Read) {
+            Ok(page) => page.publication().whole().map(drop).map_err(|Damaged| refused(&DAMAGED)),
+            Err(Refusal::Boot) => Ok(()),
+            Err(Refusal::Distrusted(distrust)) if distrust.is_absence() => Ok(()),
+            Err(refusal) => Err(refused(&refusal)),
+        }
+    }
+
     /// Opens the page at `path` for reading, and leads if nobody does. A page that is not there, or of an earlier boot,
     /// is made anew, by whoever holds the lock.
     pub(crate) fn open(path: &Path) -> Result<Opened, Error> {

@@ -40,12 +40,14 @@ struct Inner {
 /// A program's callback and its thread.
 #[derive(Debug)]
 struct Callback {
+    /// Whose it is, so that nobody takes back another's.
+    owner: usize,
     pending: Arc<AtomicU32>,
     worker: Worker,
 }
 
 impl Callback {
-    fn start(mut call: Box<dyn FnMut(Events) + Send>, first: Events) -> Result<Self, Error> {
+    fn start(owner: usize, mut call: Box<dyn FnMut(Events) + Send>, first: Events) -> Result<Self, Error> {
         let pending = Arc::new(AtomicU32::new(first.0));
         let theirs = Arc::clone(&pending);
         let worker = Worker::start_with_stack("ntpclock-event", STACK, move |order| {
@@ -65,7 +67,7 @@ impl Callback {
             }
         });
         let worker = worker.map_err(|error| Error::io("starting the thread of a callback", error))?;
-        Ok(Self { pending, worker })
+        Ok(Self { owner, pending, worker })
     }
 
     fn tell(&self, events: Events) {
@@ -135,8 +137,13 @@ impl Desk {
     /// Replaces the callback. The former one is not running any more when this returns, and will not be called again;
     /// only if it is the former one itself that asks, it still has to return.
     pub(crate) fn call(&self, call: Option<Box<dyn FnMut(Events) + Send>>) -> Result<(), Error> {
+        self.call_for(0, call)
+    }
+
+    /// The same with a callback that is `owner`'s, whom [`Self::take_back`] knows.
+    pub(crate) fn call_for(&self, owner: usize, call: Option<Box<dyn FnMut(Events) + Send>>) -> Result<(), Error> {
         let state = self.with(|inner| inner.state);
-        let next = call.map(|call| Callback::start(call, state)).transpose()?;
+        let next = call.map(|call| Callback::start(owner, call, state)).transpose()?;
         let former = self.with(|inner| {
             // What was told while its thread was being made.
             if let Some(next) = &next
@@ -149,6 +156,12 @@ impl Desk {
         // Outside the lock: the callback may be waiting for it.
         drop(former);
         Ok(())
+    }
+
+    /// Takes the callback back if it still is `owner`'s, as [`Self::call`] does.
+    #[cfg(feature = "capi")]
+    pub(crate) fn take_back(&self, owner: usize) {
+        drop(self.with(|inner| inner.callback.take_if(|callback| callback.owner == owner)));
     }
 }
 

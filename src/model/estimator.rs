@@ -24,11 +24,13 @@
 mod belief;
 #[expect(clippy::indexing_slicing, reason = "quantiles: a share of the last index, of lists that are not empty")]
 mod delays;
+mod jump;
 mod shape;
 
 use crate::units::{Counter, Nanos, Ppb};
 use belief::Belief;
 use delays::Delays;
+use jump::{Finding, Suspects};
 use shape::{Kind, Shape};
 
 /// Kinds of queueing that are thought of. Others between them foresee nothing that these, each at its weight, do not.
@@ -38,6 +40,8 @@ const KINDS: [Kind; 5] = [Kind::Bursty, Kind::Alike { k: 1 }, Kind::Alike { k: 4
 /// last walks 2 ppm in 1000 s at three deviations; a faster one would take a queue that slowly grows for a clock that
 /// runs away.
 const WANDERS: [f64; 4] = [0.3, 1.2, 5.0, 20.0];
+
+const FASTEST: f64 = 20.0;
 
 /// How long evidence counts, as its share after one exchange.
 const MEMORY: f64 = 0.985;
@@ -68,6 +72,8 @@ pub(crate) struct Sample {
     pub(crate) at: Counter,
     pub(crate) offset: Nanos,
     pub(crate) delay: Nanos,
+    /// How fine the server's timestamps are.
+    pub(crate) grain: Nanos,
 }
 
 /// A line: UTC minus counter is `offset` at `at` and gains by `frequency`.
@@ -106,6 +112,7 @@ pub(crate) struct Estimator {
     at: Counter,
     bank: Vec<Hypothesis>,
     early: Vec<Sample>,
+    suspects: Suspects,
 }
 
 impl Estimator {
@@ -129,16 +136,28 @@ impl Estimator {
     }
 
     /// Takes in one exchange; time must not run backwards.
-    ///
-    /// The first exchanges are judged before anything is known of their delays. So they are kept, and judged again, all
-    /// of them, by what each new one adds to that knowledge.
     pub(crate) fn add(&mut self, sample: &Sample) {
         self.delays.add(sample.delay.as_f64());
-        if self.early.len() == EARLY {
-            self.judge(sample);
+        if self.early.len() < EARLY {
+            self.early.push(*sample);
+            self.begin_anew();
             return;
         }
-        self.early.push(*sample);
+        let Some(line) = self.estimate() else { return };
+        match self.suspects.handle(sample, &line, self.frequency(), FASTEST) {
+            Finding::Believable(samples) => samples.iter().for_each(|sample| self.judge(sample)),
+            Finding::Undecided => {}
+            Finding::Jump(samples) => {
+                self.prior = jump::frequency_after(&samples, self.frequency());
+                self.early = samples;
+                self.begin_anew();
+            }
+        }
+    }
+
+    /// The first exchanges are judged before anything is known of their delays. So they are kept, and judged again, all
+    /// of them, by what each new one adds to that knowledge.
+    fn begin_anew(&mut self) {
         let early = std::mem::take(&mut self.early);
         self.delays.forget_ways();
         if let Some((first, rest)) = early.split_first() {
@@ -243,7 +262,12 @@ mod tests {
             let at = index * 16_000_000_000;
             let (there, back) = queued(index, &mut dice);
             let offset = Nanos(truth(at) + ((there - back) / 2.0) as i64);
-            estimator.add(&Sample { at: Counter(at), offset, delay: Nanos((2.0 * BASE + there + back) as i64) });
+            estimator.add(&Sample {
+                at: Counter(at),
+                offset,
+                delay: Nanos((2.0 * BASE + there + back) as i64),
+                grain: Nanos::ZERO,
+            });
             (estimator.estimate().unwrap().offset_at(Counter(at)) - Nanos(truth(at))).as_f64()
         };
         (0..count).map(&mut exchange).collect()
@@ -285,7 +309,12 @@ mod tests {
             let truth = at / 1_000_000 * 12 + (index - 100).max(0) * 128_000;
             let (there, back) = (dice.exponential(queue), dice.exponential(queue));
             let offset = Nanos(truth + ((there - back) / 2.0) as i64);
-            estimator.add(&Sample { at: Counter(at), offset, delay: Nanos((2.0 * BASE + there + back) as i64) });
+            estimator.add(&Sample {
+                at: Counter(at),
+                offset,
+                delay: Nanos((2.0 * BASE + there + back) as i64),
+                grain: Nanos::ZERO,
+            });
             (estimator.estimate().unwrap().offset_at(Counter(at)) - Nanos(truth)).as_f64()
         };
         (0..160).map(error).collect()
@@ -301,6 +330,33 @@ mod tests {
         assert!(worst(&errors[100..]) < 1_500_000.0 && worst(&errors[116..]) < 400_000.0, "{:?}", &errors[100..130]);
     }
 
+    /// The error after each exchange, every second, with a server some 50 µs away whose clock jumps by `jump` at the 60th,
+    /// while our oscillator's frequency steps by `step` ppb.
+    fn errors_after_a_jump(jump: i64, step: i64) -> Vec<f64> {
+        let (mut dice, mut estimator) = (Dice(7), Estimator::default());
+        let error = |index: i64| {
+            let after = index.max(60) - 60;
+            let truth = index * 12_000 + after * step + if index < 60 { 0 } else { jump };
+            let (there, back) = (dice.exponential(5_000.0), dice.exponential(5_000.0));
+            let (offset, delay) =
+                (Nanos(truth + ((there - back) / 2.0) as i64), Nanos((100_000.0 + there + back) as i64));
+            estimator.add(&Sample { at: Counter(index * 1_000_000_000), offset, delay, grain: Nanos(1) });
+            (estimator.estimate().unwrap().offset_at(Counter(index * 1_000_000_000)) - Nanos(truth)).as_f64()
+        };
+        (0..200).map(error).collect()
+    }
+
+    #[test]
+    fn a_server_that_jumps_further_than_its_round_trips_are_long_is_followed_after_the_fourth_exchange() {
+        for (jump, step) in [(700_000, 0), (-700_000, 0), (700_000, 40_000), (0, 400_000), (200_000, -400_000)] {
+            let errors = errors_after_a_jump(jump, step);
+            assert!(errors[66..].iter().all(|error| error.abs() < 25_000.0), "{jump} {step}: {:?}", &errors[58..80]);
+        }
+        // One that could be the ways' own doing is not taken for a jump.
+        let errors = errors_after_a_jump(40_000, 0);
+        assert!(errors[60].abs() > 20_000.0, "{:?}", &errors[58..80]);
+    }
+
     #[test]
     fn a_burst_of_delay_at_the_start_is_forgotten() {
         let errors = errors(100, |index, dice| {
@@ -314,7 +370,7 @@ mod tests {
     fn one_exchange_gives_its_midpoint_and_no_frequency() {
         let mut estimator = Estimator::default();
         assert!(estimator.estimate().is_none());
-        estimator.add(&Sample { at: Counter(5), offset: Nanos(-77), delay: Nanos(1000) });
+        estimator.add(&Sample { at: Counter(5), offset: Nanos(-77), delay: Nanos(1000), grain: Nanos::ZERO });
         let line = estimator.estimate().unwrap();
         assert_eq!((line.offset, line.frequency), (Nanos(-77), Ppb(0.0)));
     }
@@ -325,7 +381,7 @@ mod tests {
         for (at, offset, delay) in
             [(0, i64::MIN, 0), (0, i64::MAX, i64::MAX), (1, 0, -5), (i64::MAX, 5, 0), (i64::MAX, -5, 1)]
         {
-            estimator.add(&Sample { at: Counter(at), offset: Nanos(offset), delay: Nanos(delay) });
+            estimator.add(&Sample { at: Counter(at), offset: Nanos(offset), delay: Nanos(delay), grain: Nanos::ZERO });
             assert!(estimator.estimate().unwrap().frequency.0.is_finite());
         }
     }

@@ -15,6 +15,9 @@ fn number(address: IpAddr) -> u128 {
     }
 }
 
+/// The addresses of IPv4 among those.
+const IPV4: std::ops::RangeInclusive<u128> = 0xFFFF_0000_0000..=0xFFFF_FFFF_FFFF;
+
 /// The addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Prefix {
@@ -46,8 +49,10 @@ impl Prefix {
         Ok(Self { first, last: first | !mask })
     }
 
+    /// Those of IPv4 are not IPv6's, though they are mapped into it: `::/0` says nothing of them.
     fn holds(&self, number: u128) -> bool {
-        (self.first..=self.last).contains(&number)
+        let is_ipv4 = IPV4.contains(&self.first) && IPV4.contains(&self.last);
+        (self.first..=self.last).contains(&number) && is_ipv4 == IPV4.contains(&number)
     }
 }
 
@@ -79,7 +84,7 @@ impl Rules {
             holding.min_by_key(|(prefix, _)| prefix.last - prefix.first).map_or(otherwise, |(_, allowed)| *allowed)
         };
         let ends = self.0.iter().flat_map(|(prefix, _)| [Some(prefix.first), prefix.last.checked_add(1)]).flatten();
-        let mut begins: Vec<u128> = ends.chain([0]).collect();
+        let mut begins: Vec<u128> = ends.chain([0, *IPV4.start(), *IPV4.end() + 1]).collect();
         begins.sort_unstable();
         begins.dedup();
         let mut ranges: Vec<(u128, bool)> = begins.into_iter().map(|begin| (begin, verdict(begin))).collect();
@@ -163,6 +168,24 @@ mod tests {
         assert!(allowed(&four, "255.255.255.255") && !allowed(&four, "2001:db8::1"));
         let six = access(&[("::/0", false), ("0.0.0.0/0", true)]);
         assert!(allowed(&six, "0.0.0.0") && !allowed(&six, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"));
+    }
+
+    #[test]
+    fn prefixes_of_ipv6_say_nothing_of_ipv4_whichever_socket_it_comes_by() {
+        for wide in ["::/0", "::/80", "::fffe:0:0/95"] {
+            let denied = access(&[(wide, false)]);
+            let only = access(&[(wide, true)]);
+            for ipv4 in ["192.0.2.1", "::ffff:192.0.2.1", "0.0.0.0", "255.255.255.255"] {
+                assert!(allowed(&denied, ipv4) && !allowed(&only, ipv4), "{wide} {ipv4}");
+            }
+            for ipv6 in ["::fffe:0:1", "::fffe:ffff:ffff"] {
+                assert!(!allowed(&denied, ipv6) && allowed(&only, ipv6), "{wide} {ipv6}");
+            }
+        }
+        assert!(!allowed(&access(&[("::/0", false)]), "::1:0:0:0"));
+        // One that is written as mapped is IPv4's.
+        let mapped = access(&[("::ffff:10.0.0.0/104", false), ("::/0", true), ("0.0.0.0/0", true)]);
+        assert!(!allowed(&mapped, "10.1.2.3") && !allowed(&mapped, "::ffff:10.1.2.3") && allowed(&mapped, "11.0.0.0"));
     }
 
     #[test]

@@ -50,11 +50,11 @@ impl ServerConfig {
     }
 
     /// Adds an address to listen on: `address`, `address:port`, `[v6]:port`. Without a port it is 123; port 0 picks a
-    /// free one.
+    /// free one. An address of IPv4 that is mapped into IPv6 is that of IPv4.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if it is no literal address, one too many (64), or if what is sent there would come to
+    /// [`Error::InvalidArgument`] if it is no literal address, one of multicast or broadcast, one too many (64), or if what is sent there would come to
     /// another one, too: the same address with the same port, or all addresses (`0.0.0.0`, `[::]`) beside one of them.
     pub fn add_listen(&mut self, address: &str) -> Result<&mut Self, Error> {
         if self.listen.len() == LISTEN_MAX {
@@ -64,6 +64,16 @@ impl ServerConfig {
             let shown: String = address.chars().take(100).collect();
             Error::argument("address", format!("is `{shown}`, which is no literal address"))
         })?;
+        // What is sent to many hosts is answered by none.
+        let many = match parsed.ip() {
+            IpAddr::V4(v4) if v4.is_broadcast() => Some("broadcast"),
+            ip if ip.is_multicast() => Some("multicast"),
+            _ => None,
+        };
+        if let Some(kind) = many {
+            let why = format!("is {parsed}, a {kind} address: what is sent there is never answered");
+            return Err(Error::argument("address", why));
+        }
         if let Some(other) = self.listen.iter().find(|other| is_shared(**other, parsed)) {
             let why = match *other == parsed {
                 true => format!("is {parsed}, which is listened on already"),
@@ -93,7 +103,8 @@ impl ServerConfig {
     }
 
     /// Answers clients of `prefix`: `address/length`, or one address. Where one prefix lies in another the longer one
-    /// counts. Whoever is in none is answered, unless anything at all is allowed explicitly.
+    /// counts. Whoever is in none is answered, unless anything at all is allowed explicitly. Prefixes of IPv6 say nothing
+    /// of clients of IPv4, nor do those of IPv4 of IPv6's; `::ffff:10.0.0.0/104` is one of IPv4.
     ///
     /// # Errors
     ///
@@ -232,11 +243,13 @@ fn is_shared(one: SocketAddr, other: SocketAddr) -> bool {
 /// `address`, `address:port` or `[v6]:port`; without a port it is NTP's.
 fn literal(text: &str) -> Option<SocketAddr> {
     // The zone of a link-local address is only understood in the form with a port.
-    if let Ok(address) = text.parse() {
-        return Some(address);
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        // One of IPv4 that is mapped is the same socket's as without.
+        let is_mapped = address.is_ipv6() && address.ip().to_canonical().is_ipv4();
+        return Some(if is_mapped { SocketAddr::new(address.ip().to_canonical(), address.port()) } else { address });
     }
     match split_port(text) {
-        Ok((host, None)) => host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, NTP_PORT)),
+        Ok((host, None)) => host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip.to_canonical(), NTP_PORT)),
         _ => None,
     }
 }
@@ -266,6 +279,9 @@ mod tests {
             ("0.0.0.0:1", "127.0.0.1:1", true),
             ("[::1]:1", "[::]:1", true),
             ("127.0.0.1", "127.0.0.1:123", true),
+            ("127.0.0.1:1", "[::ffff:127.0.0.1]:1", true),
+            ("::ffff:127.0.0.1", "127.0.0.1", true),
+            ("[::ffff:0.0.0.0]:1", "127.0.0.1:1", true),
             ("127.0.0.1:0", "127.0.0.1:0", false),
             ("0.0.0.0:1", "[::]:1", false),
             ("0.0.0.0:1", "127.0.0.1:2", false),
@@ -277,6 +293,19 @@ mod tests {
             assert_eq!(told.is_err(), refused, "{first} {second}");
             let named = |listen| literal(listen).unwrap().to_string();
             assert!(told.is_ok() || told.is_err_and(|why| why.contains(&named(first)) && why.contains(&named(second))));
+        }
+    }
+
+    #[test]
+    fn an_address_of_many_hosts_is_refused_by_its_kind() {
+        for (address, kind) in [
+            ("224.0.0.1:0", "multicast"),
+            ("[ff02::101]:123", "multicast"),
+            ("[::ffff:239.1.1.1]:1", "multicast"),
+            ("255.255.255.255:0", "broadcast"),
+        ] {
+            let told = ServerConfig::new().add_listen(address).unwrap_err().to_string();
+            assert!(told.contains(&literal(address).unwrap().to_string()) && told.contains(kind), "{told}");
         }
     }
 

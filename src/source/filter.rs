@@ -50,7 +50,8 @@ impl Filter {
         self.sightings.reserve_exact(MEMORY - self.sightings.len());
         self.sightings.push_back(Sighting { at: stamps.t4, offset });
         self.sightings.make_contiguous();
-        let sample = Sample { at: stamps.t4, offset: stamps.offset(), delay: stamps.delay() };
+        let grain = Nanos::from_log2_seconds(exchange.server.precision);
+        let sample = Sample { at: stamps.t4, offset: stamps.offset(), delay: stamps.delay(), grain };
         self.estimator.add(&sample);
         self.shortest = self.newest.map_or(sample.delay, |_| self.shortest.min(sample.delay));
         self.newest = Some(sample);

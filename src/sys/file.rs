@@ -162,13 +162,13 @@ fn all_of(file: File, limit: u64) -> Result<Vec<u8>, Distrust> {
 }
 
 /// Where the file at `path` is, which is here if that does not say.
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", all(test, feature = "_nts")))]
 pub(crate) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Whether we may make files in `directory`.
-#[cfg(all(feature = "cli", feature = "_nts"))]
+#[cfg(all(any(test, feature = "cli"), feature = "_nts"))]
 pub(crate) fn may_fill(directory: &Path) -> io::Result<()> {
     // With a dot behind it only a directory will do.
     let name = CString::new(directory.join(".").as_os_str().as_bytes())?;

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <ntpclock.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <sys/wait.h>
@@ -87,6 +88,27 @@ void errors() {
     });
 }
 
+void a_string_with_a_nul_is_refused_by_name() {
+    const std::string cut{"127.0.0.1:1\0,127.0.0.1:2", 23};
+    ntp::config config;
+    ntp::server_config server;
+    fails(ntp::errc::invalid_argument, "`list`", [&] { ntp::config{cut}; });
+    fails(ntp::errc::invalid_argument, "`list`", [&] { config.add_servers(cut, {}); });
+    fails(ntp::errc::invalid_argument, "`servers`", [&] { ntp::session{cut}; });
+    fails(ntp::errc::invalid_argument, "`server`", [&] { static_cast<void>(ntp::query(cut, 1s)); });
+    fails(ntp::errc::invalid_argument, "`server`", [&] { static_cast<void>(ntp::query(config, cut, 1s)); });
+    fails(ntp::errc::invalid_argument, "`path`", [&] { config.load_keys(cut); });
+    fails(ntp::errc::invalid_argument, "`path`", [&] { config.state_file(cut); });
+    fails(ntp::errc::invalid_argument, "`path`", [&] { config.shared_page(cut); });
+    fails(ntp::errc::invalid_argument, "`path`", [&] { config.add_trusted_certificates(cut); });
+    fails(ntp::errc::invalid_argument, "`address`", [&] { server.listen(cut); });
+    fails(ntp::errc::invalid_argument, "`prefix`", [&] { server.allow(cut); });
+    fails(ntp::errc::invalid_argument, "`prefix`", [&] { server.deny(cut); });
+    fails(ntp::errc::invalid_argument, "`certificate`", [&] { server.nts(cut, "key"); });
+    fails(ntp::errc::invalid_argument, "`private_key`", [&] { server.nts("certificate", cut); });
+    fails(ntp::errc::invalid_argument, "`path`", [&] { server.nts_cookie_keys(cut); });
+}
+
 void a_state_file_that_is_none_is_told() {
     const ntp::client clock{ntp::config{"127.0.0.1:1"}.state_file("/dev/null")};
     CHECK(clock.state_file_fault().value().find("/dev/null: it is no regular file") != std::string::npos);
@@ -124,6 +146,9 @@ template <class Clock>
 void tells_the_truth(const Clock& clock) {
     CHECK(clock.wait_for(10s));
     clock.wait(1s);
+    CHECK(!clock.wait_for(50ms, 0ns) && clock.wait_for(50ms, ntp::nanoseconds::max()));
+    fails(ntp::errc::invalid_argument, "`bound` is -1 ns", [&] { static_cast<void>(clock.wait_for(50ms, -1ns)); });
+    fails(ntp::errc::invalid_argument, "`bound` is -1 ns", [&] { clock.wait(-1ns); });
     const ntp::reading reading = clock.now();
     CHECK(reading && reading.state() == ntp::state::synchronized && reading.epoch() >= 1);
     CHECK(reading.earliest() <= reading.time() && reading.time() <= reading.latest());
@@ -200,6 +225,39 @@ void a_callback_goes_with_its_client(const std::string& list) {
     CHECK(calls.use_count() == 1);
 }
 
+// Of two sessions the first ends and leaves the second one's callback alone, whether it had one itself or not.
+void a_session_takes_back_its_own_callback_alone(const std::string& list) {
+    for (const bool both : {false, true}) {
+        std::atomic<int> calls{0};
+        const auto replaced = std::make_shared<int>(0);
+        std::optional<ntp::session> first{list};
+        ntp::session second{list};
+        CHECK(second.wait_for(10s));
+        if (both) {
+            first->on_event([replaced](ntp::events) {});
+        }
+        second.on_event([&calls](ntp::events) { ++calls; });
+        while (calls == 0) {
+            std::this_thread::sleep_for(1ms);
+        }
+        first->on_event(nullptr);
+        if (both) {
+            first->on_event([replaced](ntp::events) {});
+            second.on_event([&calls](ntp::events) { ++calls; });
+        }
+        first.reset();
+        CHECK(replaced.use_count() == 1);
+        // Its end is told to whoever listens still.
+        const int before = calls;
+        ntp_stop();
+        for (int tries = 0; calls == before && tries < 5000; ++tries) {
+            std::this_thread::sleep_for(1ms);
+        }
+        CHECK(calls > before);
+        CHECK(ntp_start(list.c_str()) == NTP_OK);
+    }
+}
+
 // The process-wide clock by a configuration, and a child that goes on with it.
 void a_child_restarts(const std::string& list) {
     const ntp::session session{ntp::config{list}.restart_after_fork(true).poll(0, 4)};
@@ -224,6 +282,7 @@ int main() {
     timeouts();
     timeouts();
     errors();
+    a_string_with_a_nul_is_refused_by_name();
     a_state_file_that_is_none_is_told();
     a_shared_page_that_is_none_is_refused_and_one_that_is_taken_away_is_told();
     moved_from_owners_say_so();
@@ -259,6 +318,7 @@ int main() {
         CHECK(session.wait_for(10s));
         tells_events(std::move(session));
     }
+    a_session_takes_back_its_own_callback_alone(list);
     a_child_restarts(list);
     const auto apart = ntp::clock::now() - std::chrono::system_clock::now();
     CHECK(std::chrono::abs(apart) < 1s);

@@ -128,6 +128,47 @@ fn a_check_names_the_directories_that_are_not_there() {
 }
 
 #[test]
+fn a_check_refuses_what_is_no_page_to_share_and_makes_none() {
+    let (junk, directory, none) = (scratch("check-junk.page"), scratch("check-directory.page"), scratch("none.page"));
+    std::fs::write(&junk, "junk").unwrap();
+    std::fs::create_dir_all(&directory).unwrap();
+    for (path, why) in [(&junk, "it is no shared page of ntpclock"), (&directory, "it is no regular file")] {
+        let said = |more: &[&str]| {
+            let serve = ["serve", "--listen", "127.0.0.1:0", "-s", "127.0.0.1:1", "--shared-page"];
+            let output = ntpclock().args(serve).arg(path).args(more).output().unwrap();
+            assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""), "{path:?} {more:?}");
+            text(&output.stderr).to_owned()
+        };
+        let (checked, started) = (said(&["--check"]), said(&["--duration", "0"]));
+        assert!(checked.contains(why) && checked.contains(path.to_str().unwrap()), "{checked}");
+        assert_eq!(checked, started);
+    }
+    let check = ["serve", "--check", "--listen", "127.0.0.1:0", "-s", "127.0.0.1:1", "--shared-page"];
+    assert!(ntpclock().args(check).arg(&none).output().unwrap().status.success() && !none.exists());
+    std::fs::remove_file(junk).and_then(|()| std::fs::remove_dir(directory)).unwrap();
+}
+
+#[test]
+fn one_file_for_two_things_is_refused_with_both_named() {
+    let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (straight, around) = (here.join("one"), here.join(".").join("..").join(here.file_name().unwrap()).join("one"));
+    for options in
+        [["state-file", "statistics-file"], ["shared-page", "statistics-file"], ["state-file", "shared-page"]]
+    {
+        for more in [&["--check"][..], &["--duration", "0"]] {
+            let mut serve = ntpclock();
+            serve.args(["serve", "--listen", "127.0.0.1:0", "-s", "127.0.0.1:1"]).args(more);
+            serve.arg(format!("--{}={}", options[0], straight.display()));
+            let output = serve.arg(format!("--{}={}", options[1], around.display())).output().unwrap();
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(options.iter().all(|name| said.contains(&format!("`{name}`"))), "{said}");
+        }
+    }
+    assert!(!straight.exists());
+}
+
+#[test]
 fn a_file_says_of_sources_what_options_say() {
     let (upstream, keys) = (Upstream::start(), key_file("file-keys"));
     let server = "[server]\nlisten = [\"127.0.0.1:0\"]\n";

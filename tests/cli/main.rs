@@ -74,6 +74,17 @@ fn the_environment_names_the_servers_if_no_option_does() {
 }
 
 #[test]
+fn a_time_that_is_not_synchronised_is_told_in_json_with_the_error_and_in_words_not_at_all() {
+    let now = ["now", "-s", "127.0.0.1:1", "--timeout", "0.1"];
+    let output = ntpclock().args(now).arg("--json").output().unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &told["state"]), (Some(1), &Value::from("unsynchronized")));
+    assert_eq!(text(&output.stderr), format!("ntpclock: {}\n", told["error"].as_str().unwrap()));
+    let output = ntpclock().args(now).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
+}
+
+#[test]
 fn no_server_at_all_is_an_error() {
     let output = ntpclock().arg("now").output().unwrap();
     assert_eq!(output.status.code(), Some(1));

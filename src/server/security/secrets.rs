@@ -13,6 +13,8 @@
 //! meanwhile, since nobody seals with the first of several.
 
 use std::fs;
+#[cfg(any(test, feature = "cli"))]
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,10 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::mac::secret_bytes;
 use crate::nts::cookie::{KeyRing, SECRET_LEN, SECRETS_MAX, Secret};
+#[cfg(any(test, feature = "cli"))]
+use crate::sys::file::Inode;
+#[cfg(any(test, feature = "cli"))]
+use crate::sys::lock::Unshared;
 use crate::sys::{self, file, host};
 
 /// A longer file is none of ours.
@@ -43,7 +49,7 @@ const OWN_KEPT: usize = 2;
 const HEADLINE: &str = "# id and key, newest first; the second seals cookies\n";
 
 /// Keys that [`renew`] leaves in a file.
-#[cfg(feature = "cli")]
+#[cfg(any(test, feature = "cli"))]
 const KEPT: usize = 4;
 
 /// The ring that is in use: the exchange thread changes it, and those that answer take it over.
@@ -116,7 +122,7 @@ impl Source {
     }
 
     /// Says why [`open`](Self::open) would fail with `path`, and makes nothing.
-    #[cfg(feature = "cli")]
+    #[cfg(any(test, feature = "cli"))]
     pub(super) fn check(path: &Path) -> Result<(), Error> {
         if !is_missing(path) {
             return read(path).map(drop);
@@ -252,24 +258,67 @@ fn parse(line: &str) -> Result<Secret, &'static str> {
 /// # Errors
 ///
 /// [`Error::Io`] and [`Error::Malformed`], as reading it gives; then it is as it was.
-#[cfg(feature = "cli")]
+#[cfg(any(test, feature = "cli"))]
 pub(crate) fn renew(path: &Path) -> Result<(), Error> {
     let failed = |error| Error::io(format!("renewing cookie keys in {}", path.display()), error);
-    let us = host::effective_user();
-    let (former, owner) = match fs::symlink_metadata(path) {
-        // Root may renew what is another's, who is then the one that may have written it.
-        Ok(about) => (secrets_of(path, if us == 0 { about.uid() } else { us })?, Some(about)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            (Vec::new(), fs::metadata(file::directory_of(path)).ok())
+    loop {
+        let renewed = match fs::symlink_metadata(path) {
+            Ok(about) => renew_there(path, &about)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let owner = fs::metadata(file::directory_of(path)).ok();
+                match put(path, &[], owner, file::rename_to_new) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+                    made => made.map(|()| true).map_err(failed)?,
+                }
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        if renewed {
+            return Ok(());
         }
-        Err(error) => return Err(failed(error)),
+    }
+}
+
+/// The same where there is a file, which is locked meanwhile: of several that renew it at once none loses another's
+/// key. `false` if it was replaced, or taken away, before we had the lock.
+#[cfg(any(test, feature = "cli"))]
+fn renew_there(path: &Path, about: &fs::Metadata) -> Result<bool, Error> {
+    let failed = |error| Error::io(format!("renewing cookie keys in {}", path.display()), error);
+    // Root may renew what is another's, who is then the one that may have written it.
+    let us = host::effective_user();
+    let user = if us == 0 { about.uid() } else { us };
+    // Nobody but its owner and root can have it open, and so keep us waiting.
+    let locked = match Unshared::open(|| file::open_trusted(path, File::options().read(true), user)) {
+        Ok(file) => file,
+        Err(distrust) if distrust.is_absence() => return Ok(false),
+        Err(distrust) => {
+            return Err(Error::io(format!("reading cookie keys from {}", path.display()), distrust.into()));
+        }
     };
+    // What others may read others may lock, too.
+    secrets_of(path, user)?;
+    locked.file().lock().map_err(failed)?;
+    let there = fs::symlink_metadata(path).ok();
+    if there.as_ref().map(Inode::from) != locked.inode().ok() {
+        return Ok(false);
+    }
+    put(path, &secrets_of(path, user)?, there, |aside, path| fs::rename(aside, path)).map(|()| true).map_err(failed)
+}
+
+/// Puts a new key in front of the newest of the `former` ones, in a file at `path` that is `owner`'s if we are root.
+#[cfg(any(test, feature = "cli"))]
+fn put(
+    path: &Path,
+    former: &[Secret],
+    owner: Option<fs::Metadata>,
+    name: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
     let id = former.iter().map(|secret| secret.id).max().map_or(1, |newest| newest.wrapping_add(1));
-    let secret = fresh(id).map_err(failed)?;
+    let secret = fresh(id)?;
     let kept = former.iter().filter(|former| former.id != id).take(KEPT - 1);
     let text = text(std::iter::once(&secret).chain(kept));
-    let owner = owner.filter(|_| us == 0).map(|owner| (owner.uid(), owner.gid()));
-    file::put_for(path, text.as_bytes(), owner, |aside, path| fs::rename(aside, path)).map_err(failed)
+    let owner = owner.filter(|_| host::effective_user() == 0).map(|owner| (owner.uid(), owner.gid()));
+    file::put_for(path, text.as_bytes(), owner, name)
 }
 
 #[cfg(test)]
@@ -401,6 +450,27 @@ mod tests {
         }
         assert_eq!(secrets(&path).unwrap().iter().map(|secret| secret.id).collect::<Vec<_>>(), [5, 4, 3, 2]);
         fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn of_many_that_renew_a_file_at_once_each_adds_its_key() {
+        let directory = std::env::temp_dir().join(format!("ntpclock-cookies-{}-together", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("keys");
+        for round in 1..=10 {
+            let together = std::sync::Barrier::new(6);
+            std::thread::scope(|scope| {
+                for _ in 0..6 {
+                    scope.spawn(|| {
+                        together.wait();
+                        renew(&path).unwrap();
+                    });
+                }
+            });
+            assert_eq!(secrets(&path).unwrap().iter().map(|secret| secret.id).max(), Some(6 * round));
+        }
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "nothing is left aside");
+        fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]

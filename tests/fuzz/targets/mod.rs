@@ -33,6 +33,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("state_file", files::state),
     ("shared_page", files::page),
     ("server_list", texts::servers),
+    #[cfg(feature = "cli")]
     ("serve_config", texts::config),
     ("prefixes", crate::server::fuzzed::prefixes),
     ("requests", crate::server::fuzzed::requests),

@@ -1,7 +1,9 @@
 //! What users write: lists of servers, and the file that `serve` reads.
 
+#[cfg(feature = "cli")]
 use std::path::Path;
 
+#[cfg(feature = "cli")]
 use crate::cli::settings::Settings;
 use crate::config::{Config, SOURCES_MAX};
 
@@ -30,6 +32,7 @@ pub(super) fn servers(data: &[u8]) {
 }
 
 /// A file makes sense as a whole, or what is wrong is told with its line.
+#[cfg(feature = "cli")]
 pub(super) fn config(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match Settings::parse(&text, Path::new("serve.toml")) {
