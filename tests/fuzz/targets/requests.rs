@@ -196,11 +196,17 @@ pub(crate) fn prefixes(data: &[u8]) {
         let number = mapped(address);
         let holds = |(first, bits, _): &&(u128, u32, bool)| {
             let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-            number & mask == first & mask
+            // Prefixes of IPv6 say nothing of IPv4, wherever that is mapped.
+            let of_ipv4 = *bits >= 96 && is_ipv4(*first);
+            number & mask == first & mask && of_ipv4 == is_ipv4(number)
         };
         let expected = plain.iter().filter(holds).max_by_key(|(_, bits, _)| *bits).map_or(otherwise, |rule| rule.2);
         assert_eq!(access.allows(address), expected, "{address} by {plain:?}");
     }
+}
+
+fn is_ipv4(number: u128) -> bool {
+    number >> 32 == 0xFFFF
 }
 
 fn mapped(address: IpAddr) -> u128 {
