@@ -41,6 +41,7 @@ struct Inner {
 #[derive(Debug)]
 struct Callback {
     /// Whose it is, so that nobody takes back another's.
+    #[cfg_attr(not(feature = "capi"), expect(dead_code, reason = "only C callbacks are taken back by their owners"))]
     owner: usize,
     pending: Arc<AtomicU32>,
     worker: Worker,
