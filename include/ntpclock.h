@@ -1802,6 +1802,8 @@ uint32_t ntp_clock_take_events(const ntp_clock *clock);
  * clock, and this one, to replace or take back itself. In the last two cases it is not waited for, and its `context`
  * must live until it returns. In a forked child it is not called until it is given again.
  *
+ * What one thread replaces another must not take back meanwhile: it would not be waited for.
+ *
  * A NULL `clock` is the process-wide one. Any number of threads may call this; one at a time for each clock, if they
  * are to know which callback stays. Returns `NTP_ERR_SYSTEM` when the thread cannot be made; the former callback then
  * stays.
@@ -1910,8 +1912,8 @@ ntp_result ntp_server_config_set_local(ntp_server_config *config,
 
 /**
  * Answers clients of `prefix`: `address/length`, or one address. Where one prefix lies in another the longer one
- * counts. Whoever is in none is answered, unless anything at all is allowed in this way.
- * Prefixes of IPv6 say nothing of clients of IPv4, nor do those of IPv4 of IPv6's; `::ffff:10.0.0.0/104` is one of IPv4.
+ * counts. No client of IPv4 is in a prefix of IPv6, nor the other way round; `::ffff:10.0.0.0/104` is one of IPv4.
+ * Whoever is in none is answered, unless anything at all, of either protocol, is allowed in this way.
  *
  * Returns `NTP_ERR_INVALID_ARGUMENT` if `prefix` is none, if it is denied already, if it is one too many (1024
  * in all), or if a pointer is NULL.

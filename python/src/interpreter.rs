@@ -9,13 +9,17 @@ use pyo3::{ffi, prelude::*};
 ///
 /// Older ones import us there, and so does 3.12 where the interpreters share their lock. But the classes of exceptions and the end
 /// of callbacks are the process's, and a thread of ours enters the main interpreter, whoever gave it its callback.
-pub(crate) fn refuse_subinterpreters() -> PyResult<()> {
+pub(crate) fn refuse_subinterpreters(py: Python<'_>) -> PyResult<()> {
     // SAFETY: whoever imports us is attached to an interpreter: that one.
     let current = unsafe { ffi::PyInterpreterState_Get() };
     // SAFETY: it lives, for we are in it.
     let id = unsafe { ffi::PyInterpreterState_GetID(current) };
     // The main one is made first; the count begins anew when Python is initialised anew.
-    if id == 0 { Ok(()) } else { Err(PyImportError::new_err(REFUSAL)) }
+    match id {
+        0 => Ok(()),
+        -1 => Err(PyErr::fetch(py)),
+        _ => Err(PyImportError::new_err(REFUSAL)),
+    }
 }
 
 /// CPython's words.

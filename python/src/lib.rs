@@ -36,7 +36,7 @@ fn cli(py: Python<'_>, argv: Vec<Given<PathBuf>>) -> PyResult<i32> {
 /// The native part of ntpclock; use the package `ntpclock` instead.
 #[pymodule(gil_used = false)]
 fn _ntpclock(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    interpreter::refuse_subinterpreters()?;
+    interpreter::refuse_subinterpreters(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(cli, module)?)?;
     errors::add_to(module)?;

@@ -87,6 +87,8 @@ pub unsafe extern "C" fn ntp_clock_take_events(clock: *const ntp_clock) -> u32 {
 /// clock, and this one, to replace or take back itself. In the last two cases it is not waited for, and its `context`
 /// must live until it returns. In a forked child it is not called until it is given again.
 ///
+/// What one thread replaces another must not take back meanwhile: it would not be waited for.
+///
 /// A NULL `clock` is the process-wide one. Any number of threads may call this; one at a time for each clock, if they
 /// are to know which callback stays. Returns `NTP_ERR_SYSTEM` when the thread cannot be made; the former callback then
 /// stays.

@@ -216,8 +216,8 @@ pub unsafe extern "C" fn ntp_server_config_set_local(
 }
 
 /// Answers clients of `prefix`: `address/length`, or one address. Where one prefix lies in another the longer one
-/// counts. Whoever is in none is answered, unless anything at all is allowed in this way.
-/// Prefixes of IPv6 say nothing of clients of IPv4, nor do those of IPv4 of IPv6's; `::ffff:10.0.0.0/104` is one of IPv4.
+/// counts. No client of IPv4 is in a prefix of IPv6, nor the other way round; `::ffff:10.0.0.0/104` is one of IPv4.
+/// Whoever is in none is answered, unless anything at all, of either protocol, is allowed in this way.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` if `prefix` is none, if it is denied already, if it is one too many (1024
 /// in all), or if a pointer is NULL.

@@ -40,8 +40,6 @@ impl Record {
         let begun = Instant::now();
         let left = || self.duration.map_or(PACE, |duration| duration.saturating_sub(begun.elapsed()).min(PACE));
         while !left().is_zero() && clock.recording_fault().is_none() && !ending.comes_within(Some(left())) {}
-        // Who asks again, while what is left is done, does not wait for it.
-        drop(ending);
         clock.stop();
         if let Some(fault) = clock.recording_fault() {
             return Err(Failure::Recording(fault));

@@ -185,8 +185,6 @@ impl Serve {
             let _ = writeln!(err, "ntpclock: stays root, since no user is named whom it should become");
         }
         self.wait(&ending, &server, clock.as_ref(), &settings, err);
-        // Who asks again, while what is left is done, does not wait for it.
-        drop(ending);
         server.stop();
         write!(out, "{}", table::statistics(&json::Statistics::from(&server.statistics())))?;
         clock.as_ref().map_or(Ok(()), end)

@@ -48,8 +48,8 @@ struct Callback {
 }
 
 impl Callback {
-    fn start(owner: usize, mut call: Box<dyn FnMut(Events) + Send>, first: Events) -> Result<Self, Error> {
-        let pending = Arc::new(AtomicU32::new(first.0));
+    fn start(owner: usize, mut call: Box<dyn FnMut(Events) + Send>) -> Result<Self, Error> {
+        let pending = Arc::new(AtomicU32::new(0));
         let theirs = Arc::clone(&pending);
         let worker = Worker::start_with_stack("ntpclock-event", STACK, move |order| {
             // A call that forks returns in the child, too, where nobody tells anything, and where the descriptor is the
@@ -143,12 +143,11 @@ impl Desk {
 
     /// The same with a callback that is `owner`'s, whom [`Self::take_back`] knows.
     pub(crate) fn call_for(&self, owner: usize, call: Option<Box<dyn FnMut(Events) + Send>>) -> Result<(), Error> {
-        let state = self.with(|inner| inner.state);
-        let next = call.map(|call| Callback::start(owner, call, state)).transpose()?;
+        let next = call.map(|call| Callback::start(owner, call)).transpose()?;
         let former = self.with(|inner| {
-            // What was told while its thread was being made.
+            // Not before: it may replace or take back itself as soon as it is called.
             if let Some(next) = &next
-                && inner.state != state
+                && !inner.state.is_empty()
             {
                 next.tell(inner.state);
             }
@@ -271,8 +270,9 @@ mod tests {
             theirs.take();
             send.send(("first", Events::NONE)).unwrap();
         };
-        desk.call(Some(Box::new(first))).unwrap();
+        // It is called at once, since there is something to tell.
         desk.tell(Events::LOST);
+        desk.call(Some(Box::new(first))).unwrap();
         let mut names = [told.recv_timeout(SOON).unwrap().0, told.recv_timeout(SOON).unwrap().0];
         names.sort_unstable();
         assert_eq!(names, ["first", "second"]);

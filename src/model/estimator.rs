@@ -36,11 +36,11 @@ use shape::{Kind, Shape};
 /// Kinds of queueing that are thought of. Others between them foresee nothing that these, each at its weight, do not.
 const KINDS: [Kind; 5] = [Kind::Bursty, Kind::Alike { k: 1 }, Kind::Alike { k: 40 }, Kind::Apart { k: 1 }, Kind::Any];
 
-/// Random walk of the frequency in ppb per √s: from a machine room's crystal to a busy virtual machine's counter. The
-/// last walks 2 ppm in 1000 s at three deviations; a faster one would take a queue that slowly grows for a clock that
-/// runs away.
-const WANDERS: [f64; 4] = [0.3, 1.2, 5.0, 20.0];
+/// Random walk of the frequency in ppb per √s: from a machine room's crystal to a busy virtual machine's counter.
+const WANDERS: [f64; 4] = [0.3, 1.2, 5.0, FASTEST];
 
+/// It walks 2 ppm in 1000 s at three deviations; a faster one would take a queue that slowly grows for a clock that runs
+/// away.
 const FASTEST: f64 = 20.0;
 
 /// How long evidence counts, as its share after one exchange.
@@ -106,6 +106,8 @@ struct Hypothesis {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Estimator {
     prior: Prior,
+    /// The same of the frequency since the server's clock has jumped.
+    since: Option<Prior>,
     delays: Delays,
     /// Offsets are kept relative to the first, in which doubles are exact enough.
     origin: Nanos,
@@ -148,7 +150,7 @@ impl Estimator {
             Finding::Believable(samples) => samples.iter().for_each(|sample| self.judge(sample)),
             Finding::Undecided => {}
             Finding::Jump(samples) => {
-                self.prior = jump::frequency_after(&samples, self.frequency());
+                self.since = Some(jump::frequency_after(&samples, self.frequency()));
                 self.early = samples;
                 self.begin_anew();
             }
@@ -198,8 +200,9 @@ impl Estimator {
     fn begin(&mut self, sample: &Sample) {
         (self.origin, self.at) = (sample.offset, sample.at);
         let deviation = (sample.delay.as_f64() / 2.0).max(1_000.0);
-        let mut belief = Belief::new(0.0, deviation, self.prior.deviation.0);
-        belief.frequency = self.prior.mean.0;
+        let prior = self.since.unwrap_or(self.prior);
+        let mut belief = Belief::new(0.0, deviation, prior.deviation.0);
+        belief.frequency = prior.mean.0;
         let filters = WANDERS.map(|wander| Hypothesis { wander, belief, evidence: 0.0, weight: 1.0 });
         self.bank.clear();
         self.bank.extend(KINDS.iter().flat_map(|_| filters));
@@ -381,8 +384,12 @@ mod tests {
         for (at, offset, delay) in
             [(0, i64::MIN, 0), (0, i64::MAX, i64::MAX), (1, 0, -5), (i64::MAX, 5, 0), (i64::MAX, -5, 1)]
         {
-            estimator.add(&Sample { at: Counter(at), offset: Nanos(offset), delay: Nanos(delay), grain: Nanos::ZERO });
-            assert!(estimator.estimate().unwrap().frequency.0.is_finite());
+            let sample = Sample { at: Counter(at), offset: Nanos(offset), delay: Nanos(delay), grain: Nanos::ZERO };
+            // Often enough to be taken for a jump, too.
+            for _ in 0..8 {
+                estimator.add(&sample);
+                assert!(estimator.estimate().unwrap().frequency.0.is_finite());
+            }
         }
     }
 }
