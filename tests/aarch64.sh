@@ -3,7 +3,7 @@
 # standard library and QEMU are those of Debian's next release, in a root of its own below target/aarch64, which takes root to
 # make and enter.
 #
-# Run are the library's Rust tests, but for the simulations, which take hours here, and for those that need what the emulation does
+# Run are the library's Rust tests, but for the simulations and loom's model, which take hours here, and for those that need what the emulation does
 # not pass on (the kernel's stamps of datagrams, signals that are waited for); and C programs that use the library from many threads. The emulated
 # counter has microseconds, not ticks: that the processor's counter is read is seen by a test of the Rust tests, while the clocks of all tests
 # read CLOCK_MONOTONIC_RAW.

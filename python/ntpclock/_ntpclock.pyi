@@ -1284,4 +1284,8 @@ def query(
     """
 
 def cli(argv: Sequence[str | os.PathLike[str]]) -> int:
-    """Runs the command line `argv`, the program's name first, and returns its exit code."""
+    """Runs the command line `argv`, the program's name first, and returns its exit code.
+
+    While `serve` or `record` runs, the signals that ask to end are held back from the calling thread alone: to be ended by
+    them it has to be the program's only one.
+    """
