@@ -147,7 +147,7 @@ impl Estimator {
         }
         let Some(line) = self.estimate() else { return };
         match self.suspects.handle(sample, &line, self.frequency(), FASTEST) {
-            Finding::Believable(samples) => samples.iter().for_each(|sample| self.judge(sample)),
+            Finding::Believable(held) => held.iter().chain([sample]).for_each(|sample| self.judge(sample)),
             Finding::Undecided => {}
             Finding::Jump(samples) => {
                 self.since = Some(jump::frequency_after(&samples, self.frequency()));

@@ -29,7 +29,7 @@ pub(super) struct Suspects {
 /// What is to be done with the exchanges at hand.
 #[derive(Debug)]
 pub(super) enum Finding {
-    /// These may be taken in, in this order.
+    /// It may be taken in, and these, which were held, before it.
     Believable(Vec<Sample>),
     /// Another one may tell.
     Undecided,
@@ -46,10 +46,10 @@ impl Suspects {
         if self.held.is_empty() {
             self.ahead = ahead;
         }
-        self.held.push(*sample);
         if !is_strange || ahead != self.ahead {
             return Finding::Believable(std::mem::take(&mut self.held));
         }
+        self.held.push(*sample);
         if self.held.len() < ENOUGH { Finding::Undecided } else { Finding::Jump(std::mem::take(&mut self.held)) }
     }
 }
