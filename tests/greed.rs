@@ -21,13 +21,13 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 #[path = "nts/authority.rs"]
 mod authority;
 #[path = "nts/client.rs"]
-#[expect(dead_code, reason = "only its choice of ciphers serves here")]
+#[expect(dead_code, reason = "only its ciphers and its way to write a record serve here")]
 mod client;
 #[path = "bench/src/bin/server/peers.rs"]
 mod peers;
 
 use authority::{Authority, Identity};
-use client::{PATIENCE, ciphers};
+use client::{PATIENCE, ciphers, record};
 
 /// What a message may take beyond what a good one does: 64 KiB that rustls has for a message of the handshake, or less
 /// for other records and 16 KiB for ours.
@@ -114,10 +114,6 @@ fn make_noise() -> SocketAddr {
         }
     });
     address
-}
-
-fn record(kind: u16, body: &[u8]) -> Vec<u8> {
-    [&kind.to_be_bytes()[..], &(body.len() as u16).to_be_bytes(), body].concat()
 }
 
 /// NTPv4, AES-SIV-CMAC-256, such cookies, a port where nobody is, and the end.

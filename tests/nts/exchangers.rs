@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::authority::{Authority, Identity};
-use crate::client::ciphers;
+use crate::client::{ciphers, record};
 use crate::namespace::{inside, ip, loopback_up, replace_file};
 use crate::peers::Directory;
 use crate::together::live_through;
@@ -81,10 +81,6 @@ fn refused(address: SocketAddr, authority: &Authority) -> String {
         }
         other => panic!("{other:?}"),
     }
-}
-
-fn record(kind: u16, body: &[u8]) -> Vec<u8> {
-    [&kind.to_be_bytes()[..], &(body.len() as u16).to_be_bytes(), body].concat()
 }
 
 /// NTPv4, AES-SIV-CMAC-256.
