@@ -333,30 +333,43 @@ mod tests {
         assert!(worst(&errors[100..]) < 1_500_000.0 && worst(&errors[116..]) < 400_000.0, "{:?}", &errors[100..130]);
     }
 
-    /// The error after each exchange, every second, with a server some 50 µs away whose clock jumps by `jump` at the 60th,
-    /// while our oscillator's frequency steps by `step` ppb.
-    fn errors_after_a_jump(jump: i64, step: i64) -> Vec<f64> {
+    /// The error after each exchange, every `poll` seconds, with a server some 50 µs away whose clock jumps by `jump` at the
+    /// 60th, while our oscillator's frequency steps by `step` ppb.
+    fn errors_after_a_jump(poll: i64, jump: i64, step: i64) -> Vec<f64> {
         let (mut dice, mut estimator) = (Dice(7), Estimator::default());
         let error = |index: i64| {
+            let at = Counter(index * poll * 1_000_000_000);
             let after = index.max(60) - 60;
-            let truth = index * 12_000 + after * step + if index < 60 { 0 } else { jump };
+            let truth = poll * (index * 12_000 + after * step) + if index < 60 { 0 } else { jump };
             let (there, back) = (dice.exponential(5_000.0), dice.exponential(5_000.0));
             let (offset, delay) =
                 (Nanos(truth + ((there - back) / 2.0) as i64), Nanos((100_000.0 + there + back) as i64));
-            estimator.add(&Sample { at: Counter(index * 1_000_000_000), offset, delay, grain: Nanos(1) });
-            (estimator.estimate().unwrap().offset_at(Counter(index * 1_000_000_000)) - Nanos(truth)).as_f64()
+            estimator.add(&Sample { at, offset, delay, grain: Nanos(1) });
+            (estimator.estimate().unwrap().offset_at(at) - Nanos(truth)).as_f64()
         };
         (0..200).map(error).collect()
     }
 
     #[test]
     fn a_server_that_jumps_further_than_its_round_trips_are_long_is_followed_after_the_fourth_exchange() {
-        for (jump, step) in [(700_000, 0), (-700_000, 0), (700_000, 40_000), (0, 400_000), (200_000, -400_000)] {
-            let errors = errors_after_a_jump(jump, step);
-            assert!(errors[66..].iter().all(|error| error.abs() < 25_000.0), "{jump} {step}: {:?}", &errors[58..80]);
+        for (poll, jump, step) in [
+            (1, 700_000, 0),
+            (1, -700_000, 0),
+            (1, 700_000, 40_000),
+            (1, 0, 400_000),
+            (1, 200_000, -400_000),
+            (16, 150_000, 0),
+            (64, 180_000, 0),
+            (64, -180_000, 0),
+            (256, 500_000, 0),
+            (1024, 3_000_000, 0),
+        ] {
+            let errors = errors_after_a_jump(poll, jump, step);
+            let told = format!("{poll} s, {jump} {step}: {:?}", &errors[58..80]);
+            assert!(errors[66..].iter().all(|error| error.abs() < 25_000.0), "{told}");
         }
         // One that could be the ways' own doing is not taken for a jump.
-        let errors = errors_after_a_jump(40_000, 0);
+        let errors = errors_after_a_jump(1, 40_000, 0);
         assert!(errors[60].abs() > 20_000.0, "{:?}", &errors[58..80]);
     }
 
