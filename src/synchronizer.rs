@@ -605,6 +605,16 @@ mod tests {
         world.run_until(100);
         assert_eq!(world.state(), State::Unsynchronized);
         assert_eq!(world.selections(), [Selection::Candidate; 2]);
+        let told: Vec<_> = world.core.sources.iter().map(Source::complaint).collect();
+        assert_eq!(told, vec![Some("no majority of the sources agrees on a time".to_owned()); 2]);
+    }
+
+    #[test]
+    fn one_that_answers_where_one_may_lie_is_no_time_and_says_why() {
+        let mut world = world(&[Some(0), None, None, None]);
+        world.run_until(100);
+        assert_eq!((world.state(), world.selections()[0]), (State::Unsynchronized, Selection::Candidate));
+        assert_eq!(world.core.sources[0].complaint().as_deref(), Some("no more sources answer than may lie"));
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl Synchronizer {
                 None => (Selection::Truechimer, None),
                 Some(miss) => (Selection::Falseticker, Some(Objection::Misses(miss))),
             },
-            (Some(_), Err(_)) => (Selection::Candidate, None),
+            (Some(_), Err(why)) => (Selection::Candidate, Some(Objection::Unbacked(*why))),
             // It answers, and nothing follows from what it says; or it has said that nothing does.
             (None, _) if self.is_heard(index) => (Selection::Unusable, None),
             (None, _) => (Selection::Unreachable, None),

@@ -126,7 +126,7 @@ pub(super) fn a_majority_that_lies_and_returns_leaves_nothing_behind(trial: &Tri
 }
 
 /// One of three goes its own way, then another: as long as all three tell different times none is believed, none is
-/// called false, and the clock holds over.
+/// called false, each says that there is no majority, and the clock holds over.
 pub(super) fn sources_at_odds_are_candidates_until_they_agree(trial: &Trial) -> World {
     let mut random = Random::new(trial.seed);
     let mut servers = far(&mut random, 3);
@@ -140,9 +140,11 @@ pub(super) fn sources_at_odds_are_candidates_until_they_agree(trial: &Trial) -> 
     let one = |world: &World| is_synchronized(world, true) && are_named(world, &[0]);
     expect_until(&mut world, BEGIN + LATER, "the first is named", one);
     world.run(NOTICED);
-    expect_until(&mut world, END - LATER, "nobody is believed, nobody is named, and the clock holds over", |world| {
+    expect_until(&mut world, END - LATER, "nobody is believed, each says why, and the clock holds over", |world| {
         let undecided = world.selections() == [Selection::Candidate; 3];
-        world.state() == State::Holdover && undecided && world.sources().iter().all(|source| source.fault.is_none())
+        let why = Some("no majority of the sources agrees on a time");
+        let told = world.sources().iter().all(|source| source.fault.as_deref() == why);
+        world.state() == State::Holdover && undecided && told
     });
     world.run(NOTICED);
     expect_until(&mut world, END, "the first is named again", one);
