@@ -51,7 +51,7 @@ if [ ! -e "$root/.complete" ]; then
     # Every release is made as the one that never is.
     debootstrap --variant=minbase --include=ca-certificates "$suite" "$root" http://deb.debian.org/debian \
         /usr/share/debootstrap/scripts/sid
-    cp /etc/resolv.conf "$root/etc/resolv.conf"
+    cp /etc/resolv.conf /etc/hosts "$root/etc/"
     # A release in the making has lists that expire.
     echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/99-expired"
     inside 'dpkg --add-architecture arm64
