@@ -10,8 +10,6 @@ pub(crate) mod cluster;
 pub(crate) mod khronos;
 pub(crate) mod marzullo;
 
-use std::fmt;
-
 use crate::exchange::Interval;
 use crate::model::bound::{FrequencyRange, Witness};
 use crate::units::{Nanos, Ppb};
@@ -42,15 +40,6 @@ pub(crate) enum Disagreement {
     TooFew,
     /// Neither n - f nor a majority of the sources have a point in common.
     NoMajority,
-}
-
-impl fmt::Display for Disagreement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TooFew => "no more sources answer than may lie",
-            Self::NoMajority => "no majority of the sources agrees on a time",
-        })
-    }
 }
 
 /// What the answering `witnesses` agree on, of `configured` sources of which at most `faults` lie.

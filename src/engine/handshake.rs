@@ -32,7 +32,7 @@ use super::resolve::resolve;
 use crate::config::NTP_PORT;
 use crate::nts;
 use crate::nts::aead::Keys;
-use crate::nts::record::{self, Direction, Response};
+use crate::nts::record::{self, Direction, Incoming, Response};
 use crate::nts::session::{Grant, KeyFault};
 use crate::nts::trust::{Basis, CertificateTime, Credential};
 use crate::sys::socket;
@@ -46,8 +46,9 @@ use chosen::kx_group::{SECP256R1, X25519};
 pub(crate) const ALPN: &[u8] = b"ntske/1";
 pub(crate) const EXPORTER_LABEL: &[u8] = b"EXPORTER-network-time-security";
 
-/// Bytes in both directions, TLS and all: a chain of certificates takes some thousands, a response some hundreds.
-const BYTES_MAX: usize = 64 * 1024;
+/// Bytes in both directions, TLS and all: a chain of certificates takes some thousands, a response some hundreds. They
+/// may all have to be kept for one message of TLS, for which rustls has 32 KiB, and above 28 KiB twice as much.
+const BYTES_MAX: usize = 28 * 1024;
 
 /// How long a key exchange may take.
 #[derive(Clone, Copy, Debug)]
@@ -339,7 +340,7 @@ struct Attempt {
     connected_by: Option<Instant>,
     deadline: Instant,
     /// The server's, as far as it has come.
-    message: Vec<u8>,
+    message: Incoming,
 }
 
 /// How far an attempt has come.
@@ -359,7 +360,7 @@ impl Attempt {
         let socket = socket::connecting(address).map_err(|error| unreached(address, &error))?;
         let client = tls.client().map_err(|why| failed(address, &why))?;
         let stream = Limited { socket, left };
-        Ok(Self { address, stream, client, connected_by: Some(connected_by), deadline, message: Vec::new() })
+        Ok(Self { address, stream, client, connected_by: Some(connected_by), deadline, message: Incoming::default() })
     }
 
     fn failed(&self, why: &str) -> KeyFault {
@@ -414,13 +415,12 @@ impl Attempt {
         }
         let mut buffer = [0; 2048];
         loop {
-            match self.client.reader().read(&mut buffer) {
-                Ok(0) => return Err(io::Error::other("the message ends too early")),
-                Ok(length) => self.message.extend(buffer.iter().take(length)),
+            let come = match self.client.reader().read(&mut buffer) {
+                Ok(length @ 1..) => buffer.get(..length).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ended => return Ok(None),
-                Err(_) => return Err(io::Error::other("the message ends too early")),
-            }
-            if let Some(response) = record::parse(&self.message).map_err(|fault| io::Error::other(fault.to_string()))? {
+                _ => return Err(io::Error::other("the message ends too early")),
+            };
+            if let Some(response) = self.message.take(come).map_err(|fault| io::Error::other(fault.to_string()))? {
                 return Ok(Some(response));
             }
         }

@@ -5,7 +5,7 @@ pub(crate) mod asked;
 
 use std::fmt;
 
-use super::{Algorithm, COOKIES_MAX, Cookie};
+use super::{Algorithm, COOKIE_LENGTH_MAX, COOKIES_MAX, Cookie};
 
 /// What must be understood, or the exchange ends.
 const CRITICAL: u16 = 1 << 15;
@@ -27,6 +27,12 @@ const NTPV4: u16 = 0;
 
 /// The longest message that is read: eight long cookies fill an eighth of it.
 pub(crate) const MESSAGE_MAX: usize = 16 * 1024;
+
+/// A record's kind and the length of its body.
+const HEAD: usize = 4;
+
+/// What is kept of a record's body: a byte more than may make sense.
+const BODY_MAX: usize = COOKIE_LENGTH_MAX + 1;
 
 /// The longest name of a server that is negotiated (RFC 1035).
 const SERVER_MAX: usize = 253;
@@ -98,34 +104,60 @@ fn push(message: &mut Vec<u8>, kind: u16, body: &[u8]) {
     message.extend(body);
 }
 
-/// The first record of `bytes` and what follows it; `None` if it is not here as a whole yet.
-fn split(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
-    let (&[kind, kind_low, length, length_low], rest) = bytes.split_first_chunk()?;
-    let (body, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([length, length_low])))?;
-    Some((u16::from_be_bytes([kind, kind_low]), body, rest))
+/// The server's message as it comes, in pieces of any length: what is understood is not kept.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming {
+    found: Found,
+    /// The record that is not here as a whole yet: its head, and of its body what may make sense.
+    record: Vec<u8>,
+    /// Bytes that have come of that record, and of the whole message.
+    here: usize,
+    length: usize,
 }
 
-/// What has come so far of the server's message; `Ok(None)` if its end has not.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Response>, Fault> {
-    let mut found = Found::default();
-    let mut rest = bytes;
-    loop {
-        let Some((kind, body, after)) = split(rest) else {
-            return if bytes.len() >= MESSAGE_MAX { Err(Fault::TooLong) } else { Ok(None) };
-        };
-        if bytes.len() - after.len() > MESSAGE_MAX {
-            return Err(Fault::TooLong);
+impl Incoming {
+    /// Takes in the next `bytes`: the response, if the message's end is among them.
+    pub(crate) fn take(&mut self, mut bytes: &[u8]) -> Result<Option<Response>, Fault> {
+        loop {
+            let head = self.record.first_chunk();
+            let body_length = head.map(|[_, _, high, low]| usize::from(u16::from_be_bytes([*high, *low])));
+            let whole = HEAD + body_length.unwrap_or(0);
+            if self.length + whole - self.here > MESSAGE_MAX {
+                return Err(Fault::TooLong);
+            }
+            if let (Some(body_length), true) = (body_length, self.here == whole) {
+                if let Some(response) = self.close(body_length)? {
+                    return Ok(Some(response));
+                }
+                continue;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(whole - self.here));
+            if now.is_empty() {
+                return Ok(None);
+            }
+            self.here += now.len();
+            self.length += now.len();
+            self.record.extend(now.iter().take(HEAD + BODY_MAX - self.record.len()));
+            bytes = later;
         }
+    }
+
+    /// The record is here as a whole.
+    fn close(&mut self, body_length: usize) -> Result<Option<Response>, Fault> {
+        self.here = 0;
+        let record = std::mem::take(&mut self.record);
+        let Some((&[kind, kind_low, ..], body)) = record.split_first_chunk::<HEAD>() else { return Ok(None) };
+        let kind = u16::from_be_bytes([kind, kind_low]);
         if kind & !CRITICAL == END_OF_MESSAGE {
-            return found.response().map(Some);
+            return std::mem::take(&mut self.found).response().map(Some);
         }
-        found.take(kind, body)?;
-        rest = after;
+        self.found.take(kind, body, body_length)?;
+        Ok(None)
     }
 }
 
-/// The records of a message, as they come.
-#[derive(Default)]
+/// What the records of a message have said so far.
+#[derive(Debug, Default)]
 struct Found {
     protocol: Option<u16>,
     algorithm: Option<Algorithm>,
@@ -136,7 +168,8 @@ struct Found {
 }
 
 impl Found {
-    fn take(&mut self, kind: u16, body: &[u8]) -> Result<(), Fault> {
+    /// One more record, of whose body there may be more, if it makes no sense then.
+    fn take(&mut self, kind: u16, body: &[u8], length: usize) -> Result<(), Fault> {
         let number = |name| body.try_into().map(u16::from_be_bytes).map_err(|_| Fault::Body(name));
         match kind & !CRITICAL {
             NEXT_PROTOCOL => {
@@ -151,7 +184,7 @@ impl Found {
                 once(&mut self.algorithm, Algorithm::from_number(number).ok_or(Fault::NoAlgorithm)?, "cipher")
             }
             COOKIE => {
-                let cookie = Cookie::new(body).ok_or(Fault::CookieLength(body.len()))?;
+                let cookie = Cookie::new(body).ok_or(Fault::CookieLength(length))?;
                 // More than are kept is no mistake, only a waste.
                 if self.cookies.len() < COOKIES_MAX {
                     self.cookies.push(cookie);
@@ -247,6 +280,10 @@ mod tests {
         vec![protocol(), cipher(15), cookie(100), cookie(100)]
     }
 
+    fn parse(bytes: &[u8]) -> Result<Option<Response>, Fault> {
+        Incoming::default().take(bytes)
+    }
+
     /// What comes of a message of these records and an end.
     fn parsed(records: &[Vec<u8>]) -> Result<Response, Fault> {
         parse(&[records.concat(), end()].concat()).map(|response| response.expect("the end is there"))
@@ -263,10 +300,14 @@ mod tests {
     fn a_response_is_read_at_whatever_pace_it_comes() {
         let more = [record(SERVER, b"ntp.example.org"), record(PORT, &[0x12, 0x34]), record(77, b"whatever")];
         let message = [good().concat(), more.concat(), end()].concat();
-        for length in 0..message.len() {
-            assert_eq!(parse(&message[..length]), Ok(None), "{length}");
-        }
         let response = parse(&message).unwrap().unwrap();
+        for length in 0..message.len() {
+            let (mut incoming, (now, later)) = (Incoming::default(), message.split_at(length));
+            assert_eq!(incoming.take(now), Ok(None), "{length}");
+            assert_eq!(incoming.take(later).unwrap().as_ref(), Some(&response), "{length}");
+        }
+        let mut incoming = Incoming::default();
+        assert_eq!(message.iter().find_map(|byte| incoming.take(&[*byte]).unwrap()).as_ref(), Some(&response));
         assert_eq!((response.algorithm, response.cookies.len()), (Algorithm::AesSivCmac256, 2));
         assert_eq!((response.server.as_deref(), response.port), (Some("ntp.example.org"), Some(0x1234)));
     }
@@ -311,8 +352,18 @@ mod tests {
         assert_eq!(parse(&flood), Err(Fault::TooLong));
         // It is refused as soon as it is too long, not when it is over.
         assert_eq!(parse(&flood[..MESSAGE_MAX]), Err(Fault::TooLong));
-        assert_eq!(parse(&cookie(65_535)), Err(Fault::TooLong));
-        assert_eq!(parse(&cookie(65_535)[..MESSAGE_MAX - 1]), Ok(None));
+        // And before it has come, where it says how long it is.
+        assert_eq!(parse(&cookie(65_535)[..3]), Ok(None));
+        assert_eq!(parse(&cookie(65_535)[..4]), Err(Fault::TooLong));
+    }
+
+    #[test]
+    fn what_no_record_may_hold_is_not_kept() {
+        let (mut incoming, long) = (Incoming::default(), record(77, &[7; 9_000]));
+        assert_eq!(incoming.take(&[good().concat(), long].concat()), Ok(None));
+        assert_eq!(incoming.take(&cookie(7_000)[..6_000]), Ok(None));
+        assert!(incoming.record.capacity() <= 512, "{}", incoming.record.capacity());
+        assert_eq!(incoming.take(&[7; 2_000]), Err(Fault::CookieLength(7_000)));
     }
 
     #[test]

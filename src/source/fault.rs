@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::Source;
 use crate::exchange::Refusal;
-use crate::selection::Disagreement;
 use crate::units::Nanos;
 
 /// The last thing that went wrong with a source.
@@ -50,7 +49,9 @@ pub(crate) enum Objection {
     /// Its interval may be true, but its estimate lies so far from what the others say.
     Apart(Nanos),
     /// Its interval may be true, and so may others that contradict it.
-    Unbacked(Disagreement),
+    NoMajority,
+    /// It may be one of those that lie.
+    TooFew,
 }
 
 impl Source {
@@ -59,7 +60,8 @@ impl Source {
     pub(crate) fn complaint(&self) -> Option<String> {
         match (self.objection, &self.fault) {
             (Some(Objection::Misses(miss)), _) => Some(format!("its interval misses the agreed one by {} ns", miss.0)),
-            (Some(Objection::Unbacked(why)), _) => Some(why.to_string()),
+            (Some(Objection::NoMajority), _) => Some("no majority of the sources agrees on a time".to_owned()),
+            (Some(Objection::TooFew), _) => Some("no more sources answer than may lie".to_owned()),
             (_, Some(fault)) => Some(fault.to_string()),
             (Some(Objection::Apart(miss)), None) => Some(format!("set apart: {} ns from what the others say", miss.0)),
             (None, None) if self.probation > 0 => {

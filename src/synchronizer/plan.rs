@@ -162,7 +162,8 @@ impl Synchronizer {
                 None => (Selection::Truechimer, None),
                 Some(miss) => (Selection::Falseticker, Some(Objection::Misses(miss))),
             },
-            (Some(_), Err(why)) => (Selection::Candidate, Some(Objection::Unbacked(*why))),
+            (Some(_), Err(Disagreement::TooFew)) => (Selection::Candidate, Some(Objection::TooFew)),
+            (Some(_), Err(Disagreement::NoMajority)) => (Selection::Candidate, Some(Objection::NoMajority)),
             // It answers, and nothing follows from what it says; or it has said that nothing does.
             (None, _) if self.is_heard(index) => (Selection::Unusable, None),
             (None, _) => (Selection::Unreachable, None),

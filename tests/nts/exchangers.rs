@@ -225,7 +225,7 @@ fn more_bytes_than_a_key_exchange_may_take_are_not_read_however_many_addresses_s
                 Duration::from_secs(8),
             );
             match asked {
-                Err(Error::KeyExchange { why, .. }) => assert!(why.contains("more than 65536 bytes"), "{why}"),
+                Err(Error::KeyExchange { why, .. }) => assert!(why.contains("more than 28672 bytes"), "{why}"),
                 other => panic!("{other:?}"),
             }
         },

@@ -3,7 +3,7 @@
 use super::super::{Algorithm, Cookie};
 use super::{
     AEAD, COMPLIANT_GCM_SIV_EXPORT, COOKIE, CRITICAL, Direction, END_OF_MESSAGE, ERROR, NEXT_PROTOCOL, NTPV4, PORT,
-    WARNING, exporter_context, push, split,
+    WARNING, exporter_context, push,
 };
 
 /// The longest request that is read: what clients have to say takes some dozens of bytes.
@@ -71,6 +71,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Wish>, Refusal> {
     Ok(Some(Wish { algorithm }))
 }
 
+/// The first record of `bytes` and what follows it; `None` if it is not here as a whole yet.
+fn split(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let (&[kind, kind_low, length, length_low], rest) = bytes.split_first_chunk()?;
+    let (body, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([length, length_low])))?;
+    Some((u16::from_be_bytes([kind, kind_low]), body, rest))
+}
+
 fn once<'a>(place: &mut Option<&'a [u8]>, body: &'a [u8]) -> Result<(), Refusal> {
     let is_good = !body.is_empty() && body.len().is_multiple_of(2);
     if place.replace(body).is_some() || !is_good { Err(Refusal::Bad) } else { Ok(()) }
@@ -126,7 +133,7 @@ impl Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Fault, parse as read_response, request};
+    use super::super::{Fault, Incoming, request};
     use super::*;
 
     fn record(kind: u16, body: &[u8]) -> Vec<u8> {
@@ -161,7 +168,7 @@ mod tests {
         let wish = parse(&message).unwrap().unwrap();
         assert_eq!(wish.algorithm, Algorithm::Aes128GcmSiv);
         let cookies = [Cookie::new(&[1; 72]).unwrap(), Cookie::new(&[2; 72]).unwrap()];
-        let response = read_response(&wish.response(&cookies, Some(1123))).unwrap().unwrap();
+        let response = Incoming::default().take(&wish.response(&cookies, Some(1123))).unwrap().unwrap();
         assert_eq!(
             (response.algorithm, &response.cookies[..], response.port),
             (wish.algorithm, &cookies[..], Some(1123))
@@ -217,7 +224,7 @@ mod tests {
             (Refusal::NoProtocol.response(), Fault::NoProtocol),
             (Refusal::NoAlgorithm.response(), Fault::NoAlgorithm),
         ] {
-            assert_eq!(read_response(&message), Err(fault));
+            assert_eq!(Incoming::default().take(&message), Err(fault));
         }
     }
 }

@@ -4,8 +4,8 @@ use super::Input;
 use super::keyed::{self, forge};
 use crate::nts::aead::NONCE_MAX;
 use crate::nts::cookie::{KeyRing, Sealer, Secret};
-use crate::nts::record::Direction;
 use crate::nts::record::asked::{self, REQUEST_MAX};
+use crate::nts::record::{Direction, Incoming};
 use crate::nts::request::{self, Answer};
 use crate::nts::session::{Association, Reply};
 use crate::nts::trust::Basis;
@@ -25,7 +25,7 @@ pub(super) fn asked(data: &[u8]) {
     match whole {
         Ok(Some(wish)) => {
             let cookies: Vec<Cookie> = (0..8).filter_map(|number| Cookie::new(&[number; 104])).collect();
-            let told = crate::nts::record::parse(&wish.response(&cookies, Some(1)));
+            let told = Incoming::default().take(&wish.response(&cookies, Some(1)));
             let told = told.expect("a client understands it").expect("it has an end");
             assert_eq!((told.algorithm, &told.cookies, told.port), (wish.algorithm, &cookies, Some(1)));
             for direction in [Direction::ClientToServer, Direction::ServerToClient] {
@@ -33,7 +33,7 @@ pub(super) fn asked(data: &[u8]) {
             }
         }
         Ok(None) => assert!(data.len() < REQUEST_MAX, "who never comes to an end is cut off"),
-        Err(refusal) => assert!(crate::nts::record::parse(&refusal.response()).is_err()),
+        Err(refusal) => assert!(Incoming::default().take(&refusal.response()).is_err()),
     }
 }
 
