@@ -51,6 +51,8 @@ pub(crate) enum Objection {
     Apart(Nanos),
     /// Its interval may be true, and so may others that contradict it.
     Unbacked(Disagreement),
+    /// Others say the same, but none without whom nothing new is published.
+    Unsupported,
 }
 
 impl Source {
@@ -60,6 +62,9 @@ impl Source {
         match (self.objection, &self.fault) {
             (Some(Objection::Misses(miss)), _) => Some(format!("its interval misses the agreed one by {} ns", miss.0)),
             (Some(Objection::Unbacked(why)), _) => Some(why.to_string()),
+            (Some(Objection::Unsupported), _) => {
+                Some("no source that is required, or authenticated where others are not, agrees".to_owned())
+            }
             (_, Some(fault)) => Some(fault.to_string()),
             (Some(Objection::Apart(miss)), None) => Some(format!("set apart: {} ns from what the others say", miss.0)),
             (None, None) if self.probation > 0 => {
