@@ -213,8 +213,13 @@ impl Synchronizer {
 
     /// The next request that is due; call until `None`, with another chance each time.
     pub(crate) fn poll_request(&mut self, now: Counter, chance: &Chance) -> Option<Request> {
-        let request = self.sources.iter_mut().enumerate().find_map(|(index, source)| {
-            let (address, datagram) = source.poll_transmit(now, chance)?;
+        let Self { sources, dirty, .. } = self;
+        let request = sources.iter_mut().enumerate().find_map(|(index, source)| {
+            let is_due = source.wants_to_send(now);
+            let request = source.poll_transmit(now, chance);
+            // A poll that is missed for want of a cookie is news as much as one that is not answered.
+            *dirty |= is_due && request.is_none();
+            let (address, datagram) = request?;
             Some(Request { source: SourceId(index), address, datagram })
         });
         request.or_else(|| self.rounds.as_mut()?.poll_transmit(now, chance.transmit))
@@ -893,6 +898,24 @@ mod tests {
             assert_eq!(world.selections()[usize::from(liar_first)], Selection::Truechimer);
             assert_eq!(world.core.report(world.now).configured, 2);
         }
+    }
+
+    #[test]
+    fn sources_that_agree_where_none_that_is_required_does_say_why_there_is_no_time() {
+        let mut world = world(&[Some(0), Some(0)]);
+        let options = ServerOptions { require: true, ..ServerOptions::default() };
+        let required = world.core.add_source_of(Standing { options, key: None }, Counter(0));
+        world.core.assign(required, SocketAddr::from((Ipv4Addr::new(192, 0, 2, 9), 123)), Counter(0));
+        (world.references, world.servers) = (vec![0; 3], vec![Some(0), Some(0), None]);
+        world.run_until(60);
+        assert_eq!(world.state(), State::Unsynchronized);
+        let told = |world: &World| world.core.sources.iter().map(Source::complaint).collect::<Vec<_>>();
+        let why = Some("no source that is required, or authenticated where others are not, agrees".to_owned());
+        assert_eq!(told(&world), [why.clone(), why, Some("no answer".to_owned())]);
+        // And no longer once it does.
+        world.servers[2] = Some(0);
+        world.run_until(2_000);
+        assert_eq!((world.state(), told(&world)), (State::Synchronized, vec![None; 3]));
     }
 
     #[test]

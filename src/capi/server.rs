@@ -168,7 +168,8 @@ pub unsafe extern "C" fn ntp_server_config_free(config: *mut ntp_server_config) 
 /// Adds an address to listen on: `address`, `address:port` or `[v6]:port`. Port 0 picks a free one, which
 /// `ntp_server_port` tells.
 ///
-/// An address of IPv4 that is mapped into IPv6 (`::ffff:192.0.2.1`) is that of IPv4.
+/// An address of IPv4 that is mapped into IPv6 (`::ffff:192.0.2.1`) is that of IPv4. A link-local one names its
+/// interface: `[fe80::1%eth0]:123`.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` if `address` is no literal address, is a multicast address or 255.255.255.255, at
 /// which nobody is answered, if what is sent there would come to another one

@@ -152,6 +152,10 @@ impl Serve {
         // What only root may comes first; what is to be another user's last.
         let listeners = if self.check { None } else { Some(bind(passed, &config)?) };
         become_user(user)?;
+        if let Err(error) = give_up_capabilities() {
+            // They are more than is needed, and no reason to serve nobody.
+            let _ = writeln!(err, "ntpclock: capabilities that are no longer needed cannot be given up: {error}");
+        }
         clock.as_ref().map_or(Ok(()), Clock::check).map_err(named)?;
         config.check_later_files().map_err(named)?;
         let Some(listeners) = listeners else {
@@ -245,6 +249,11 @@ fn become_user(user: Option<&str>) -> Result<(), Error> {
         Some(name) => user::become_user(name).map_err(|error| Error::io(format!("becoming the user `{name}`"), error)),
         None => Ok(()),
     }
+}
+
+/// Who is not root needs none once the sockets are bound.
+fn give_up_capabilities() -> std::io::Result<()> {
+    if user::is_root() { Ok(()) } else { user::give_up_capabilities() }
 }
 
 /// Sockets that are passed to us, so many, and those of the configuration.

@@ -9,6 +9,7 @@ use super::limit::Limit;
 use super::security::Wish;
 use crate::config::{NTP_PORT, file, split_port};
 use crate::error::Error;
+use crate::sys::listen;
 use crate::units::Nanos;
 
 /// The most addresses one server listens on.
@@ -50,11 +51,13 @@ impl ServerConfig {
     }
 
     /// Adds an address to listen on: `address`, `address:port`, `[v6]:port`. Without a port it is 123; port 0 picks a
-    /// free one. An address of IPv4 that is mapped into IPv6 is that of IPv4.
+    /// free one. An address of IPv4 that is mapped into IPv6 is that of IPv4. A link-local one names its interface,
+    /// `[fe80::1%eth0]:123`.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if it is no literal address, one of multicast or broadcast, one too many (64), or if what is sent there would come to
+    /// [`Error::InvalidArgument`] if it is no literal address, one of multicast or broadcast, a link-local one that
+    /// names no interface, one too many (64), or if what is sent there would come to
     /// another one, too: the same address with the same port, or all addresses (`0.0.0.0`, `[::]`) beside one of them.
     pub fn add_listen(&mut self, address: &str) -> Result<&mut Self, Error> {
         if self.listen.len() == LISTEN_MAX {
@@ -72,6 +75,10 @@ impl ServerConfig {
         };
         if let Some(kind) = many {
             let why = format!("is {parsed}, a {kind} address: what is sent there is never answered");
+            return Err(Error::argument("address", why));
+        }
+        if matches!(parsed, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0) {
+            let why = format!("is {parsed}, which is on every link and names no interface: [fe80::1%eth0]:123 does");
             return Err(Error::argument("address", why));
         }
         if let Some(other) = self.listen.iter().find(|other| is_shared(**other, parsed)) {
@@ -243,7 +250,9 @@ fn is_shared(one: SocketAddr, other: SocketAddr) -> bool {
 /// `address`, `address:port` or `[v6]:port`; without a port it is NTP's.
 fn literal(text: &str) -> Option<SocketAddr> {
     // The zone of a link-local address is only understood in the form with a port.
-    if let Ok(address) = text.parse::<SocketAddr>() {
+    if let Ok(address) =
+        text.parse::<SocketAddr>().or_else(|error| numbered(text).map_or(Err(error), |text| text.parse()))
+    {
         // One of IPv4 that is mapped is the same socket's as without.
         let is_mapped = address.is_ipv6() && address.ip().to_canonical().is_ipv4();
         return Some(if is_mapped { SocketAddr::new(address.ip().to_canonical(), address.port()) } else { address });
@@ -252,6 +261,13 @@ fn literal(text: &str) -> Option<SocketAddr> {
         Ok((host, None)) => host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip.to_canonical(), NTP_PORT)),
         _ => None,
     }
+}
+
+/// `text` with its interface's number in place of the name, which only the system knows.
+fn numbered(text: &str) -> Option<String> {
+    let (address, rest) = text.split_once('%')?;
+    let (name, port) = rest.split_once(']')?;
+    Some(format!("{address}%{}]{port}", listen::interface(name)?))
 }
 
 #[cfg(test)]
@@ -269,6 +285,20 @@ mod tests {
         let brackets = ["[::1", "::1]", "[[::1]]", "[127.0.0.1]", "[127.0.0.1]:1", "[::1]5", "[::1]:", "::1]:5"];
         for address in wrong.into_iter().chain(brackets) {
             assert!(config.add_listen(address).is_err(), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_link_local_address_names_its_interface_by_name_or_number() {
+        let mut config = ServerConfig::new();
+        config.add_listen("[fe80::1%lo]:5").unwrap().add_listen("[fe80::2%1]:5").unwrap();
+        assert_eq!(config.listen, ["[fe80::1%1]:5", "[fe80::2%1]:5"].map(|address| address.parse().unwrap()));
+        let told = |address| ServerConfig::new().add_listen(address).unwrap_err().to_string();
+        for address in ["fe80::1", "[fe80::1]:5", "[fe80::1%0]:5"] {
+            assert!(told(address).contains("names no interface"), "{}", told(address));
+        }
+        for address in ["[fe80::1%none-such]:5", "[fe80::1%]:5", "[fe80::1%lo]", "[fe80::1%lo:5", "127.0.0.1%lo:5"] {
+            assert!(told(address).contains("no literal address"), "{}", told(address));
         }
     }
 

@@ -52,6 +52,8 @@ pub(crate) enum Objection {
     NoMajority,
     /// It may be one of those that lie.
     TooFew,
+    /// Others say the same, but none without whom nothing new is published.
+    Unsupported,
 }
 
 impl Source {
@@ -62,6 +64,9 @@ impl Source {
             (Some(Objection::Misses(miss)), _) => Some(format!("its interval misses the agreed one by {} ns", miss.0)),
             (Some(Objection::NoMajority), _) => Some("no majority of the sources agrees on a time".to_owned()),
             (Some(Objection::TooFew), _) => Some("no more sources answer than may lie".to_owned()),
+            (Some(Objection::Unsupported), _) => {
+                Some("no source that is required, or authenticated where others are not, agrees".to_owned())
+            }
             (_, Some(fault)) => Some(fault.to_string()),
             (Some(Objection::Apart(miss)), None) => Some(format!("set apart: {} ns from what the others say", miss.0)),
             (None, None) if self.probation > 0 => {

@@ -414,6 +414,26 @@ mod tests {
     }
 
     #[test]
+    fn a_poll_that_is_missed_for_want_of_a_cookie_is_news() {
+        let mut world = World::new(1);
+        let (grant, server) = Server::grant(Algorithm::Aes128GcmSiv, 1, Basis::Host, BEGIN + 1_000);
+        world.core.grant(SourceId(0), ([192, 0, 2, 1], 123).into(), grant, world.now);
+        let plan = world.core.plan(world.now);
+        world.core.commit(plan, world.now);
+        world.servers[0] = Some(server);
+        let chance = Chance::new([1; 8]);
+        let request = world.core.poll_request(world.now, &chance).unwrap();
+        assert!(!world.core.wants_plan(world.now));
+        world.core.handle_failure(request.source, "unreachable".into(), world.now);
+        let plan = world.core.plan(world.now);
+        world.core.commit(plan, world.now);
+        let due = world.now + Nanos::from_seconds(100);
+        assert!(world.core.poll_request(due, &chance).is_none());
+        assert!(world.core.wants_plan(due));
+        assert_eq!(world.core.source_infos(due)[0].fault.as_deref(), Some("there are no cookies left"));
+    }
+
+    #[test]
     fn who_is_provisional_is_outvoted_by_one_who_is_certain() {
         let [_, mix, require] = levels();
         for settings in [mix, require] {

@@ -76,7 +76,12 @@ impl Synchronizer {
         let most = if purpose == Purpose::Review { electorate.size() } else { usize::MAX };
         let min_agreeing = self.settings.min_agreeing.min(most);
         let agreement = selection::agree(&chosen(&|index| electorate.votes(index)), electorate.size(), faults);
-        let judgements = self.judge(&testimonies, &duplicates, &agreement);
+        let mut judgements = self.judge(&testimonies, &duplicates, &agreement);
+        let is_content = purpose == Purpose::Review || electorate.is_content_with(&judgements);
+        if !is_content {
+            let believed = |judgement: &&mut Judgement| judgement.0 == Selection::Truechimer;
+            judgements.iter_mut().filter(believed).for_each(|judgement| judgement.1 = Some(Objection::Unsupported));
+        }
         let believed = |index: usize| electorate.speaks(index) && judgements[index].0 == Selection::Truechimer;
         let verdict = Verdict {
             configured: self.sources.len() - duplicates.iter().flatten().count(),
@@ -101,11 +106,8 @@ impl Synchronizer {
         };
         let vetoed = self.is_vetoed()
             && self.sources.iter().enumerate().any(|(index, source)| electorate.votes(index) && !certain(source));
-        let enough = verdict.agreeing >= min_agreeing
-            && (purpose == Purpose::Review || electorate.is_content_with(&judgements))
-            && self.may_start(switch)
-            && !self.is_disrupted()
-            && !vetoed;
+        let enough =
+            verdict.agreeing >= min_agreeing && is_content && self.may_start(switch) && !self.is_disrupted() && !vetoed;
         let agreed = agreement.as_ref().ok().map(|agreement| (agreement.told, switch));
         let voters = (0..self.sources.len()).map(|index| electorate.votes(index)).collect();
         let plan = match agreement {

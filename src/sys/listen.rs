@@ -1,9 +1,10 @@
 //! Sockets of servers: shared out among threads, deep, and telling when replies left.
 
+use std::ffi::CString;
 use std::io;
 #[cfg(feature = "_nts")]
 use std::net::TcpListener;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd};
 
 use super::socket::{ask_for_stamps, set_option, socket_address, storage};
@@ -33,6 +34,7 @@ pub(crate) enum Kinds {
 /// kernel sends from the address that the route suggests, and a client that asked another one takes the answer for a
 /// stranger's. Where a sandbox forbids the option, that is how it stays.
 pub(crate) fn listening(address: SocketAddr, count: usize, kinds: Kinds) -> io::Result<Vec<UdpSocket>> {
+    refuse_many(address)?;
     // The first alone finds out whether the port is free: two that both share may be of different programs.
     let first = bound_to(address, kinds, false)?;
     let bound = first.local_addr()?;
@@ -47,6 +49,13 @@ pub(crate) fn listening(address: SocketAddr, count: usize, kinds: Kinds) -> io::
         prepare_listener(socket, address);
     }
     Ok(sockets)
+}
+
+/// The number of a network interface that this host has.
+pub(crate) fn interface(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a string that lives.
+    Some(unsafe { libc::if_nametoindex(name.as_ptr()) }).filter(|number| *number != 0)
 }
 
 /// All addresses that this host has at present; none where a sandbox does not let us ask.
@@ -113,10 +122,27 @@ pub(crate) fn inherited(fd: libc::c_int) -> io::Result<(UdpSocket, SocketAddr)> 
     if let Ok(peer) = socket.peer_addr() {
         return Err(io::Error::other(format!("it is connected to {peer}, and hears nobody else")));
     }
+    refuse_many(address)?;
     socket.set_nonblocking(true)?;
     ask_for_stamps(&socket);
     prepare_listener(&socket, address);
     Ok((socket, address))
+}
+
+/// An error if `address` is many hosts': what is sent there reaches every thread, and whoever answers it multiplies it.
+/// Only the routes of this host say whether an address is a network's broadcast address: to connect to one is forbidden.
+fn refuse_many(address: SocketAddr) -> io::Result<()> {
+    let kind = match address.ip() {
+        ip if ip.is_multicast() => Some("multicast"),
+        IpAddr::V4(v4) if v4.is_unspecified() => None,
+        IpAddr::V4(_) => {
+            let told = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|probe| probe.connect(address));
+            told.is_err_and(|error| error.raw_os_error() == Some(libc::EACCES)).then_some("broadcast")
+        }
+        IpAddr::V6(_) => None,
+    };
+    let why = |kind| io::Error::other(format!("it is a {kind} address: what is sent there is never answered"));
+    kind.map_or(Ok(()), |kind| Err(why(kind)))
 }
 
 /// A socket that is bound to `address`, does not block and asks for stamps; one that `shares` does so with all that

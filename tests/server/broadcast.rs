@@ -1,9 +1,14 @@
 //! What is sent to many hosts at once.
 
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::process::Command;
+use std::time::Duration;
+
+use ntpclock::{Server, ServerConfig};
 
 use crate::namespace::{inside, ip, loopback_up};
-use crate::system::inner_link;
+use crate::system::{inner_link, pass};
 use crate::wire::{SILENCE, local, request};
 
 /// Replies to one request from `from` to `to`, as long as they come.
@@ -41,5 +46,31 @@ fn case_8_a_request_to_a_broadcast_or_multicast_address_is_answered_by_none_of_m
         assert_eq!(replies("[2001:db8::1]:0", all_nodes(port).into()), 0);
         assert_eq!(replies("[2001:db8::1]:0", SocketAddr::new("2001:db8::1".parse().unwrap(), port)), 1);
         assert!(server.statistics().denied >= 4, "{:?}", server.statistics());
+    });
+}
+
+/// (case 8) Where that is all that an address is for, nobody listens: what is bound to it alone is not told where a
+/// datagram was sent.
+#[test]
+fn case_8_a_networks_broadcast_address_is_not_listened_on() {
+    inside(module_path!(), "case_8_a_networks_broadcast_address_is_not_listened_on", || {
+        loopback_up();
+        inner_link();
+        ip("addr add 192.0.2.1/24 brd 192.0.2.255 dev inner");
+        for (address, is_refused) in [("127.255.255.255:0", true), ("192.0.2.255:0", true), ("192.0.2.1:0", false)] {
+            let mut config = ServerConfig::new();
+            config.set_local(3, Duration::from_millis(1)).unwrap().add_listen(address).unwrap();
+            let told = Server::start(None, &config).map(drop).map_err(|error| error.to_string());
+            assert_eq!(told.is_err(), is_refused, "{address}: {told:?}");
+            let names = |why: &String| why.contains(address) && why.contains("it is a broadcast address");
+            assert!(told.as_ref().err().is_none_or(names), "{told:?}");
+        }
+        let passed = UdpSocket::bind("192.0.2.255:0").unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve --local 3 --root-dispersion 1 --duration 0"]);
+        pass(shell.arg(env!("CARGO_BIN_EXE_ntpclock")), [passed.as_raw_fd()]);
+        let output = shell.env_remove("NTPCLOCK_SERVERS").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("taking over descriptor 3: it is a broadcast address"), "{said}");
     });
 }

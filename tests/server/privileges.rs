@@ -63,6 +63,29 @@ fn case_20_root_binds_port_123_and_is_then_nobody_any_more() {
                 (line("CapEff:"), line("CapPrm:")),
                 ("0000000000000000".to_owned(), "0000000000000000".to_owned())
             );
+            // Nor is any to be had again.
+            assert_eq!(line("NoNewPrivs:"), "1");
+        }
+    });
+}
+
+/// As the unit starts it: with the capabilities that binding takes, as a user who has no others.
+#[test]
+fn capabilities_for_binding_are_given_up_once_it_is_done() {
+    inside(module_path!(), "capabilities_for_binding_are_given_up_once_it_is_done", || {
+        loopback_up();
+        let mut nobody = Command::new("setpriv");
+        nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        nobody.args(["--inh-caps=+net_bind_service,+net_admin", "--ambient-caps=+net_bind_service,+net_admin"]);
+        nobody.arg(env!("CARGO_BIN_EXE_ntpclock")).args(["serve", "--local", "3", "--root-dispersion", "1"]);
+        let serve = Serve::start(nobody.args(["--listen", "127.0.0.1:123"]), 1);
+        assert_eq!(serve.ask(0), 3);
+        for task in fs::read_dir(format!("/proc/{}/task", serve.child.id())).unwrap().flatten() {
+            let status = fs::read_to_string(task.path().join("status")).unwrap();
+            for kind in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+                assert!(status.contains(&format!("{kind}\t0000000000000000")), "{status}");
+            }
+            assert!(status.contains("NoNewPrivs:\t1"), "{status}");
         }
     });
 }
