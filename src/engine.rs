@@ -474,13 +474,14 @@ impl Run {
             self.told.publish_model(&self.shared, |_| (model, None, ()));
             // Whoever stopped us shall find the clock stopped; and a wait after a new start, no old success.
             self.settle();
-            self.told.listeners(&self.shared);
         }
     }
 
-    /// Sleeps until what was published last has taken effect.
-    fn settle(&self) {
+    /// Sleeps until what was published last has taken effect, and tells the listeners: what is published next may be
+    /// all that they could see of it.
+    fn settle(&mut self) {
         std::thread::sleep(self.told.writer.rest(counter::now()).to_duration());
+        self.told.listeners(&self.shared);
     }
 }
 
