@@ -163,7 +163,7 @@ typedef enum {
      */
     NTP_ERR_UNSUPPORTED = -4,
     /**
-     * The process-wide clock already runs with another server list.
+     * The process-wide clock already runs with another server list, or with other settings.
      */
     NTP_ERR_ALREADY_RUNNING = -5,
     /**

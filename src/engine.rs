@@ -55,7 +55,7 @@ use crate::sys::resume::ResumeWatch;
 use crate::sys::thread::Order;
 use crate::sys::ticks::Sight;
 use crate::sys::vmclock::{Marks, VmClock};
-use crate::sys::{self, counter, socket, ticks, wake};
+use crate::sys::{self, counter, futex, socket, ticks, wake};
 use crate::units::{Counter, Nanos, UnixTime, unix_seconds};
 use exchanger::{Arrival, Exchanger};
 use files::Files;
@@ -384,7 +384,7 @@ impl Run {
             }
             // Out of memory in the kernel, or forbidden: look at everything at a walking pace meanwhile.
             Err(_) => {
-                std::thread::sleep(Duration::from_millis(10));
+                futex::pause(Duration::from_millis(10));
                 self.exchanger.ready_sources(&vec![true; descriptors.len() - own])
             }
         }
@@ -474,13 +474,14 @@ impl Run {
             self.told.publish_model(&self.shared, |_| (model, None, ()));
             // Whoever stopped us shall find the clock stopped; and a wait after a new start, no old success.
             self.settle();
-            self.told.listeners(&self.shared);
         }
     }
 
-    /// Sleeps until what was published last has taken effect.
-    fn settle(&self) {
-        std::thread::sleep(self.told.writer.rest(counter::now()).to_duration());
+    /// Sleeps until what was published last has taken effect, and tells the listeners: what is published next may be
+    /// all that they could see of it.
+    fn settle(&mut self) {
+        futex::pause(self.told.writer.rest(counter::now()).to_duration());
+        self.told.listeners(&self.shared);
     }
 }
 

@@ -24,7 +24,7 @@ pub enum Error {
     NoServers,
     /// The thing asked for is not part of this build.
     Unsupported(&'static str),
-    /// The process-wide clock already runs with another server list.
+    /// The process-wide clock already runs with another server list, or with other settings.
     AlreadyRunning {
         /// The list it runs with.
         servers: String,
@@ -120,7 +120,9 @@ impl fmt::Display for Error {
             Self::InvalidServer { entry, why } => write!(f, "server `{entry}`: {why}"),
             Self::NoServers => f.write_str("no server is named"),
             Self::Unsupported(what) => write!(f, "this build of ntpclock has no {what}"),
-            Self::AlreadyRunning { servers } => write!(f, "the clock already runs with the servers `{servers}`"),
+            Self::AlreadyRunning { servers } => {
+                write!(f, "the clock already runs with other servers or settings; its servers are `{servers}`")
+            }
             Self::NotRunning => f.write_str("the clock is not running"),
             Self::Stopped => f.write_str("the clock was stopped"),
             Self::Timeout { detail } => write!(f, "the time ran out: {detail}"),

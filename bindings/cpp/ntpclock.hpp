@@ -428,7 +428,7 @@ struct source : ntp_source_info {
 template <class Owner>
 class readable {
 public:
-    /** Reads the clock: no lock, no system call. Fails only for a client that was moved from. */
+    /** Reads the clock: no lock, no system call. Fails only for an owner that was moved from. */
     reading now() const {
         ntp_reading raw;
         // The reading is filled whatever the result says, and its state() tells the same.
@@ -754,8 +754,13 @@ public:
         }
     }
 
-    /** As C has it: NULL, the process-wide clock. */
-    const ntp_clock* c() const noexcept { return nullptr; }
+    /** As C has it: NULL, the process-wide clock; an error for a session that was moved from, which has started none. */
+    const ntp_clock* c() const {
+        if (!started_) {
+            throw error{NTP_ERR_INVALID_ARGUMENT, "moved from"};
+        }
+        return nullptr;
+    }
 
 private:
     bool started_ = true;

@@ -205,7 +205,7 @@ class UnsupportedError(NtpError, NotImplementedError):
     """The thing asked for is not part of this build."""
 
 class AlreadyRunningError(NtpError, RuntimeError):
-    """The process-wide clock already runs with another server list."""
+    """The process-wide clock already runs with another server list, or with other settings."""
 
 class NotRunningError(NtpError, RuntimeError):
     """The clock was never started, or was stopped, perhaps while the call waited."""
@@ -243,6 +243,8 @@ class Reading:
     While `state` is SYNCHRONIZED or HOLDOVER true UTC lies in [earliest_ns, latest_ns], as long as no more
     sources lie than are assumed to, and the oscillator stays within its limits. Within one `epoch` readings
     of a clock never run backwards.
+
+    It can be copied and pickled: it means the same in another process, but for `raw_ns` also on another host.
     """
 
     @property
@@ -307,8 +309,14 @@ class Reading:
     def to_dict(self) -> dict[str, Any]:
         """The attributes by name, for tables and logs."""
 
+    def __reduce__(self) -> tuple[Any, ...]: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
+
+def _reading(
+    times: tuple[int, int, int, int, int], epoch: int, words: tuple[int, int, int], tai_minus_utc: int | None
+) -> Reading:
+    """The reading that was pickled."""
 
 @final
 class Deadline:
@@ -808,7 +816,8 @@ def on_event(callback: Callable[[Events], object] | None) -> None:
     do not call it while holding a lock that the callback waits for. A callback may block, stop the clock, and replace or
     take back itself; in that case it is not waited for. What it raises goes to `sys.unraisablehook`. It is not called any
     more when the interpreter ends, nor in a forked child until it is given again. A child that is forked in a callback ends
-    when that returns there, with exit code 0 and without Python's exit handlers: flush what it has written. In asyncio,
+    when that returns there, with exit code 0 and without Python's exit handlers: flush what it has written. Where a clock was
+    restarted in it, as by `restart_after_fork`, it has that one's thread and lives on: end it by `os._exit()`. In asyncio,
     `event_fd()` needs no thread.
 
     Raises NtpOSError if the thread cannot be made.
@@ -1040,7 +1049,8 @@ class Clock:
         do not call it while holding a lock that the callback waits for. A callback may block, stop the clock, and replace or
         take back itself; in that case it is not waited for. What it raises goes to `sys.unraisablehook`. It is not called any
         more when the interpreter ends, nor in a forked child until it is given again. A child that is forked in a callback ends
-        when that returns there, with exit code 0 and without Python's exit handlers: flush what it has written. In asyncio,
+        when that returns there, with exit code 0 and without Python's exit handlers: flush what it has written. Where a clock was
+        restarted in it, as by `restart_after_fork`, it has that one's thread and lives on: end it by `os._exit()`. In asyncio,
         `event_fd()` needs no thread. A callback does not keep its clock: one that only its callback refers to is garbage.
 
         Raises NtpOSError if the thread cannot be made.

@@ -62,7 +62,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
         already_running: add(
             "AlreadyRunningError",
             &with(py.get_type::<PyRuntimeError>()),
-            "The process-wide clock already runs with another server list.",
+            "The process-wide clock already runs with another server list, or with other settings.",
         )?,
         not_running: add(
             "NotRunningError",

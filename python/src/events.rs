@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ntpclock::Events;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pyclass::{PyTraverseError, PyVisit};
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
@@ -139,6 +140,10 @@ pub(crate) fn callback(
     callable: Option<Py<PyAny>>,
 ) -> PyResult<Option<Callback>> {
     let Some(callable) = callable else { return Ok(None) };
+    if !callable.bind(py).is_callable() {
+        let kind = callable.bind(py).get_type().name()?;
+        return Err(PyTypeError::new_err(format!("`callback` is of type {kind}, which cannot be called")));
+    }
     let listener = Bound::new(py, Listener(callable))?;
     let weak = PyWeakrefReference::new(&listener)?.unbind();
     let told = Told { by: Arc::clone(listeners), listener: Some(weak) };

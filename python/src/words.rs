@@ -28,6 +28,12 @@ static TIMESCALE: Word = Word::new("Timescale");
 static NTS_STATE: Word = Word::new("NtsState");
 static EVENTS: Word = Word::new("Events");
 
+pub(crate) const STATES: [State; 4] = [State::Unsynchronized, State::Synchronized, State::Holdover, State::Disrupted];
+
+/// By name.
+pub(crate) const LEAPS: [(&str, Leap); 4] =
+    [("NONE", Leap::None), ("INSERT", Leap::Insert), ("DELETE", Leap::Delete), ("UNKNOWN", Leap::Unknown)];
+
 /// The clocks of a machine, by name.
 const TIMESCALES: [(&str, Timescale); 4] = [
     ("RAW", Timescale::Raw),
@@ -70,8 +76,7 @@ impl Word {
 
 /// Makes the enumerations and adds them to the module.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let states = [State::Unsynchronized, State::Synchronized, State::Holdover, State::Disrupted];
-    let states = states.map(|state| (state.to_string(), state as i64));
+    let states = STATES.map(|state| (state.to_string(), state as i64));
     STATE.add_to(module, "IntEnum", states, "How far a clock's interval can be trusted.")?;
 
     let flags = [
@@ -84,8 +89,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let flags = flags.map(|(name, flag)| (name.to_owned(), flag.0.into()));
     FLAGS.add_to(module, "IntFlag", flags, "Facts beside the state, one bit each.")?;
 
-    let leaps = [("NONE", Leap::None), ("INSERT", Leap::Insert), ("DELETE", Leap::Delete), ("UNKNOWN", Leap::Unknown)];
-    let leaps = leaps.map(|(name, leap)| (name.to_owned(), leap as i64));
+    let leaps = LEAPS.map(|(name, leap)| (name.to_owned(), leap as i64));
     LEAP.add_to(module, "IntEnum", leaps, "The leap indicator of RFC 5905, as the sources agree on it.")?;
 
     let selections = [

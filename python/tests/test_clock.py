@@ -219,7 +219,7 @@ def test_the_process_wide_clock_has_the_settings_of_any_other(upstream: str, tmp
         ntpclock.start(upstream)
         ntpclock.stop()
         ntpclock.stop()
-        with pytest.raises(ntpclock.AlreadyRunningError):
+        with pytest.raises(ntpclock.AlreadyRunningError, match="other servers or settings"):
             ntpclock.start(upstream, poll=(1, 1))
         ntpclock.wait(timeout=10)
         assert ntpclock.sources()[0].poll_exponent <= 1

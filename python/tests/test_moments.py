@@ -240,6 +240,18 @@ def test_a_callback_is_told_and_taken_back(upstream: str) -> None:
         assert sys.getrefcount(told) == references
 
 
+def test_what_cannot_be_called_is_no_callback(upstream: str) -> None:
+    told: list[Events] = []
+    with Clock(upstream) as clock:
+        clock.on_event(told.append)
+        with pytest.raises(TypeError, match="`callback` is of type int"):
+            clock.on_event(5)  # type: ignore[arg-type]
+        # The former one stays.
+        assert eventually(lambda: told == [Events.SYNCHRONIZED])
+    with pytest.raises(TypeError):
+        ntpclock.on_event("told")  # type: ignore[arg-type]
+
+
 def test_a_callback_may_stop_replace_and_forget_its_clock(upstream: str) -> None:
     done = threading.Event()
     clock: Clock | None = Clock(upstream)

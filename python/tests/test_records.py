@@ -1,5 +1,6 @@
 """Records are frozen, comparable where that means something, and say what they hold."""
 
+import copy
 import pickle
 from typing import Any
 
@@ -42,6 +43,26 @@ def test_readings_compare_by_what_they_hold(clock: Clock) -> None:
     assert one != other
     assert one != "a reading"
     assert len({one, one, other}) == 2
+
+
+def test_a_reading_is_the_same_where_it_was_sent(clock: Clock) -> None:
+    for reading in (clock.read(), Clock("127.0.0.1:1").read()):
+        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+            sent = pickle.loads(pickle.dumps(reading, protocol))
+            assert sent == reading
+            assert sent.to_dict() == reading.to_dict()
+            assert sent.compare(reading) is ntpclock.Relation.OVERLAP
+        assert copy.copy(reading) == copy.deepcopy(reading) == reading
+
+
+@pytest.mark.parametrize(("place", "value"), [(0, (9, 10, 11, 0, 0)), (0, (12, 10, 11, 0, 0)), (2, (4, 0, 0)), (2, (1, 0, 4))])
+def test_what_cannot_be_a_reading_is_not_made_one(clock: Clock, place: int, value: tuple[int, ...]) -> None:
+    make, parts = clock.read().__reduce__()
+    assert callable(make)
+    parts = list(parts)
+    parts[place] = value
+    with pytest.raises(ntpclock.ConfigError, match="a pickled reading"):
+        make(*parts)
 
 
 def test_words_survive_pickling() -> None:

@@ -26,7 +26,7 @@ pub enum ntp_result {
     NTP_ERR_NO_SERVERS = -3,
     /// The thing asked for is not part of this build.
     NTP_ERR_UNSUPPORTED = -4,
-    /// The process-wide clock already runs with another server list.
+    /// The process-wide clock already runs with another server list, or with other settings.
     NTP_ERR_ALREADY_RUNNING = -5,
     /// The clock was never started, or is stopped already.
     NTP_ERR_NOT_RUNNING = -6,
@@ -99,7 +99,7 @@ impl ntp_result {
             NTP_ERR_INVALID_SERVER => c"a server list is malformed",
             NTP_ERR_NO_SERVERS => c"no server is named",
             NTP_ERR_UNSUPPORTED => c"not part of this build",
-            NTP_ERR_ALREADY_RUNNING => c"the clock already runs with other servers",
+            NTP_ERR_ALREADY_RUNNING => c"the clock already runs with other servers or settings",
             NTP_ERR_NOT_RUNNING => c"the clock is not running",
             NTP_ERR_MALFORMED => c"a file is malformed",
             NTP_ERR_NOT_SYNCHRONIZED => c"the clock is not synchronised",

@@ -11,7 +11,7 @@ use crate::publication::shared::SharedPage;
 use crate::sys::clocks::Anchor;
 use crate::sys::process::{Deathwatch, Process};
 use crate::sys::thread::Order;
-use crate::sys::{counter, wake};
+use crate::sys::{counter, futex, wake};
 use crate::units::{Counter, Nanos};
 
 /// How often the page and the lock are looked at. The end of a leader whose process goes on, or cannot be watched, is
@@ -123,7 +123,7 @@ impl Follower {
                 }
             }
             // Out of memory in the kernel: do not turn in circles at full speed meanwhile.
-            Err(_) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            Err(_) => futex::pause(std::time::Duration::from_millis(10)),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::sys::wake::{Sleeper, Waker};
-use crate::sys::{fork, thread};
+use crate::sys::{fork, futex, thread};
 
 /// Enough for a TLS handshake in a build without optimisations.
 const STACK: usize = 1024 * 1024;
@@ -174,7 +174,7 @@ fn go_on(under_way: &mut Vec<UnderWay>) {
     let mut sleeper = Sleeper::for_either(pauses.iter().map(|pause| (pause.descriptor, pause.writable)));
     if sleeper.wait(Some(left)).is_err() {
         // Out of memory in the kernel: do not turn in circles at full speed meanwhile.
-        std::thread::sleep(PACE);
+        futex::pause(PACE);
     }
 }
 

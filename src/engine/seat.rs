@@ -17,10 +17,10 @@ use crate::publication::page::Page;
 use crate::publication::shared::{Refusal, SharedPage};
 use crate::publication::{Damaged, Publication};
 use crate::sys::file::{self, Distrust, Inode};
-use crate::sys::host;
 use crate::sys::lock::Unshared;
 use crate::sys::mapping::Access;
 use crate::sys::process::Process;
+use crate::sys::{futex, host};
 
 /// How long a start waits for the page that the holder of the lock is about to make.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -113,7 +113,7 @@ impl Seat {
                     } else if Instant::now() >= deadline {
                         return Err(refused(&format!("{refusal}; {}", seat.obstacle(&lock))));
                     } else {
-                        std::thread::sleep(PACE);
+                        futex::pause(PACE);
                     }
                 }
                 Err(refusal) => return Err(refused(&refusal)),

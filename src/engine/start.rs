@@ -25,7 +25,7 @@ use crate::sys::host::{self, Identity};
 use crate::sys::thread::{Order, Worker};
 use crate::sys::ticks::{self, Kind};
 use crate::sys::vmclock::{self, VmClock};
-use crate::sys::{counter, fork};
+use crate::sys::{counter, fork, futex};
 
 /// How a clock starts.
 pub(crate) enum Start {
@@ -252,7 +252,7 @@ fn go_on(
 fn settled(shared: &Shared) -> Page {
     let (page, tick) = shared.place.read(ticks::read);
     // Nobody else publishes here.
-    std::thread::sleep(publication::rest(page.switch, page.counter_at(tick)).to_duration());
+    futex::pause(publication::rest(page.switch, page.counter_at(tick)).to_duration());
     page
 }
 
@@ -261,7 +261,7 @@ fn show(core: &Synchronizer, told: &mut Told, shared: &Shared) {
     if core.model().has_line() {
         // Who is late again and again shows nothing; the thread will try anew.
         told.publish(shared, core);
-        std::thread::sleep(told.writer.rest(counter::now()).to_duration());
+        futex::pause(told.writer.rest(counter::now()).to_duration());
     }
 }
 

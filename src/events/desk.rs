@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 
 use super::Events;
 use crate::error::Error;
-use crate::sys::fork;
 use crate::sys::thread::Worker;
 use crate::sys::wake::{self, KnownWaker};
+use crate::sys::{fork, futex};
 
 /// Room for whatever a callback does: a language's interpreter, say. Only what is used is ever real.
 const STACK: usize = 8 << 20;
@@ -59,7 +59,7 @@ impl Callback {
                     0 => {
                         // An error is lack of memory in the kernel; then it is looked again at a walking pace.
                         if wake::wait(&[order.waker.as_raw_fd()], None).is_err() {
-                            std::thread::sleep(std::time::Duration::from_millis(10));
+                            futex::pause(std::time::Duration::from_millis(10));
                         }
                         order.waker.clear();
                     }

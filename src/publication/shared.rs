@@ -104,7 +104,9 @@ impl fmt::Display for Refusal {
             Self::Ticks => {
                 f.write_str("it is read by the processor's counter, which this process may not read (PR_SET_TSC)")
             }
-            Self::NoOrigin => f.write_str("the kernel does not say which boot this is (/proc is not to be had)"),
+            Self::NoOrigin => f.write_str(
+                "the kernel does not say which boot this is (/proc/sys/kernel/random/boot_id cannot be read)",
+            ),
         }
     }
 }

@@ -23,11 +23,11 @@ use super::statistics::{Board, Count, Tally};
 use crate::packet::{HEADER_LEN, Packet};
 use crate::sys::batch::{BATCH, Batch};
 use crate::sys::counter::{self, Bracket};
-use crate::sys::listen;
 use crate::sys::socket::{self, DATAGRAM_MAX, Received};
 use crate::sys::thread::{Order, attempt};
 use crate::sys::translate::{Translator, View};
 use crate::sys::wake::Sleeper;
+use crate::sys::{futex, listen};
 use crate::units::{Counter, NtpShort, NtpTime};
 
 /// Batches taken from one socket in a row, so that a flood at one cannot starve the others, nor keep us from an end.
@@ -130,7 +130,7 @@ impl Attendant {
         while !order.is_over() {
             if sleeper.wait(Some(NAP)).is_err() {
                 // Out of memory in the kernel: do not turn in circles at full speed meanwhile.
-                std::thread::sleep(Duration::from_millis(10));
+                futex::pause(Duration::from_millis(10));
                 continue;
             }
             for (socket, _) in sockets.iter().zip(sleeper.ready()).filter(|(_, ready)| *ready) {

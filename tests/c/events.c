@@ -69,6 +69,18 @@ static void the_process_wide_clock_tells_of_stops_and_starts(void)
     ntp_stop();
 }
 
+/* Stopped as soon as readers see the time, before the thread has looked again. */
+static void what_came_and_went_is_told(void)
+{
+    (void)ntp_clock_take_events(NULL);
+    for (int round = 0; round < 20; round++) {
+        EXPECT(NTP_OK, ntp_start(list));
+        EXPECT(NTP_OK, ntp_wait(10000));
+        ntp_stop();
+        CHECK(ntp_clock_take_events(NULL) == (NTP_EVENT_SYNCHRONIZED | NTP_EVENT_LOST | NTP_EVENT_STEPPED));
+    }
+}
+
 static void a_child_has_events_of_its_own(void)
 {
     int fd = -1, own = -2, status = 0;
@@ -246,6 +258,7 @@ int main(int argc, char **argv)
     alarm(120);
     an_event_loop_is_woken();
     the_process_wide_clock_tells_of_stops_and_starts();
+    what_came_and_went_is_told();
     a_callback_is_called_until_it_is_taken_back();
     if (argc == 1) {
         a_child_has_events_of_its_own();

@@ -140,6 +140,14 @@ void moved_from_owners_say_so() {
     fails(ntp::errc::invalid_argument, "moved from", [&] { static_cast<void>(first.now()); });
     const ntp::config taken = std::move(config);
     fails(ntp::errc::invalid_argument, "moved from", [&] { config.fault_limit(1); });
+    ntp::session begun{"127.0.0.1:1"};
+    ntp::session held = std::move(begun);
+    CHECK(held.now().state() == ntp::state::unsynchronized);
+    fails(ntp::errc::invalid_argument, "moved from", [&] { static_cast<void>(begun.now()); });
+    fails(ntp::errc::invalid_argument, "moved from", [&] { begun.on_event([](ntp::events) {}); });
+    begun = std::move(held);
+    CHECK(begun.now().state() == ntp::state::unsynchronized);
+    fails(ntp::errc::invalid_argument, "moved from", [&] { static_cast<void>(held.take_events()); });
 }
 
 template <class Clock>

@@ -58,6 +58,8 @@ static const struct want wants[] = {
     /* It then looks at its sockets again and again. */
     { { SYS_ppoll }, EPERM, NONE, NULL },
     { { SYS_ppoll }, ENOMEM, NONE, NULL },
+    { { SYS_nanosleep, SYS_clock_nanosleep }, EPERM, NONE, NULL },
+    { { SYS_ppoll, SYS_nanosleep, SYS_clock_nanosleep }, ENOSYS, NONE, NULL },
     /* Without these nothing is heard from a server; the clock lives, and its sources say why. */
     { { SYS_socket }, EPERM, DEAF("Operation not permitted"), NULL },
     /* What is only good to have is given up for what is needed. */
@@ -110,6 +112,8 @@ static void suffer(const struct want *want)
     CHECK(reading.unix_ns > 0);
     ntp_stop();
     EXPECT(NTP_ERR_NOT_RUNNING, ntp_wait(0));
+    /* The thread has come to its own end. */
+    CHECK(!(ntp_clock_take_events(NULL) & NTP_EVENT_LOST) == (want->wait != NTP_OK));
 }
 
 static void limit(int resource, rlim_t value)

@@ -33,7 +33,7 @@ use crate::nts::record::asked::{self, Refusal};
 use crate::nts::{COOKIES_MAX, Cookie};
 use crate::sys::thread::{Order, attempt};
 use crate::sys::wake::Sleeper;
-use crate::sys::{self, file, host};
+use crate::sys::{self, file, futex, host};
 #[cfg(feature = "cli")]
 use crate::units::{Nanos, UnixTime};
 
@@ -162,7 +162,7 @@ impl Desk {
             // A bug is the end of one turn and not of the thread; one that every turn finds shall not take a processor.
             if attempt(|| self.take_a_turn(access, order)).is_none() {
                 self.told.failed.fetch_add(1, Relaxed);
-                std::thread::sleep(PAUSE);
+                futex::pause(PAUSE);
             }
         }
     }
@@ -180,7 +180,7 @@ impl Desk {
         let nap = until.map(|until| until.saturating_duration_since(now)).fold(ROUND, Duration::min);
         if sleeper.wait(Some(nap)).is_err() {
             // Out of memory in the kernel: do not turn in circles at full speed meanwhile.
-            std::thread::sleep(PAUSE);
+            futex::pause(PAUSE);
         }
         self.advance();
         if is_open {
