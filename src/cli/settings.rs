@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Failure, Files, Sources, Trust, Upstream, authentication, source, span};
-use crate::config::{Authentication, Config};
+use crate::config::{self, Authentication, Config};
 use crate::engine::seat::Seat;
 use crate::error::Error;
 use crate::server::ServerConfig;
@@ -182,6 +182,9 @@ impl Settings {
                 .map_err(|why| Error::argument("root-dispersion-ms", why))?;
             config.set_local(local.stratum, dispersion)?;
         }
+        if let Some(path) = &self.statistics_file {
+            config::file("statistics-file", path)?;
+        }
         Ok(config)
     }
 
@@ -323,6 +326,7 @@ mod tests {
             assert!(settings(wrong).is_err(), "{wrong}");
         }
         for wrong in [
+            "statistics-file = \"/tmp/a\\u0000b\"",
             "[server]\nlisten = [\"localhost\"]",
             "[server]\nallow = [\"10.0.0.1/8\"]",
             "[server]\nthreads = 0",
