@@ -418,7 +418,7 @@ impl Config {
         if !cfg!(feature = "_nts") {
             return Err(Error::Unsupported("Network Time Security, so no use for certificates"));
         }
-        self.trust.files.push(file("path", path.as_ref())?);
+        self.trust.files.push(path_of("trusted certificates", path.as_ref())?);
         Ok(self)
     }
 
@@ -503,11 +503,15 @@ pub(crate) fn file(name: &'static str, path: &Path) -> Result<PathBuf, Error> {
 }
 
 /// The same where the argument is called `path`, and the setter tells of what.
-fn path_of(what: &str, path: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn path_of(what: &str, path: &Path) -> Result<PathBuf, Error> {
     named(path).map_err(|why| Error::argument("path", format!("of the {what} {why}")))
 }
 
 fn named(path: &Path) -> Result<PathBuf, String> {
+    // Which no system knows by any name.
+    if path.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err(format!("is {path:?}, with a NUL character in it"));
+    }
     let is_named = path.file_name().is_some();
     if is_named { Ok(path.to_owned()) } else { Err(format!("is `{}`, which names no file", path.display())) }
 }
@@ -724,6 +728,22 @@ mod tests {
         assert_eq!(told(config.set_state_file("/")), "`path` of the state file is `/`, which names no file");
         assert_eq!(told(config.set_shared_page("..")), "`path` of the shared page is `..`, which names no file");
         assert_eq!(told(config.set_recording("")), "`path` of the recording is ``, which names no file");
+    }
+
+    #[test]
+    fn a_path_with_a_nul_in_it_is_refused_by_every_setter() {
+        let (mut config, path) = (Config::new(), "/tmp/a\0b");
+        let told = |refused: Result<&mut Config, Error>| refused.unwrap_err().to_string();
+        let why = "is \"/tmp/a\\0b\", with a NUL character in it";
+        assert_eq!(told(config.set_recording(path)), format!("`path` of the recording {why}"));
+        assert_eq!(told(config.set_state_file(path)), format!("`path` of the state file {why}"));
+        assert_eq!(told(config.set_shared_page(path)), format!("`path` of the shared page {why}"));
+        if cfg!(feature = "_nts") {
+            assert_eq!(
+                told(config.add_trusted_certificates(path)),
+                format!("`path` of the trusted certificates {why}")
+            );
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@
 pub(crate) mod aead;
 #[cfg(feature = "_nts")]
 pub(crate) mod cookie;
+pub(crate) mod field;
 #[cfg(feature = "_nts")]
 pub(crate) mod record;
 #[cfg(feature = "_nts")]
@@ -129,7 +130,7 @@ pub(crate) fn may_serve(address: IpAddr, exchanger: IpAddr) -> bool {
 /// What one request needs of chance.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chance {
-    pub(crate) unique: [u8; session::UNIQUE_LEN],
+    pub(crate) unique: [u8; field::UNIQUE_LEN],
     pub(crate) nonce: [u8; aead::NONCE_MAX],
 }
 
@@ -142,7 +143,7 @@ impl Chance {
     }
 }
 
-const _: () = assert!(session::UNIQUE_LEN + aead::NONCE_MAX == 6 * size_of::<u64>());
+const _: () = assert!(field::UNIQUE_LEN + aead::NONCE_MAX == 6 * size_of::<u64>());
 
 #[cfg(test)]
 mod tests {

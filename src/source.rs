@@ -689,7 +689,7 @@ mod tests {
             ..Packet::request(NtpTime(1))
         };
         let mut nak = kiss.bytes().to_vec();
-        crate::packet::extension::push(&mut nak, crate::nts::session::UNIQUE, &unique);
+        crate::packet::extension::push(&mut nak, crate::nts::field::UNIQUE, &unique);
         assert_eq!(source.handle_datagram(&nak, Counter(1_000), PIVOT, &Settings::default()), Outcome::Ignored);
         assert!(source.expire(Counter(0) + Nanos::from_seconds(9)));
         assert_eq!(source.fault(), Some(&Fault::Nak));

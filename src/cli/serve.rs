@@ -142,7 +142,7 @@ impl Serve {
             return Err(named(Error::argument("listen", why)));
         }
         let (config, clock) = (settings.server().map_err(named)?, settings.clock().map_err(named)?);
-        settings.check_names().map_err(named)?;
+        settings.check_names(self.config.as_deref()).map_err(named)?;
         let user = settings.user.as_deref();
         // Whatever is found wrong here is found by a start, too: they say the same.
         if let Some(caution) = check_first(&config, user).map_err(named)? {

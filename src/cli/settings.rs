@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Failure, Files, Sources, Trust, Upstream, authentication, source, span};
-use crate::config::{Authentication, Config};
+use crate::config::{self, Authentication, Config};
 use crate::engine::seat::Seat;
 use crate::error::Error;
 use crate::server::ServerConfig;
 use crate::status::ServerOptions;
-use crate::sys::{file, host};
+use crate::sys::file::{self, Inode};
+use crate::sys::host;
 
 /// A longer file is none of ours.
 const SIZE_MAX: u64 = 1 << 18;
@@ -182,6 +183,9 @@ impl Settings {
                 .map_err(|why| Error::argument("root-dispersion-ms", why))?;
             config.set_local(local.stratum, dispersion)?;
         }
+        if let Some(path) = &self.statistics_file {
+            config::file("statistics-file", path)?;
+        }
         Ok(config)
     }
 
@@ -195,23 +199,35 @@ impl Settings {
         self.upstream.with(&self.files).map(Some)
     }
 
-    /// Whether no two of the files that are written are one.
-    pub(super) fn check_names(&self) -> Result<(), Error> {
+    /// Whether no file that is written is another one as well; all this was read from `config`, if from a file.
+    pub(super) fn check_names(&self, config: Option<&Path>) -> Result<(), Error> {
+        let Upstream { sources, trust } = &self.upstream;
         let Files { state_file, shared_page } = &self.files;
-        let cookie_keys = self.server.nts.as_ref().and_then(|nts| nts.cookie_keys.as_ref());
-        let named = [
-            ("state-file", state_file.as_ref()),
-            ("shared-page", shared_page.as_ref()),
-            ("cookie-keys", cookie_keys),
-            ("statistics-file", self.statistics_file.as_ref()),
+        let nts = self.server.nts.as_ref();
+        let read = [
+            ("config", config),
+            ("keys", sources.keys.as_deref()),
+            ("certificate", nts.map(|nts| nts.certificate.as_path())),
+            ("private-key", nts.map(|nts| nts.private_key.as_path())),
         ];
-        // By whatever way the directory is named.
-        let place = |path: &PathBuf| {
+        let trusted = trust.trusted_certificates.iter().map(|path| ("trusted-certificates", Some(path.as_path())));
+        let written = [
+            ("state-file", state_file.as_deref()),
+            ("shared-page", shared_page.as_deref()),
+            ("cookie-keys", nts.and_then(|nts| nts.cookie_keys.as_deref())),
+            ("statistics-file", self.statistics_file.as_deref()),
+        ];
+        // What stands there, by whatever name; where nothing does, its own name, by whatever way the directory is named.
+        let place = |path: &Path| {
             let directory = file::directory_of(path);
-            (fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned()), path.file_name().map(OsString::from))
+            fs::metadata(path).map(|about| Inode::from(&about)).map_err(|_| {
+                let directory = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
+                (directory, path.file_name().map(OsString::from))
+            })
         };
-        let mut seen = Vec::new();
-        for (name, path) in named.into_iter().filter_map(|(name, path)| Some((name, path?))) {
+        let read = read.into_iter().chain(trusted).filter_map(|(name, path)| Some((name, place(path?))));
+        let mut seen: Vec<_> = read.collect();
+        for (name, path) in written.into_iter().filter_map(|(name, path)| Some((name, path?))) {
             let place = place(path);
             if let Some((other, _)) = seen.iter().find(|(_, former)| *former == place) {
                 let why = format!("is {}, which is the `{other}`, too: one would overwrite the other", path.display());
@@ -315,6 +331,65 @@ mod tests {
         }
     }
 
+    /// With all files that can be named, in `directory` and called like their settings.
+    fn with_files(directory: &Path) -> Settings {
+        let at = |name| directory.join(name);
+        let trusted_certificates = vec![at("another"), at("trusted-certificates")];
+        let (certificate, private_key) = (at("certificate"), at("private-key"));
+        let nts = Nts { certificate, private_key, port: None, cookie_keys: Some(at("cookie-keys")) };
+        Settings {
+            upstream: Upstream {
+                sources: Sources { keys: Some(at("keys")), ..Sources::default() },
+                trust: Trust { trusted_certificates, no_platform_trust: false },
+            },
+            files: Files { state_file: Some(at("state-file")), shared_page: Some(at("shared-page")) },
+            user: None,
+            statistics_file: Some(at("statistics-file")),
+            server: Service { nts: Some(nts), ..Service::default() },
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_written_is_no_other_by_whatever_name() {
+        let directory = std::env::temp_dir().join(format!("ntpclock-names-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let at = |name| directory.join(name);
+        let told =
+            |settings: &Settings| settings.check_names(Some(&at("config"))).map_err(|refused| refused.to_string());
+        let is_refused = |settings: &Settings, one: &str, other: &str| {
+            let said = told(settings).expect_err(&format!("{one} is {other}"));
+            assert!([one, other].iter().all(|name| said.contains(&format!("`{name}`"))), "{one}, {other}: {said}");
+        };
+        let read = ["config", "keys", "trusted-certificates", "certificate", "private-key"];
+        let written = ["state-file", "shared-page", "cookie-keys", "statistics-file"];
+        let mut settings = with_files(&directory);
+        assert_eq!(told(&settings), Ok(()));
+        for name in read {
+            settings.files.state_file = Some(at(".").join(name));
+            is_refused(&settings, "state-file", name);
+        }
+        let settings = with_files(&directory);
+        let all = [&read[..], &written].concat();
+        all.iter().for_each(|name| fs::write(at(name), "").unwrap());
+        assert_eq!(told(&settings), Ok(()));
+        for name in written {
+            fs::remove_file(at(name)).unwrap();
+            for other in all.iter().filter(|other| **other != name) {
+                std::os::unix::fs::symlink(at(other), at(name)).unwrap();
+                is_refused(&settings, name, other);
+                fs::remove_file(at(name)).unwrap();
+                fs::hard_link(at(other), at(name)).unwrap();
+                is_refused(&settings, name, other);
+                fs::remove_file(at(name)).unwrap();
+            }
+            fs::write(at(name), "").unwrap();
+        }
+        // What is only read may be one: a certificate and its key are often kept together.
+        fs::remove_file(at("private-key")).and_then(|()| fs::hard_link(at("certificate"), at("private-key"))).unwrap();
+        assert_eq!(told(&settings), Ok(()));
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
     #[test]
     fn what_is_not_known_or_makes_no_sense_is_refused() {
         for wrong in
@@ -323,6 +398,7 @@ mod tests {
             assert!(settings(wrong).is_err(), "{wrong}");
         }
         for wrong in [
+            "statistics-file = \"/tmp/a\\u0000b\"",
             "[server]\nlisten = [\"localhost\"]",
             "[server]\nallow = [\"10.0.0.1/8\"]",
             "[server]\nthreads = 0",

@@ -7,7 +7,7 @@
 
 use super::aead::{Keys, NONCE_MAX, TAG};
 use super::cookie::Sealer;
-use super::session::{AUTHENTICATOR, COOKIE, PLACEHOLDER, UNIQUE, UNIQUE_LEN, split_authenticator};
+use super::field::{AUTHENTICATOR, COOKIE, PLACEHOLDER, UNIQUE, UNIQUE_LEN, split_authenticator};
 use super::{COOKIE_LENGTH_MAX, COOKIE_LENGTH_MIN, COOKIES_MAX};
 use crate::packet::{HEADER_LEN, extension};
 

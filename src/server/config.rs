@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::access::Rules;
 use super::limit::Limit;
 use super::security::Wish;
-use crate::config::{NTP_PORT, file, split_port};
+use crate::config::{NTP_PORT, file, path_of, split_port};
 use crate::error::Error;
 use crate::sys::listen;
 use crate::units::Nanos;
@@ -210,7 +210,7 @@ impl ServerConfig {
     ///
     /// [`Error::InvalidArgument`] if NTS is not served ([`set_nts`](Self::set_nts)), or `path` names no file.
     pub fn set_nts_cookie_keys(&mut self, path: impl AsRef<Path>) -> Result<&mut Self, Error> {
-        let path = file("path", path.as_ref())?;
+        let path = path_of("cookie keys", path.as_ref())?;
         self.secure("path")?.cookie_keys = Some(path);
         Ok(self)
     }
@@ -337,6 +337,18 @@ mod tests {
             let told = ServerConfig::new().add_listen(address).unwrap_err().to_string();
             assert!(told.contains(&literal(address).unwrap().to_string()) && told.contains(kind), "{told}");
         }
+    }
+
+    #[cfg(feature = "_nts")]
+    #[test]
+    fn a_path_with_a_nul_in_it_is_refused_by_every_setter() {
+        let (mut config, path) = (ServerConfig::new(), "/tmp/a\0b");
+        let told = |refused: Result<&mut ServerConfig, Error>| refused.unwrap_err().to_string();
+        let why = "is \"/tmp/a\\0b\", with a NUL character in it";
+        assert_eq!(told(config.set_nts(path, "/tmp/key")), format!("`certificate` {why}"));
+        assert_eq!(told(config.set_nts("/tmp/certificate", path)), format!("`private_key` {why}"));
+        config.set_nts("/tmp/certificate", "/tmp/key").unwrap();
+        assert_eq!(told(config.set_nts_cookie_keys(path)), format!("`path` of the cookie keys {why}"));
     }
 
     #[test]

@@ -169,6 +169,17 @@ fn one_file_for_two_things_is_refused_with_both_named() {
 }
 
 #[test]
+fn a_file_that_is_to_be_written_over_the_configuration_is_refused() {
+    let local = "[server]\nlisten = [\"127.0.0.1:0\"]\n[server.local]\nstratum = 3\nroot-dispersion-ms = 1.0\n";
+    let text = format!("statistics-file = {:?}\n{local}", scratch("itself.toml"));
+    for more in [&["--check"][..], &["--duration", "0"]] {
+        let (code, said) = configured("itself.toml", &text, more);
+        let why = "ntpclock: FILE: `statistics-file` is FILE, which is the `config`, too";
+        assert!(code == Some(2) && said.starts_with(why), "{said}");
+    }
+}
+
+#[test]
 fn a_file_says_of_sources_what_options_say() {
     let (upstream, keys) = (Upstream::start(), key_file("file-keys"));
     let server = "[server]\nlisten = [\"127.0.0.1:0\"]\n";

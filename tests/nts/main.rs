@@ -18,6 +18,8 @@ mod visitors;
 #[path = "../common/library.rs"]
 #[expect(dead_code, reason = "one compiler for each language will do here")]
 mod library;
+#[path = "../common/memory.rs"]
+mod memory;
 #[path = "../common/namespace.rs"]
 mod namespace;
 #[path = "../common/peers.rs"]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ntpclock::{Clock, Config, Server, ServerConfig, State};
 
+use crate::memory::written_kib;
 use crate::namespace::{inside, ip, loopback_up};
 use crate::system::{forge, in_a_child, inner_link};
 use crate::wire::{Client, PATIENCE, Random, Reply, SILENCE, eventually, local, request};
@@ -250,14 +251,8 @@ fn case_10_a_flood_from_very_many_addresses_takes_no_memory_and_an_honest_client
             // Said explicitly, the limit is for loopback, too.
             let server = local("127.0.0.1:0", |config| _ = config.set_rate_limit(16, 64).unwrap());
             let honest = Client::at("127.77.77.77:0", server.addresses()[0]);
-            // What this process has written to, in KiB, exactly; code that is run for the first time does not count.
-            let taken = || -> u64 {
-                let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
-                let line = text.lines().find_map(|line| line.strip_prefix("Anonymous:")).unwrap();
-                line.trim().trim_end_matches(" kB").parse().unwrap()
-            };
             honest.ask(&request(4, 3, 1));
-            let before = taken();
+            let before = written_kib();
             // Of clients that know of no interleaved mode, and of such as make us remember them.
             let origins = [0_u64, 5];
             for (flood, origin) in origins.into_iter().enumerate() {
@@ -279,7 +274,7 @@ fn case_10_a_flood_from_very_many_addresses_takes_no_memory_and_an_honest_client
             eventually("the flood is over", || server.statistics().requests + server.statistics().overflowed >= 80_017);
             // Of limits and pairs there are tables of 128 and 256 KiB, and no more; 80 000 addresses that were kept would take
             // 640 KiB at eight bytes each.
-            let after = taken();
+            let after = written_kib();
             assert!(after <= before + 384, "{before} KiB became {after} KiB");
             // There is a limit, and it is for everybody alike.
             let greedy = Client::at("127.88.88.88:0", server.addresses()[0]);

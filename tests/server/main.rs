@@ -12,6 +12,8 @@ mod system;
 mod tree;
 mod wire;
 
+#[path = "../common/memory.rs"]
+mod memory;
 #[path = "../common/namespace.rs"]
 mod namespace;
 #[path = "../common/peers.rs"]

@@ -67,9 +67,8 @@ impl Trust {
         let bundle =
             if self.platform { PLATFORM_FILES.map(PathBuf::from).into_iter().find(|file| file.exists()) } else { None };
         if let Some(file) = bundle {
-            let why = |error| KeyFault::Failed(format!("the platform's certificates in {}: {error}", file.display()));
             // Among so many one or another may be beyond us.
-            roots.add_parsable_certificates(certificates(&std::fs::read(&file).map_err(why)?));
+            roots.add_parsable_certificates(platform_certificates(&file)?);
         }
         if roots.is_empty() {
             return Err(KeyFault::Failed("there are no trusted certificates".to_owned()));
@@ -81,6 +80,12 @@ impl Trust {
 /// The certificates in a file that the user names: whoever could write it could answer for any server.
 fn named_certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     Ok(certificates(&file::read_trusted(path, host::effective_user(), SIZE_MAX)?))
+}
+
+/// The certificates in a file of the platform's, whoever may write that.
+fn platform_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, KeyFault> {
+    let why = |error| KeyFault::Failed(format!("the platform's certificates in {}: {error}", file.display()));
+    Ok(certificates(&file::read_any(file, SIZE_MAX).map_err(why)?))
 }
 
 /// The certificates in a text. What is not whole is no certificate, and the rest still are.
@@ -220,4 +225,21 @@ fn tls_time(at: UnixTime) -> pki_types::UnixTime {
 
 fn our_time(at: pki_types::UnixTime) -> UnixTime {
     UnixTime(i64::try_from(at.as_secs()).unwrap_or(i64::MAX).saturating_mul(NANOS_PER_SECOND))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_platforms_certificates_are_not_read_beyond_a_limit() {
+        let path = std::env::temp_dir().join(format!("ntpclock-platform-{}.pem", std::process::id()));
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(SIZE_MAX).unwrap();
+        assert_eq!(platform_certificates(&path), Ok(Vec::new()));
+        file.set_len(SIZE_MAX + 1).unwrap();
+        let told = format!("the platform's certificates in {}: it has more than 4194304 bytes", path.display());
+        assert_eq!(platform_certificates(&path), Err(KeyFault::Failed(told)));
+        std::fs::remove_file(path).unwrap();
+    }
 }

@@ -23,6 +23,8 @@ use std::sync::atomic::{
     AtomicU32,
     Ordering::{Acquire, Release},
 };
+#[cfg(any(test, feature = "cli"))]
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -51,6 +53,13 @@ const HEADLINE: &str = "# id and key, newest first; the second seals cookies\n";
 /// Keys that [`renew`] leaves in a file.
 #[cfg(any(test, feature = "cli"))]
 const KEPT: usize = 4;
+
+/// How long [`renew`] waits for others that renew the same file, which takes each some milliseconds, and how often it
+/// looks.
+#[cfg(any(test, feature = "cli"))]
+const PATIENCE: Duration = Duration::from_secs(10);
+#[cfg(any(test, feature = "cli"))]
+const PACE: Duration = Duration::from_millis(5);
 
 /// The ring that is in use: the exchange thread changes it, and those that answer take it over.
 #[derive(Debug)]
@@ -257,13 +266,20 @@ fn parse(line: &str) -> Result<Secret, &'static str> {
 ///
 /// # Errors
 ///
-/// [`Error::Io`] and [`Error::Malformed`], as reading it gives; then it is as it was.
+/// [`Error::Io`] and [`Error::Malformed`], as reading it gives, and [`Error::Io`] if another process holds its lock for
+/// long; then it is as it was.
 #[cfg(any(test, feature = "cli"))]
 pub(crate) fn renew(path: &Path) -> Result<(), Error> {
+    renew_until(path, Instant::now() + PATIENCE)
+}
+
+/// The same, waiting for a lock until `deadline` at most.
+#[cfg(any(test, feature = "cli"))]
+fn renew_until(path: &Path, deadline: Instant) -> Result<(), Error> {
     let failed = |error| Error::io(format!("renewing cookie keys in {}", path.display()), error);
     loop {
         let renewed = match fs::symlink_metadata(path) {
-            Ok(about) => renew_there(path, &about)?,
+            Ok(about) => renew_there(path, &about, deadline)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let owner = fs::metadata(file::directory_of(path)).ok();
                 match put(path, &[], owner, file::rename_to_new) {
@@ -282,12 +298,12 @@ pub(crate) fn renew(path: &Path) -> Result<(), Error> {
 /// The same where there is a file, which is locked meanwhile: of several that renew it at once none loses another's
 /// key. `false` if it was replaced, or taken away, before we had the lock.
 #[cfg(any(test, feature = "cli"))]
-fn renew_there(path: &Path, about: &fs::Metadata) -> Result<bool, Error> {
+fn renew_there(path: &Path, about: &fs::Metadata, deadline: Instant) -> Result<bool, Error> {
     let failed = |error| Error::io(format!("renewing cookie keys in {}", path.display()), error);
     // Root may renew what is another's, who is then the one that may have written it.
     let us = host::effective_user();
     let user = if us == 0 { about.uid() } else { us };
-    // Nobody but its owner and root can have it open, and so keep us waiting.
+    // Nobody but its owner and root can have it open, and so keep us waiting: if its owner means to, not for ever.
     let locked = match Unshared::open(|| file::open_trusted(path, File::options().read(true), user)) {
         Ok(file) => file,
         Err(distrust) if distrust.is_absence() => return Ok(false),
@@ -297,7 +313,12 @@ fn renew_there(path: &Path, about: &fs::Metadata) -> Result<bool, Error> {
     };
     // What others may read others may lock, too.
     secrets_of(path, user)?;
-    locked.file().lock().map_err(failed)?;
+    while !locked.try_lock().map_err(failed)? {
+        if Instant::now() >= deadline {
+            return Err(failed(io::Error::new(io::ErrorKind::TimedOut, "another process holds its lock")));
+        }
+        thread::sleep(PACE);
+    }
     let there = fs::symlink_metadata(path).ok();
     if there.as_ref().map(Inode::from) != locked.inode().ok() {
         return Ok(false);
@@ -471,6 +492,28 @@ mod tests {
         }
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "nothing is left aside");
         fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_file_whose_lock_another_holds_is_waited_for_but_not_for_ever() {
+        let path = file("held", &line(1), 0o600);
+        let holder = File::open(&path).unwrap();
+        holder.lock().unwrap();
+        let renewing = |patience| {
+            let (path, (told, heard)) = (path.clone(), std::sync::mpsc::channel());
+            thread::spawn(move || told.send(renew_until(&path, Instant::now() + patience)));
+            heard
+        };
+        let refused = renewing(Duration::from_millis(50)).recv_timeout(PATIENCE).expect("it ends").unwrap_err();
+        let why = format!("renewing cookie keys in {}: another process holds its lock", path.display());
+        assert_eq!(refused.to_string(), why);
+        assert_eq!(secrets(&path).unwrap().len(), 1);
+        let waiting = renewing(PATIENCE);
+        assert!(waiting.recv_timeout(Duration::from_millis(50)).is_err());
+        holder.unlock().unwrap();
+        waiting.recv_timeout(PATIENCE).expect("it ends").unwrap();
+        assert_eq!(secrets(&path).unwrap().len(), 2);
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

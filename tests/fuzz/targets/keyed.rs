@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::Input;
 use crate::nts::aead::Keys;
+use crate::nts::field;
 use crate::nts::record::{Direction, Incoming, MESSAGE_MAX};
-use crate::nts::session::{self, Association, Grant, Reply};
+use crate::nts::session::{Association, Grant, Reply};
 use crate::nts::trust::{Basis, Chain, Credential, Invalid};
 use crate::nts::{Algorithm, COOKIES_MAX, Chance, Cookie};
 use crate::packet::{HEADER_LEN, Mode, Packet, extension};
@@ -77,12 +78,12 @@ pub(super) fn answer(algorithm: Algorithm, header: &Packet, request: &[u8], cook
     let mut rest = &request[HEADER_LEN..];
     let mut unique: &[u8] = &[];
     while let Ok(Some((field, after))) = extension::split(rest) {
-        unique = if field.kind == session::UNIQUE { field.body } else { unique };
+        unique = if field.kind == field::UNIQUE { field.body } else { unique };
         rest = after;
     }
     let mut plaintext = Vec::new();
-    extension::push(&mut plaintext, session::COOKIE, &[cookie.to_be_bytes(); 25].concat());
-    reply(algorithm, header, &[(session::UNIQUE, unique)], &plaintext)
+    extension::push(&mut plaintext, field::COOKIE, &[cookie.to_be_bytes(); 25].concat());
+    reply(algorithm, header, &[(field::UNIQUE, unique)], &plaintext)
 }
 
 /// `plaintext` behind `header` and `fields`, as the server would seal them.
@@ -91,7 +92,7 @@ fn reply(algorithm: Algorithm, header: &Packet, fields: &[(u16, &[u8])], plainte
     fields.iter().for_each(|(kind, body)| extension::push(&mut datagram, *kind, body));
     let server = keys(algorithm).mirrored();
     let (nonce, sealed) = server.seal(&[9; 16], &datagram, plaintext).expect("keys of their length");
-    extension::push(&mut datagram, session::AUTHENTICATOR, &session::authenticator(nonce, &sealed));
+    extension::push(&mut datagram, field::AUTHENTICATOR, &field::authenticator(nonce, &sealed));
     datagram
 }
 
@@ -105,10 +106,10 @@ pub(super) fn sealed(data: &[u8]) {
     let plaintext_length = usize::from(input.short() % 1_400);
     let plaintext = input.bytes(plaintext_length);
     let header = Packet { mode: Mode::Server, stratum: 1, ..Packet::request(NtpTime(5)) };
-    let genuine = reply(algorithm, &header, &[(session::UNIQUE, &[7; 32]), (kind, other)], plaintext);
+    let genuine = reply(algorithm, &header, &[(field::UNIQUE, &[7; 32]), (kind, other)], plaintext);
     let opened = association.open(&genuine);
     // A second identifier, or an authenticator of its own, makes it none of ours; anything else is passed by.
-    let confused = [session::UNIQUE, session::AUTHENTICATOR].contains(&kind);
+    let confused = [field::UNIQUE, field::AUTHENTICATOR].contains(&kind);
     assert_eq!(matches!(opened, Reply::Proven(_)), !confused, "{opened:?}");
 
     let forged = forge(&mut input, &genuine, &request);
@@ -134,7 +135,7 @@ pub(super) fn sealed(data: &[u8]) {
 pub(super) fn authenticator_length(datagram: &[u8]) -> usize {
     let mut rest = &datagram[HEADER_LEN..];
     while let Ok(Some((field, after))) = extension::split(rest) {
-        if field.kind == session::AUTHENTICATOR {
+        if field.kind == field::AUTHENTICATOR {
             return rest.len();
         }
         rest = after;

@@ -12,7 +12,7 @@ use crate::model::estimator::Prior;
 use crate::model::slew::Line;
 use crate::model::{ClockModel, UtcSpan};
 use crate::nts::Algorithm;
-use crate::nts::session;
+use crate::nts::field;
 use crate::packet::{Mode, Packet, extension};
 use crate::publication::{Publication, Writer};
 use crate::status::State;
@@ -157,8 +157,8 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "packet" => vec![request().bytes().into(), reply().bytes().into(), authenticated(&reply())],
         "extension" => {
             let mut fields = vec![0, 48, 0, 7];
-            extension::push(&mut fields, session::UNIQUE, &[7; 32]);
-            extension::push(&mut fields, session::COOKIE, &cookie);
+            extension::push(&mut fields, field::UNIQUE, &[7; 32]);
+            extension::push(&mut fields, field::COOKIE, &cookie);
             vec![fields[4..].to_vec(), fields]
         }
         "reply" => {
@@ -177,7 +177,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         }
         "sealed" => {
             let mut plaintext = Vec::new();
-            extension::push(&mut plaintext, session::COOKIE, &cookie);
+            extension::push(&mut plaintext, field::COOKIE, &cookie);
             let kind = |kind: u8| Output::default().bytes(&[kind]).short(0x0304).bytes(&[4, 1, 2, 3, 4]);
             let kind = |number| kind(number).short(plaintext.len() as u16).bytes(&plaintext);
             let nak = [3, 1, 0, 0, 3, 12, 0, b'N', b'T', b'S', b'N', 0, 84, 0];
