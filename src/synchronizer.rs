@@ -901,6 +901,22 @@ mod tests {
     }
 
     #[test]
+    fn who_has_no_vote_while_those_that_have_one_disagree_says_so() {
+        let mut world = world(&[Some(0)]);
+        for last in [8, 9] {
+            let options = ServerOptions { trust: true, ..ServerOptions::default() };
+            let trusted = world.core.add_source_of(Standing { options, key: None }, Counter(0));
+            world.core.assign(trusted, SocketAddr::from((Ipv4Addr::new(192, 0, 2, last), 123)), Counter(0));
+        }
+        (world.references, world.servers) = (vec![0; 3], vec![Some(0), Some(0), Some(NANOS_PER_SECOND)]);
+        world.run_until(60);
+        assert_eq!((world.state(), world.selections()), (State::Unsynchronized, vec![Selection::Candidate; 3]));
+        let told: Vec<_> = world.core.sources.iter().filter_map(Source::complaint).collect();
+        let disagree = "no majority of the sources agrees on a time";
+        assert_eq!(told, ["sources that are trusted more have the say, and agree on nothing", disagree, disagree]);
+    }
+
+    #[test]
     fn sources_that_agree_where_none_that_is_required_does_say_why_there_is_no_time() {
         let mut world = world(&[Some(0), Some(0)]);
         let options = ServerOptions { require: true, ..ServerOptions::default() };

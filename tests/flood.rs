@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use memory::written_kib;
+use memory::{without_huge_pages, written_kib};
 use ntpclock::{Clock, Config, Reason, State};
 use scripted::{HEADER, Scripted};
 
@@ -34,6 +34,7 @@ type Target = Arc<Mutex<Option<SocketAddr>>>;
 /// (case 6)
 #[test]
 fn under_a_flood_of_junk_the_next_good_answer_counts_and_neither_processor_nor_memory_is_spent() {
+    without_huge_pages();
     let wanted = env::var("NTPCLOCK_FLOOD").ok().map_or(2 * PER_SECOND, |text| text.parse().expect("it is a number"));
     let target: Target = Arc::default();
     let (aim, flooder) = (Arc::clone(&target), Arc::new(Mutex::new(None::<UdpSocket>)));

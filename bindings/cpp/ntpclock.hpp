@@ -743,8 +743,9 @@ public:
     session(session&& other) noexcept
         : readable{std::move(other)}, started_{std::exchange(other.started_, false)} {}
     session& operator=(session&& other) noexcept {
-        swap_callbacks(other);
-        std::swap(started_, other.started_);
+        session taken{std::move(other)};
+        swap_callbacks(taken);
+        std::swap(started_, taken.started_);
         return *this;
     }
     ~session() {

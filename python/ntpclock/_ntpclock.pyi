@@ -1209,7 +1209,8 @@ class ServerStatistics:
 class Server:
     """A running NTP server; as a context manager it stops at the end.
 
-    `listen` is `address`, `address:port`, `[v6]:port`, or several of them; port 0 picks a free one. It serves the
+    `listen` is `address`, `address:port`, `[v6]:port` (a link-local one with its interface, `[fe80::1%eth0]:123`), or several of
+    them; port 0 picks a free one. It serves the
     time of `clock`, of the process-wide clock if that is None, or with `local=(stratum, root_dispersion_ns)`
     the *system clock*, without any upstream: for islands and demonstrations. The dispersion is your claim, and
     clients rely on it.

@@ -179,7 +179,7 @@ impl Reading {
         represent("Reading", &self.to_dict(py)?)
     }
 
-    /// For `pickle` and `copy`: a reading means the same in another process, and on another host.
+    /// For `pickle` and `copy`.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Parts)> {
         let reading = &self.0;
         let times = (reading.unix_ns, reading.earliest_ns, reading.latest_ns, reading.raw_ns, reading.age_ns);

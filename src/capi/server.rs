@@ -172,7 +172,8 @@ pub unsafe extern "C" fn ntp_server_config_free(config: *mut ntp_server_config) 
 /// interface: `[fe80::1%eth0]:123`.
 ///
 /// Returns `NTP_ERR_INVALID_ARGUMENT` if `address` is no literal address, is a multicast address or 255.255.255.255, at
-/// which nobody is answered, if what is sent there would come to another one
+/// which nobody is answered (a network's own broadcast address is refused by `ntp_server_start`), is a link-local one
+/// that names no interface of this host, if what is sent there would come to another one
 /// that was added, too (the same with the same port, or all addresses beside one of them), or a pointer is NULL.
 ///
 /// # Safety

@@ -153,8 +153,8 @@ impl Serve {
         let listeners = if self.check { None } else { Some(bind(passed, &config)?) };
         become_user(user)?;
         if let Err(error) = give_up_capabilities() {
-            // They are more than is needed, and no reason to serve nobody.
-            let _ = writeln!(err, "ntpclock: capabilities that are no longer needed cannot be given up: {error}");
+            // What there may be of them is more than is needed, and no reason to serve nobody.
+            let _ = writeln!(err, "ntpclock: capabilities cannot be given up for good: {error}");
         }
         clock.as_ref().map_or(Ok(()), Clock::check).map_err(named)?;
         config.check_later_files().map_err(named)?;

@@ -211,9 +211,11 @@ impl Settings {
             ("private-key", nts.map(|nts| nts.private_key.as_path())),
         ];
         let trusted = trust.trusted_certificates.iter().map(|path| ("trusted-certificates", Some(path.as_path())));
+        let lock = shared_page.as_deref().map(Seat::lock_of);
         let written = [
             ("state-file", state_file.as_deref()),
             ("shared-page", shared_page.as_deref()),
+            ("shared-page's lock", lock.as_deref()),
             ("cookie-keys", nts.and_then(|nts| nts.cookie_keys.as_deref())),
             ("statistics-file", self.statistics_file.as_deref()),
         ];
@@ -230,7 +232,7 @@ impl Settings {
         for (name, path) in written.into_iter().filter_map(|(name, path)| Some((name, path?))) {
             let place = place(path);
             if let Some((other, _)) = seen.iter().find(|(_, former)| *former == place) {
-                let why = format!("is {}, which is the `{other}`, too: one would overwrite the other", path.display());
+                let why = format!("is {}, which is the `{other}`, too: each needs a file of its own", path.display());
                 return Err(Error::argument(name, why));
             }
             seen.push((name, place));
@@ -368,6 +370,8 @@ mod tests {
             settings.files.state_file = Some(at(".").join(name));
             is_refused(&settings, "state-file", name);
         }
+        settings.files.state_file = Some(at("shared-page.lock"));
+        is_refused(&settings, "shared-page's lock", "state-file");
         let settings = with_files(&directory);
         let all = [&read[..], &written].concat();
         all.iter().for_each(|name| fs::write(at(name), "").unwrap());

@@ -72,9 +72,15 @@ impl Seat {
     fn at(path: &Path) -> io::Result<Self> {
         // Wherever our host's working directory may be later.
         let page = absolute(path)?;
-        let mut lock = page.clone().into_os_string();
+        let lock = Self::lock_of(&page);
+        Ok(Self { page, lock })
+    }
+
+    /// The lock file of the page at `path`, which stands beside it.
+    pub(crate) fn lock_of(path: &Path) -> PathBuf {
+        let mut lock = path.to_owned().into_os_string();
         lock.push(".lock");
-        Ok(Self { page, lock: lock.into() })
+        lock.into()
     }
 
     /// Where those stand who share the page at `path`, which is open already.

@@ -33,6 +33,7 @@ const HEAD: usize = 4;
 
 /// What is kept of a record's body: a byte more than may make sense.
 const BODY_MAX: usize = COOKIE_LENGTH_MAX + 1;
+const _: () = assert!(SERVER_MAX < BODY_MAX, "what was cut is no name");
 
 /// The longest name of a server that is negotiated (RFC 1035).
 const SERVER_MAX: usize = 253;

@@ -65,7 +65,8 @@ impl ServerConfig {
         }
         let parsed = literal(address.trim()).ok_or_else(|| {
             let shown: String = address.chars().take(100).collect();
-            Error::argument("address", format!("is `{shown}`, which is no literal address"))
+            let why = if shown.contains('%') { ", or is on an interface that this host has not" } else { "" };
+            Error::argument("address", format!("is `{shown}`, which is no literal address{why}"))
         })?;
         // What is sent to many hosts is answered by none.
         let many = match parsed.ip() {
@@ -77,9 +78,14 @@ impl ServerConfig {
             let why = format!("is {parsed}, a {kind} address: what is sent there is never answered");
             return Err(Error::argument("address", why));
         }
-        if matches!(parsed, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0) {
-            let why = format!("is {parsed}, which is on every link and names no interface: [fe80::1%eth0]:123 does");
-            return Err(Error::argument("address", why));
+        if let SocketAddr::V6(v6) = parsed
+            && v6.ip().is_unicast_link_local() != (v6.scope_id() != 0)
+        {
+            let why = match v6.scope_id() {
+                0 => "which is on every link and names no interface: [fe80::1%eth0]:123 does",
+                _ => "which names an interface; only a link-local address has to",
+            };
+            return Err(Error::argument("address", format!("is {parsed}, {why}")));
         }
         if let Some(other) = self.listen.iter().find(|other| is_shared(**other, parsed)) {
             let why = match *other == parsed {
@@ -250,9 +256,7 @@ fn is_shared(one: SocketAddr, other: SocketAddr) -> bool {
 /// `address`, `address:port` or `[v6]:port`; without a port it is NTP's.
 fn literal(text: &str) -> Option<SocketAddr> {
     // The zone of a link-local address is only understood in the form with a port.
-    if let Ok(address) =
-        text.parse::<SocketAddr>().or_else(|error| numbered(text).map_or(Err(error), |text| text.parse()))
-    {
+    if let Some(address) = text.parse::<SocketAddr>().ok().or_else(|| numbered(text)?.parse().ok()) {
         // One of IPv4 that is mapped is the same socket's as without.
         let is_mapped = address.is_ipv6() && address.ip().to_canonical().is_ipv4();
         return Some(if is_mapped { SocketAddr::new(address.ip().to_canonical(), address.port()) } else { address });
@@ -297,6 +301,8 @@ mod tests {
         for address in ["fe80::1", "[fe80::1]:5", "[fe80::1%0]:5"] {
             assert!(told(address).contains("names no interface"), "{}", told(address));
         }
+        assert!(told("[2001:db8::1%lo]:5").contains("only a link-local address"), "{}", told("[2001:db8::1%lo]:5"));
+        assert!(told("[fe80::1%none-such]:5").contains("an interface that this host has not"));
         for address in ["[fe80::1%none-such]:5", "[fe80::1%]:5", "[fe80::1%lo]", "[fe80::1%lo:5", "127.0.0.1%lo:5"] {
             assert!(told(address).contains("no literal address"), "{}", told(address));
         }

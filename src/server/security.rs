@@ -84,12 +84,17 @@ impl Doors {
         let kinds = if served.iter().any(SocketAddr::is_ipv4) { Kinds::OnlyIpv6 } else { Kinds::AsUsual };
         let (mut listeners, mut addresses) = (Vec::new(), Vec::<SocketAddr>::new());
         for (index, one) in served.iter().enumerate() {
+            // The interface of a link-local address is part of it.
+            let exchange = |served: &SocketAddr| {
+                let mut address = *served;
+                address.set_port(wish.port);
+                address
+            };
+            let address = exchange(one);
             // Two servers at one address share its key exchange.
-            if served.iter().take(index).any(|other| other.ip() == one.ip()) {
+            if served.iter().take(index).any(|other| exchange(other) == address) {
                 continue;
             }
-            let mut address = *one;
-            address.set_port(wish.port);
             let failed = |error| Error::io(format!("listening for key exchanges on {address}"), error);
             let listener = listen::awaiting(address, kinds).map_err(failed)?;
             addresses.push(listener.local_addr().map_err(failed)?);

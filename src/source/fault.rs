@@ -52,6 +52,8 @@ pub(crate) enum Objection {
     NoMajority,
     /// It may be one of those that lie.
     TooFew,
+    /// Only others are asked what time it is, and there is no agreement among them.
+    Voiceless,
     /// Others say the same, but none without whom nothing new is published.
     Unsupported,
 }
@@ -62,12 +64,15 @@ impl Source {
     pub(crate) fn complaint(&self) -> Option<String> {
         match (self.objection, &self.fault) {
             (Some(Objection::Misses(miss)), _) => Some(format!("its interval misses the agreed one by {} ns", miss.0)),
-            (Some(Objection::NoMajority), _) => Some("no majority of the sources agrees on a time".to_owned()),
-            (Some(Objection::TooFew), _) => Some("no more sources answer than may lie".to_owned()),
-            (Some(Objection::Unsupported), _) => {
+            (_, Some(fault)) => Some(fault.to_string()),
+            (Some(Objection::NoMajority), None) => Some("no majority of the sources agrees on a time".to_owned()),
+            (Some(Objection::TooFew), None) => Some("no more sources answer than may lie".to_owned()),
+            (Some(Objection::Voiceless), None) => {
+                Some("sources that are trusted more have the say, and agree on nothing".to_owned())
+            }
+            (Some(Objection::Unsupported), None) => {
                 Some("no source that is required, or authenticated where others are not, agrees".to_owned())
             }
-            (_, Some(fault)) => Some(fault.to_string()),
             (Some(Objection::Apart(miss)), None) => Some(format!("set apart: {} ns from what the others say", miss.0)),
             (None, None) if self.probation > 0 => {
                 Some(format!("it was caught lying; heard again after {} more good answers", self.probation))

@@ -76,7 +76,7 @@ impl Synchronizer {
         let most = if purpose == Purpose::Review { electorate.size() } else { usize::MAX };
         let min_agreeing = self.settings.min_agreeing.min(most);
         let agreement = selection::agree(&chosen(&|index| electorate.votes(index)), electorate.size(), faults);
-        let mut judgements = self.judge(&testimonies, &duplicates, &agreement);
+        let mut judgements = self.judge(&testimonies, &duplicates, &electorate, &agreement);
         let is_content = purpose == Purpose::Review || electorate.is_content_with(&judgements);
         if !is_content {
             let believed = |judgement: &&mut Judgement| judgement.0 == Selection::Truechimer;
@@ -156,6 +156,7 @@ impl Synchronizer {
         &self,
         testimonies: &[Option<Testimony>],
         duplicates: &[Option<usize>],
+        electorate: &Electorate,
         agreement: &Result<Agreement, Disagreement>,
     ) -> Vec<Judgement> {
         let judge = |index: usize| match (&testimonies[index], agreement) {
@@ -164,6 +165,7 @@ impl Synchronizer {
                 None => (Selection::Truechimer, None),
                 Some(miss) => (Selection::Falseticker, Some(Objection::Misses(miss))),
             },
+            (Some(_), Err(_)) if !electorate.votes(index) => (Selection::Candidate, Some(Objection::Voiceless)),
             (Some(_), Err(Disagreement::TooFew)) => (Selection::Candidate, Some(Objection::TooFew)),
             (Some(_), Err(Disagreement::NoMajority)) => (Selection::Candidate, Some(Objection::NoMajority)),
             // It answers, and nothing follows from what it says; or it has said that nothing does.

@@ -130,19 +130,21 @@ pub(crate) fn inherited(fd: libc::c_int) -> io::Result<(UdpSocket, SocketAddr)> 
 }
 
 /// An error if `address` is many hosts': what is sent there reaches every thread, and whoever answers it multiplies it.
-/// Only the routes of this host say whether an address is a network's broadcast address: to connect to one is forbidden.
 fn refuse_many(address: SocketAddr) -> io::Result<()> {
-    let kind = match address.ip() {
-        ip if ip.is_multicast() => Some("multicast"),
-        IpAddr::V4(v4) if v4.is_unspecified() => None,
-        IpAddr::V4(_) => {
-            let told = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|probe| probe.connect(address));
-            told.is_err_and(|error| error.raw_os_error() == Some(libc::EACCES)).then_some("broadcast")
-        }
-        IpAddr::V6(_) => None,
+    let kind = match address.ip().to_canonical() {
+        ip if ip.is_multicast() => "multicast",
+        IpAddr::V4(v4) if !v4.is_unspecified() && is_broadcast(SocketAddr::from((v4, address.port()))) => "broadcast",
+        _ => return Ok(()),
     };
-    let why = |kind| io::Error::other(format!("it is a {kind} address: what is sent there is never answered"));
-    kind.map_or(Ok(()), |kind| Err(why(kind)))
+    Err(io::Error::other(format!("it is a {kind} address: what is sent there is never answered")))
+}
+
+/// Only the routes of this host say whether an address is a network's broadcast address: to connect to one is forbidden
+/// unless it was asked for.
+fn is_broadcast(address: SocketAddr) -> bool {
+    let Ok(probe) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) else { return false };
+    let forbidden = probe.connect(address).is_err_and(|error| error.raw_os_error() == Some(libc::EACCES));
+    forbidden && probe.set_broadcast(true).and_then(|()| probe.connect(address)).is_ok()
 }
 
 /// A socket that is bound to `address`, does not block and asks for stamps; one that `shares` does so with all that

@@ -27,13 +27,13 @@ pub(crate) fn become_user(name: &str) -> io::Result<()> {
 /// programs that have some, nor root's.
 pub(crate) fn give_up_capabilities() -> io::Result<()> {
     // SAFETY: takes numbers only.
-    checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+    let nothing_new = checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) });
     // `_LINUX_CAPABILITY_VERSION_3`, of the calling thread: two words each of those in effect, permitted and inherited.
     // Ambient ones end with what is permitted.
     let (header, none) = ([0x2008_0522_u32, 0], [0_u32; 6]);
     // SAFETY: both are ours, as long as the kernel expects them to be, and only read.
     let told = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
-    if told == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if told == 0 { nothing_new.map(drop) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Whether there is such a user.

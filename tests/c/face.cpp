@@ -148,6 +148,10 @@ void moved_from_owners_say_so() {
     begun = std::move(held);
     CHECK(begun.now().state() == ntp::state::unsynchronized);
     fails(ntp::errc::invalid_argument, "moved from", [&] { static_cast<void>(held.take_events()); });
+    ntp::session beside{"127.0.0.1:1"};
+    begun = std::move(beside);
+    CHECK(begun.now().state() == ntp::state::unsynchronized);
+    fails(ntp::errc::invalid_argument, "moved from", [&] { static_cast<void>(beside.now()); });
 }
 
 template <class Clock>

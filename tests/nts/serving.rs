@@ -11,6 +11,7 @@ use crate::client::{
     AUTHENTICATOR, COOKIE, PATIENCE, PLACEHOLDER, SILENCE, Session, ask, field, header, is_nak, unique,
 };
 use crate::library::{command, run};
+use crate::namespace::{inside, ip};
 use crate::peers::{ChronydClient, Directory, Release};
 use crate::{await_that, secure_clock, source, synchronize};
 
@@ -283,6 +284,30 @@ pub(crate) fn lost_keys() {
     await_that("new keys", 40, &clock, |source| source.nts.key_exchanges == 2 && source.nts.naks > 0);
     let before = source(&clock).exchanges;
     await_that("good exchanges again", 10, &clock, |source| source.exchanges > before + 2);
+}
+
+#[test]
+fn one_link_local_address_on_two_interfaces_has_two_places_for_keys() {
+    inside(module_path!(), "one_link_local_address_on_two_interfaces_has_two_places_for_keys", || {
+        let (authority, mut config) = (Authority::new(), ServerConfig::new());
+        let identity = authority.identity("server.test");
+        config.set_local(3, Duration::ZERO).expect("a stratum");
+        config.set_nts(identity.certificate(), identity.key()).expect("two files").set_nts_port(0).expect("a port");
+        ip("link add one type veth peer name other");
+        for link in ["one", "other"] {
+            ip(&format!("link set {link} up"));
+            ip(&format!("addr add fe80::1/64 dev {link} nodad"));
+            config.add_listen(&format!("[fe80::1%{link}]:0")).expect("an address");
+        }
+        let server = Server::start(None, &config).expect("both are ours");
+        let scope = |address: &SocketAddr| match address {
+            SocketAddr::V6(v6) => v6.scope_id(),
+            SocketAddr::V4(_) => 0,
+        };
+        let [served, exchanging] =
+            [server.addresses(), server.key_exchange_addresses()].map(|all| all.iter().map(scope).collect::<Vec<_>>());
+        assert!(served == exchanging && served[0] != served[1], "{served:?} {exchanging:?}");
+    });
 }
 
 #[test]

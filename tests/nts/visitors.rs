@@ -11,7 +11,7 @@ use ntpclock::ServerConfig;
 use crate::authority::{Authority, Identity};
 use crate::client::{PATIENCE, Session, connect, exchange, record};
 use crate::library::{command, run};
-use crate::memory::written_kib;
+use crate::memory::{without_huge_pages, written_kib};
 use crate::namespace::{inside, loopback_up};
 use crate::programs::python;
 use crate::serving::{Ours, ours, ours_with};
@@ -240,6 +240,7 @@ fn case_15_of_ten_thousand_idle_visitors_few_have_a_place_and_everybody_else_is_
         || {
             loopback_up();
             let ours = ours();
+            without_huge_pages();
             assert_eq!(ours.session(15).cookies.len(), 8);
             // From three addresses: 96 have a place for as long as they may, and who comes beyond is hung up on.
             let mut crowd = Crowd::gather(ours.exchanger(), 3, true);

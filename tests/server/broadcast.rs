@@ -65,12 +65,23 @@ fn case_8_a_networks_broadcast_address_is_not_listened_on() {
             let names = |why: &String| why.contains(address) && why.contains("it is a broadcast address");
             assert!(told.as_ref().err().is_none_or(names), "{told:?}");
         }
-        let passed = UdpSocket::bind("192.0.2.255:0").unwrap();
-        let mut shell = Command::new("sh");
-        shell.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve --local 3 --root-dispersion 1 --duration 0"]);
-        pass(shell.arg(env!("CARGO_BIN_EXE_ntpclock")), [passed.as_raw_fd()]);
-        let output = shell.env_remove("NTPCLOCK_SERVERS").output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains("taking over descriptor 3: it is a broadcast address"), "{said}");
+        for (address, kind) in [
+            ("192.0.2.255:0", "broadcast"),
+            ("[::ffff:192.0.2.255]:0", "broadcast"),
+            ("224.0.1.1:0", "multicast"),
+            ("[::ffff:224.0.1.1]:0", "multicast"),
+            ("[ff02::1%1]:0", "multicast"),
+        ] {
+            let passed = UdpSocket::bind(address).unwrap();
+            let mut shell = Command::new("sh");
+            shell.args([
+                "-c",
+                "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve --local 3 --root-dispersion 1 --duration 0",
+            ]);
+            pass(shell.arg(env!("CARGO_BIN_EXE_ntpclock")), [passed.as_raw_fd()]);
+            let output = shell.env_remove("NTPCLOCK_SERVERS").output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains(&format!("taking over descriptor 3: it is a {kind} address")), "{address}: {said}");
+        }
     });
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ntpclock::{Clock, Config, Server, ServerConfig, State};
 
-use crate::memory::written_kib;
+use crate::memory::{without_huge_pages, written_kib};
 use crate::namespace::{inside, ip, loopback_up};
 use crate::system::{forge, in_a_child, inner_link};
 use crate::wire::{Client, PATIENCE, Random, Reply, SILENCE, eventually, local, request};
@@ -252,6 +252,7 @@ fn case_10_a_flood_from_very_many_addresses_takes_no_memory_and_an_honest_client
             let server = local("127.0.0.1:0", |config| _ = config.set_rate_limit(16, 64).unwrap());
             let honest = Client::at("127.77.77.77:0", server.addresses()[0]);
             honest.ask(&request(4, 3, 1));
+            without_huge_pages();
             let before = written_kib();
             // Of clients that know of no interleaved mode, and of such as make us remember them.
             let origins = [0_u64, 5];

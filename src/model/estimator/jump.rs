@@ -5,7 +5,7 @@
 //! line is due to the oscillator, whose wander has its limits, or to the server's clock. If so much so that only the
 //! server's clock can be it, and if it is no single exchange, then what was heard before the jump says nothing of the
 //! offset any more. What the oscillator may have done grows with the time between polls: some microseconds at 16 s, 0.2 ms
-//! in four polls of 64 s, 12 ms in four of 1024 s. A jump by less is followed as a wander, by filters that have one, as soon.
+//! in four polls of 64 s, 12 ms in four of 1024 s. A jump by less is followed as a wander, by the filters of a fast one, as soon.
 
 use super::{Estimate, Prior, Sample};
 use crate::units::{Nanos, Ppb};

@@ -23,8 +23,6 @@ use std::sync::atomic::{
     AtomicU32,
     Ordering::{Acquire, Release},
 };
-#[cfg(any(test, feature = "cli"))]
-use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -35,6 +33,8 @@ use crate::mac::secret_bytes;
 use crate::nts::cookie::{KeyRing, SECRET_LEN, SECRETS_MAX, Secret};
 #[cfg(any(test, feature = "cli"))]
 use crate::sys::file::Inode;
+#[cfg(any(test, feature = "cli"))]
+use crate::sys::futex;
 #[cfg(any(test, feature = "cli"))]
 use crate::sys::lock::Unshared;
 use crate::sys::{self, file, host};
@@ -317,7 +317,7 @@ fn renew_there(path: &Path, about: &fs::Metadata, deadline: Instant) -> Result<b
         if Instant::now() >= deadline {
             return Err(failed(io::Error::new(io::ErrorKind::TimedOut, "another process holds its lock")));
         }
-        thread::sleep(PACE);
+        futex::pause(PACE);
     }
     let there = fs::symlink_metadata(path).ok();
     if there.as_ref().map(Inode::from) != locked.inode().ok() {
@@ -501,7 +501,7 @@ mod tests {
         holder.lock().unwrap();
         let renewing = |patience| {
             let (path, (told, heard)) = (path.clone(), std::sync::mpsc::channel());
-            thread::spawn(move || told.send(renew_until(&path, Instant::now() + patience)));
+            std::thread::spawn(move || told.send(renew_until(&path, Instant::now() + patience)));
             heard
         };
         let refused = renewing(Duration::from_millis(50)).recv_timeout(PATIENCE).expect("it ends").unwrap_err();
