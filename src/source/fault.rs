@@ -64,6 +64,11 @@ impl Source {
     pub(crate) fn complaint(&self) -> Option<String> {
         match (self.objection, &self.fault) {
             (Some(Objection::Misses(miss)), _) => Some(format!("its interval misses the agreed one by {} ns", miss.0)),
+            // Why there are none says more, where that is known.
+            (_, Some(fault @ Fault::NoCookie)) => {
+                let of_keys = self.nts.as_ref().and_then(|nts| nts.fault.clone());
+                Some(of_keys.unwrap_or_else(|| fault.to_string()))
+            }
             (_, Some(fault)) => Some(fault.to_string()),
             (Some(Objection::NoMajority), None) => Some("no majority of the sources agrees on a time".to_owned()),
             (Some(Objection::TooFew), None) => Some("no more sources answer than may lie".to_owned()),

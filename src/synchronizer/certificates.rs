@@ -258,8 +258,11 @@ mod tests {
             world.run_until(30);
             assert!(!world.has_shown(State::Synchronized), "{:?}", world.shown);
             assert_eq!(world.state_of(0), NtsState::NoKeys);
-            let fault = world.core.source_infos(world.now)[0].nts.fault.clone().unwrap();
+            let told = &world.core.source_infos(world.now)[0];
+            let fault = told.nts.fault.as_ref().unwrap();
             assert!(fault.contains("at the time obtained") && fault.contains("expired"), "{fault}");
+            // That polls are missed for want of a cookie is due to that.
+            assert_eq!(told.fault.as_ref(), Some(fault));
             // Other keys are asked for, and not all the time.
             assert!((1..=2).contains(&world.wishes.len()), "{:?}", world.wishes);
         }
