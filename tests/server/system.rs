@@ -10,12 +10,15 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::namespace::ip;
+use crate::wire::eventually;
 
 /// A link of two ends, `inner` and `outer`, both up; the number of `inner`.
 pub(crate) fn inner_link() -> u32 {
     ip("link add inner type veth peer name outer");
     ip("link set inner up");
     ip("link set outer up");
+    // The kernel hears of its carrier a little later, and takes the addresses anew then: what is sent meanwhile is lost.
+    eventually("the link has a carrier", || ip("-o link show inner").contains("state UP"));
     ip("-o link show inner").split(':').next().unwrap().parse().unwrap()
 }
 
