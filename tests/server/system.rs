@@ -17,7 +17,7 @@ pub(crate) fn inner_link() -> u32 {
     ip("link add inner type veth peer name outer");
     ip("link set inner up");
     ip("link set outer up");
-    // The kernel hears of its carrier a little later, and takes the addresses anew then: what is sent meanwhile is lost.
+    // The kernel hears of its carrier a little later: not in the middle of a test.
     eventually("the link has a carrier", || ip("-o link show inner").contains("state UP"));
     ip("-o link show inner").split(':').next().unwrap().parse().unwrap()
 }
