@@ -10,6 +10,7 @@ mod events;
 mod forks;
 mod hot;
 mod interpreter;
+mod pickled;
 mod process;
 mod records;
 mod server;

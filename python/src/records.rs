@@ -8,7 +8,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDateTime, PyDelta, PyDict, PyTzInfo};
 
 use crate::arguments::Given;
-use crate::errors::bad_argument;
+use crate::pickled::{self, Parts};
 use crate::words;
 
 const NANOS_PER_MICRO: i64 = 1_000;
@@ -23,8 +23,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<SourceInfo>()?;
     module.add_class::<QueryResult>()?;
     module.add_class::<ServerStatistics>()?;
-    // Not `add_function`, which would make it one of those that the package shows.
-    module.setattr("_reading", wrap_pyfunction!(_reading, module)?)
+    pickled::add_to(module)
 }
 
 /// The Rust face marks the unknown by the ends of the range, Python by `None`.
@@ -181,11 +180,7 @@ impl Reading {
 
     /// For `pickle` and `copy`.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Parts)> {
-        let reading = &self.0;
-        let times = (reading.unix_ns, reading.earliest_ns, reading.latest_ns, reading.raw_ns, reading.age_ns);
-        let words = (reading.state as i64, reading.flags.0, reading.leap as i64);
-        let parts = (times, reading.epoch, words, reading.tai_minus_utc);
-        Ok((PyModule::import(py, "ntpclock._ntpclock")?.getattr("_reading")?, parts))
+        pickled::reduce(py, &self.0)
     }
 
     fn __hash__(&self) -> u64 {
@@ -194,41 +189,6 @@ impl Reading {
         (self.0.unix_ns, self.0.raw_ns).hash(&mut hasher);
         hasher.finish()
     }
-}
-
-/// What a reading consists of, as it is pickled: its times, epoch, words and TAI minus UTC.
-type Parts = ((i64, i64, i64, i64, i64), u32, (i64, u32, i64), Option<i16>);
-
-/// The reading that was pickled.
-#[pyfunction]
-fn _reading(
-    times: (i64, i64, i64, i64, i64),
-    epoch: u32,
-    words: (i64, u32, i64),
-    tai_minus_utc: Option<i16>,
-) -> PyResult<Reading> {
-    let (unix_ns, earliest_ns, latest_ns, raw_ns, age_ns) = times;
-    let (state, flags, leap) = words;
-    let senseless = || bad_argument("a pickled reading", "makes no sense");
-    if !(earliest_ns..=latest_ns).contains(&unix_ns) {
-        return Err(senseless());
-    }
-    let state = words::STATES.into_iter().find(|known| *known as i64 == state).ok_or_else(senseless)?;
-    let leap =
-        words::LEAPS.into_iter().map(|(_, leap)| leap).find(|known| *known as i64 == leap).ok_or_else(senseless)?;
-    let flags = ntpclock::Flags(flags);
-    Ok(Reading(ntpclock::Reading {
-        unix_ns,
-        earliest_ns,
-        latest_ns,
-        raw_ns,
-        age_ns,
-        epoch,
-        state,
-        flags,
-        leap,
-        tai_minus_utc,
-    }))
 }
 
 /// A frozen class with one attribute a field, a `to_dict` and a representation that shows them all.
